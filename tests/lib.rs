@@ -1,1 +1,3 @@
-//! x
+//! What weft's end-to-end tests stand on: the lab in [`harness`].
+
+pub mod harness;

@@ -1,0 +1,98 @@
+//! `lab-peer`: makes and judges traffic inside the namespaces of the lab. Says what it saw in
+//! one JSON object on its last line. Every call ends: a watchdog stops what hangs.
+#![expect(clippy::print_stdout, reason = "its output is how it reports")]
+
+mod content;
+mod icmp;
+mod multicast;
+mod raw;
+mod tcp;
+mod udp;
+
+use std::net::SocketAddr;
+use std::process;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+/// A call that takes longer hangs; servers are killed by the lab long before.
+const WATCHDOG: Duration = Duration::from_secs(600);
+
+const USAGE: &str = "usage: lab-peer COMMAND
+  tcp-serve PORT                            one connection, hashed (PORT 0: any)
+  tcp-send ADDR PORT BYTES SEED             pseudo-random octets
+  udp-echo PORT                             sends everything back
+  udp-send ADDR PORT SIZE COUNT             one by one, checks the echoes
+  udp-count PORT SECONDS                    counts what arrives
+  udp-blast ADDR PORT SECONDS [PAYLOAD..]   at full rate; no PAYLOAD: random of 0 to 1472 octets
+  ping ADDR COUNT SIZE INTERVAL_US WAIT_MS system|never|allowed
+  mcast-recv IFACE GROUP PORT SECONDS       counts datagrams, by source and duplicate
+  mcast-send IFACE GROUP PORT COUNT
+  raw-send IFACE COUNT PAYLOAD..            whole frames
+  raw-blast IFACE SECONDS PAYLOAD..         whole frames at full rate
+  mac-flood IFACE COUNT                     frames from COUNT random source MACs
+PAYLOAD is HEX, HEX+N or +N: the octets, then N random ones";
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    thread::spawn(|| {
+        doze(WATCHDOG);
+        eprintln!("lab-peer: still running after {WATCHDOG:?}");
+        process::exit(3);
+    });
+    match *words.as_slice() {
+        ["tcp-serve", port] => tcp::serve(port.parse()?),
+        ["tcp-send", addr, port, bytes, seed] => {
+            tcp::send(endpoint(addr, port)?, bytes.parse()?, seed.parse()?)
+        }
+        ["udp-echo", port] => udp::echo(port.parse()?),
+        ["udp-send", addr, port, size, count] => {
+            udp::send(endpoint(addr, port)?, size.parse()?, count.parse()?)
+        }
+        ["udp-count", port, seconds] => udp::count(port.parse()?, seconds.parse()?),
+        ["udp-blast", addr, port, seconds, ref payloads @ ..] => {
+            udp::blast(endpoint(addr, port)?, seconds.parse()?, payloads)
+        }
+        ["ping", addr, count, size, interval, wait, fragment] => icmp::ping(&icmp::Ping {
+            to: addr.parse()?,
+            count: count.parse()?,
+            size: size.parse()?,
+            interval: Duration::from_micros(interval.parse()?),
+            wait: Duration::from_millis(wait.parse()?),
+            fragment: fragment.parse()?,
+        }),
+        ["mcast-recv", iface, group, port, seconds] => {
+            multicast::receive(iface, endpoint(group, port)?, seconds.parse()?)
+        }
+        ["mcast-send", iface, group, port, count] => {
+            multicast::send(iface, endpoint(group, port)?, count.parse()?)
+        }
+        ["raw-send", iface, count, ref payloads @ ..] => raw::send(iface, count.parse()?, payloads),
+        ["raw-blast", iface, seconds, ref payloads @ ..] => {
+            raw::blast(iface, seconds.parse()?, payloads)
+        }
+        ["mac-flood", iface, count] => raw::mac_flood(iface, count.parse()?),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn endpoint(addr: &str, port: &str) -> Result<SocketAddr> {
+    Ok(SocketAddr::new(addr.parse()?, port.parse()?))
+}
+
+/// Prints one JSON object on a line of its own.
+fn report(value: &serde_json::Value) {
+    println!("{value}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "real traffic in real time")]
+fn doze(time: Duration) {
+    thread::sleep(time);
+}
+
+#[expect(clippy::disallowed_methods, reason = "real traffic in real time")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -1,0 +1,47 @@
+//! The lab: a small cluster on one machine, made of network namespaces and removed on drop.
+//!
+//! A [`Lab`] owns a run. A [`Node`] is a network namespace with a mount namespace of its own,
+//! joined to the others by the [`Underlay`]. A [`Pod`] is a network namespace behind a veth pair
+//! that ends in its node. [`Node`] and [`Pod`] deref to [`Host`], the place where commands run.
+//! Each process is a [`Proc`], killed when dropped; [`Capture`] is a tcpdump; faults are methods
+//! of [`Node`].
+//!
+//! # What is left behind
+//! Nothing: dropping the [`Lab`] (also while unwinding) kills what runs in its namespaces and
+//! removes them. Processes carry a parent-death signal, so that they go even after `kill -9` of
+//! the test; the namespaces that such a death leaves are removed by `lab-clean`. A run is alive
+//! while its owner holds the lock on [`clean::runs_dir`]`/RUN/owner`.
+//!
+//! # Thread-safety
+//! Everything may be used from several threads, and labs of several processes side by side:
+//! no device is ever made in the root namespace. Tests that measure time take [`serial`].
+
+mod capture;
+pub mod clean;
+mod fault;
+mod foreign;
+mod host;
+mod lab;
+mod node;
+mod pcap;
+mod pod;
+mod proc;
+mod spawner;
+mod traffic;
+mod underlay;
+mod wait;
+
+pub use capture::Capture;
+pub use fault::{Proto, cut, cut_port};
+pub use host::{Host, Output};
+pub use lab::{Lab, bin, require_root};
+pub use nix::sys::signal::Signal;
+pub use node::Node;
+pub use pcap::Packet;
+pub use pod::{Pod, PodSpec};
+pub use proc::Proc;
+pub use traffic::{
+    Fragment, Ping, PingStats, Transfer, UdpStats, transfer, transfer_both, transfer_to, udp_echo,
+};
+pub use underlay::{Family, Underlay};
+pub use wait::{Deadline, Serial, Stopwatch, pause, serial, wait_until};
