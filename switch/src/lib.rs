@@ -1,1 +1,61 @@
-//! x
+//! weft's data plane: frames of a node's pods in, datagrams to the other nodes out, and back.
+//!
+//! The core is pure: [`Forwarder`] and [`MacTable`] decide where a frame goes, [`vxlan`] wraps it,
+//! [`Segments`] and [`Fragments`] cut it; all of them are given the time and the octets. Around it
+//! is a thin shell: a [`Worker`] runs in a [`FrameThread`] between a [`Tap`] and an [`Underlay`],
+//! each of which has a kernel and an in-memory form. Control hands an immutable [`Plan`] down
+//! through a [`PlanCell`], and reads [`Counters`]; [`Wiring`] and [`Watch`] are its hands and eyes
+//! in the kernel.
+//!
+//! The switch knows no names: a peer is a [`PeerId`], a slot in the plan, and an address.
+
+mod buf;
+mod checksum;
+mod counters;
+mod drop;
+mod flow;
+mod forward;
+mod frame;
+mod layers;
+mod limiter;
+mod mac;
+mod mtu;
+mod plan;
+mod segment;
+mod shell;
+mod sys;
+mod table;
+mod tap;
+mod tick;
+mod too_big;
+mod underlay;
+pub mod vxlan;
+mod watch;
+mod wiring;
+mod worker;
+
+pub use buf::{Batch, Buf, CAPACITY, Slot};
+pub use checksum::finish_partial;
+pub use counters::{Counter, Counters, PeerCounters, Traffic};
+pub use drop::DropReason;
+pub use flow::FlowHash;
+pub use forward::{Forwarder, Verdict};
+pub use frame::{ETHERNET_LEN, EtherType, Frame, Runt, VLAN_TAG_LEN};
+pub use layers::{IpVersion, Layers};
+pub use mac::{BadMac, Mac};
+pub use mtu::{Mtu, OVERHEAD_V4, OVERHEAD_V6};
+pub use plan::{Peer, PeerId, Plan, PlanCell, Port};
+pub use segment::{HEADER_MAX, Segments};
+pub use shell::{Clock, Ended, FrameThread};
+pub use table::{Learned, Limits, MacTable, Row, TableEvents};
+pub use tap::{Cable, MemoryTap, PlainTap, Tap, TapError};
+pub use tick::Tick;
+pub use too_big::{Fragments, Remedy, answer};
+pub use underlay::{
+    Datagram, DropGauge, MemoryNet, MemoryUnderlay, OpenError, SendError, UdpUnderlay, Underlay,
+    is_host, path_mtu,
+};
+pub use vxlan::Vni;
+pub use watch::{Notice, Watch};
+pub use wiring::{ALIAS, Change, Installed, Link, Spec, Wiring, WiringError};
+pub use worker::{Fault, Worker};

@@ -1,0 +1,167 @@
+//! What a worker counts.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crossbeam_utils::CachePadded;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use crate::{DropReason, PeerId, Tick};
+
+/// A count that one thread writes and any thread reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. INVARIANT: only the worker that owns the counter calls this, so that a plain store
+    /// is enough: no locked instruction per frame.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// The count so far.
+    pub fn load(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Serialize for Counter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.load())
+    }
+}
+
+/// Frames and their octets, in one direction.
+#[derive(Debug, Default, Serialize)]
+pub struct Traffic {
+    /// Frames, or datagrams.
+    pub frames: Counter,
+    /// Octets of inner Ethernet frames: the same on both sides of the switch.
+    pub octets: Counter,
+}
+
+impl Traffic {
+    /// Counts one frame.
+    pub fn count(&self, octets: usize) {
+        self.frames.add(1);
+        self.octets.add(octets as u64);
+    }
+}
+
+/// What was exchanged with a peer.
+#[derive(Debug, Default)]
+pub struct PeerCounters {
+    /// Frames from the peer.
+    pub received: Traffic,
+    /// Frames to the peer.
+    pub sent: Traffic,
+    /// Milliseconds since the start when a datagram of the peer last came; 0 when none has.
+    heard: AtomicU64,
+}
+
+impl PeerCounters {
+    /// Takes note that a datagram of the peer came.
+    pub fn hear(&self, now: Tick) {
+        self.heard.store(now.as_millis().max(1), Relaxed);
+    }
+
+    /// When a datagram of the peer last came.
+    pub fn heard(&self) -> Option<Tick> {
+        let ms = self.heard.load(Relaxed);
+        (ms > 0).then(|| Tick::from_millis(ms))
+    }
+}
+
+/// All that one worker counts.
+///
+/// # Thread-safety
+/// One worker writes, anybody reads. Readers may see one counter of a frame and not yet another.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Frames read from the TAP.
+    pub from_tap: Traffic,
+    /// Frames written to the TAP.
+    pub to_tap: Traffic,
+    /// Packets from a peer that were cut into several frames before they were written.
+    pub segmented: Counter,
+    /// Packets from a peer whose checksum was left half done, and finished here.
+    pub checksums: Counter,
+    /// Packets to a peer that were sent in fragments.
+    pub fragmented: Counter,
+    /// ICMP errors sent to pods about packets that were too big.
+    pub icmp_sent: Counter,
+    /// ICMP errors not sent, because there were too many of them.
+    pub icmp_limited: Counter,
+    drops: [Counter; DropReason::ALL.len()],
+    peers: Box<[CachePadded<PeerCounters>]>,
+}
+
+impl Counters {
+    /// Counters for peers in slots below `peers`.
+    pub fn new(peers: usize) -> Self {
+        let peers = std::iter::repeat_with(CachePadded::default).take(peers).collect();
+        Self { peers, ..Self::default() }
+    }
+
+    /// Counts a frame that went no further.
+    pub fn count_drop(&self, reason: DropReason) {
+        if let Some(counter) = self.drops.get(reason.index()) {
+            counter.add(1);
+        }
+    }
+
+    /// Frames dropped for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops.get(reason.index()).map_or(0, Counter::load)
+    }
+
+    /// The counters of a peer; `None` for a slot they were not made for.
+    pub fn peer(&self, id: PeerId) -> Option<&PeerCounters> {
+        self.peers.get(id.slot()).map(|padded| &**padded)
+    }
+
+    /// The drops, to be serialized as one map from reason to count.
+    pub fn drops(&self) -> impl Serialize {
+        Drops(self)
+    }
+}
+
+struct Drops<'a>(&'a Counters);
+
+impl Serialize for Drops<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(DropReason::ALL.len()))?;
+        for reason in DropReason::ALL {
+            map.serialize_entry(reason.name(), &self.0.dropped(reason))?;
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_serialized_under_their_names() {
+        let counters = Counters::new(0);
+        counters.count_drop(DropReason::Runt);
+        counters.count_drop(DropReason::Runt);
+
+        let json = serde_json::to_value(counters.drops()).unwrap();
+
+        assert_eq!(json["runt"], 2);
+        assert_eq!(json["unknown_vtep"], 0);
+    }
+
+    #[test]
+    fn a_peer_is_heard_from_the_first_datagram_on() {
+        let counters = Counters::new(1);
+        let peer = counters.peer(PeerId::new(0)).unwrap();
+
+        assert_eq!(peer.heard(), None);
+        peer.hear(Tick::from_millis(0));
+
+        assert!(peer.heard().is_some());
+        assert!(counters.peer(PeerId::new(1)).is_none());
+    }
+}

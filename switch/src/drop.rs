@@ -1,0 +1,111 @@
+use std::fmt;
+
+/// Why a frame or a datagram went no further. Every drop has exactly one reason and one counter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum DropReason {
+    /// Shorter than an Ethernet header.
+    Runt,
+    /// The source address is a group's, or zero: no station sends such a frame.
+    BadSource,
+    /// From a pod, for a station that is on this node: the bridge has delivered it.
+    LocalDestination,
+    /// There is no peer to send it to.
+    NoPath,
+    /// Larger than the path carries and not to be fragmented. The sender was told, where there is
+    /// a way to tell it.
+    TooBig,
+    /// The underlay has no route to the peer.
+    NoRoute,
+    /// The underlay socket's buffer is full.
+    UnderlayFull,
+    /// A firewall on this node refused the datagram.
+    UnderlayRefused,
+    /// The underlay socket failed in another way.
+    UnderlayError,
+    /// A datagram from an address that is no peer's.
+    UnknownVtep,
+    /// A datagram shorter than a VXLAN header.
+    ShortVxlan,
+    /// A VXLAN header whose I flag is clear.
+    NoVni,
+    /// A VXLAN header of another overlay.
+    WrongVni,
+    /// From a peer, larger than the TAP carries and not to be segmented.
+    Oversize,
+    /// The TAP's queue is full.
+    TapFull,
+    /// The TAP is down.
+    TapDown,
+    /// The TAP failed in another way.
+    TapError,
+}
+
+impl DropReason {
+    /// Every reason, in the order of [`DropReason::index`].
+    pub const ALL: [Self; 17] = [
+        Self::Runt,
+        Self::BadSource,
+        Self::LocalDestination,
+        Self::NoPath,
+        Self::TooBig,
+        Self::NoRoute,
+        Self::UnderlayFull,
+        Self::UnderlayRefused,
+        Self::UnderlayError,
+        Self::UnknownVtep,
+        Self::ShortVxlan,
+        Self::NoVni,
+        Self::WrongVni,
+        Self::Oversize,
+        Self::TapFull,
+        Self::TapDown,
+        Self::TapError,
+    ];
+
+    /// Its place in [`DropReason::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The name in status, statistics and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Runt => "runt",
+            Self::BadSource => "bad_source",
+            Self::LocalDestination => "local_destination",
+            Self::NoPath => "no_path",
+            Self::TooBig => "too_big",
+            Self::NoRoute => "no_route",
+            Self::UnderlayFull => "underlay_full",
+            Self::UnderlayRefused => "underlay_refused",
+            Self::UnderlayError => "underlay_error",
+            Self::UnknownVtep => "unknown_vtep",
+            Self::ShortVxlan => "short_vxlan",
+            Self::NoVni => "no_vni",
+            Self::WrongVni => "wrong_vni",
+            Self::Oversize => "oversize",
+            Self::TapFull => "tap_full",
+            Self::TapDown => "tap_down",
+            Self::TapError => "tap_error",
+        }
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_counter() {
+        for (place, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), place, "{reason}");
+        }
+    }
+}

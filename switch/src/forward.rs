@@ -1,0 +1,199 @@
+//! Where a frame goes.
+//!
+//! The tunnels are a full mesh, and loops are impossible by one rule, split horizon: what comes
+//! from a peer goes to the TAP and nowhere else. What comes from the TAP goes to the peer its
+//! destination was last seen behind, or to all when that is a group or unknown.
+
+use std::sync::Arc;
+
+use crate::{DropReason, Frame, MacTable, PeerId, Plan, Port, Tick};
+
+/// What is to be done with a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// Give it to the TAP.
+    Local,
+    /// Send it to this peer.
+    Peer(PeerId),
+    /// Send it to every peer in the plan's flood list.
+    Flood,
+    /// Nothing; count it.
+    Drop(DropReason),
+}
+
+/// Learns from frames and decides where they go. Pure but for the table it shares.
+#[derive(Clone, Debug)]
+pub struct Forwarder {
+    table: Arc<MacTable>,
+}
+
+impl Forwarder {
+    /// A forwarder that learns into, and looks up in, `table`.
+    pub fn new(table: Arc<MacTable>) -> Self {
+        Self { table }
+    }
+
+    /// Learns the frame's source and decides where the frame goes.
+    pub fn forward(&self, plan: &Plan, from: Port, frame: Frame<'_>, now: Tick) -> Verdict {
+        if !frame.src().is_station() {
+            return Verdict::Drop(DropReason::BadSource);
+        }
+        // Learn before lookup: a station that moved to us must not be answered through its old peer.
+        self.table.learn(frame.src(), from, now);
+        match (from, self.destination(frame)) {
+            (Port::Peer(_), _) => Verdict::Local,
+            (Port::Local, Some(Port::Local)) => Verdict::Drop(DropReason::LocalDestination),
+            (Port::Local, Some(Port::Peer(id))) if plan.peer(id).is_some() => Verdict::Peer(id),
+            (Port::Local, Some(Port::Peer(_)) | None) if plan.flood().is_empty() => {
+                Verdict::Drop(DropReason::NoPath)
+            }
+            // A station behind a peer that is gone is as good as unknown.
+            (Port::Local, Some(Port::Peer(_)) | None) => Verdict::Flood,
+        }
+    }
+
+    fn destination(&self, frame: Frame<'_>) -> Option<Port> {
+        let dst = frame.dst();
+        if dst.is_group() { None } else { self.table.lookup(dst) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::table::Limits;
+    use crate::{Mac, Mtu, Peer, Vni};
+
+    const A: PeerId = PeerId::new(0);
+    const B: PeerId = PeerId::new(1);
+    const GONE: PeerId = PeerId::new(9);
+    const T0: Tick = Tick::from_millis(0);
+    const POD: &str = "02:00:00:00:00:01";
+
+    #[test]
+    fn a_frame_from_a_peer_never_leaves_to_another_peer() {
+        let fwd = forwarder([("02:00:00:00:00:0b", Port::Peer(B))]);
+
+        let verdict = fwd.of(Port::Peer(A), "02:00:00:00:00:0b", "02:00:00:00:00:0a");
+
+        assert_eq!(verdict, Verdict::Local);
+    }
+
+    #[test]
+    fn a_known_station_gets_its_frames_alone() {
+        let fwd = forwarder([("02:00:00:00:00:0b", Port::Peer(B))]);
+
+        assert_eq!(fwd.of(Port::Local, "02:00:00:00:00:0b", POD), Verdict::Peer(B));
+    }
+
+    #[test]
+    fn groups_and_unknown_stations_are_flooded() {
+        let fwd = forwarder([]);
+
+        for dst in ["ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "02:00:00:00:00:77"] {
+            assert_eq!(fwd.of(Port::Local, dst, POD), Verdict::Flood, "{dst}");
+        }
+    }
+
+    #[test]
+    fn what_the_bridge_has_delivered_is_dropped() {
+        let fwd = forwarder([("02:00:00:00:00:02", Port::Local)]);
+
+        let verdict = fwd.of(Port::Local, "02:00:00:00:00:02", POD);
+
+        assert_eq!(verdict, Verdict::Drop(DropReason::LocalDestination));
+    }
+
+    #[test]
+    fn a_station_behind_a_peer_that_is_gone_is_flooded() {
+        let fwd = forwarder([("02:00:00:00:00:0b", Port::Peer(GONE))]);
+
+        assert_eq!(fwd.of(Port::Local, "02:00:00:00:00:0b", POD), Verdict::Flood);
+    }
+
+    #[test]
+    fn without_peers_there_is_no_path() {
+        let fwd = Fixture { plan: Plan::new(Vni::DEFAULT, []), ..forwarder([]) };
+
+        let verdict = fwd.of(Port::Local, "ff:ff:ff:ff:ff:ff", POD);
+
+        assert_eq!(verdict, Verdict::Drop(DropReason::NoPath));
+    }
+
+    #[test]
+    fn a_group_as_source_is_dropped_and_not_learned() {
+        let fwd = forwarder([]);
+
+        for src in ["ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "00:00:00:00:00:00"] {
+            let verdict = fwd.of(Port::Peer(A), POD, src);
+            assert_eq!(verdict, Verdict::Drop(DropReason::BadSource), "{src}");
+        }
+        assert!(fwd.table.is_empty());
+    }
+
+    #[test]
+    fn a_station_that_moves_here_is_followed_by_its_first_frame() {
+        let fwd = forwarder([(POD, Port::Peer(A))]);
+
+        fwd.of(Port::Local, "02:00:00:00:00:77", POD);
+
+        assert_eq!(fwd.table.lookup(POD.parse().unwrap()), Some(Port::Local));
+    }
+
+    proptest! {
+        /// Split horizon, whatever was learned before.
+        #[test]
+        fn nothing_goes_back_to_where_it_came_from(
+            frames in prop::collection::vec((0..4u16, 0..8u64, 0..8u64), 1..100),
+        ) {
+            let fwd = forwarder([]);
+
+            for (from, src, dst) in frames {
+                let from = from.checked_sub(1).map_or(Port::Local, |n| Port::Peer(PeerId::new(n)));
+                let header = header(Mac::local(dst), Mac::local(src));
+                let frame = Frame::parse(&header).unwrap();
+                let verdict = fwd.forwarder.forward(&fwd.plan, from, frame, T0);
+                let back = match (from, verdict) {
+                    (Port::Local, Verdict::Local) => true,
+                    (Port::Peer(_), Verdict::Peer(_) | Verdict::Flood) => true,
+                    (_, Verdict::Drop(_)) | (Port::Peer(_), Verdict::Local) => false,
+                    (Port::Local, Verdict::Peer(_) | Verdict::Flood) => false,
+                };
+                prop_assert!(!back, "{from:?} {verdict:?}");
+            }
+        }
+    }
+
+    struct Fixture {
+        forwarder: Forwarder,
+        table: Arc<MacTable>,
+        plan: Plan,
+    }
+
+    impl Fixture {
+        fn of(&self, from: Port, dst: &str, src: &str) -> Verdict {
+            let header = header(dst.parse().unwrap(), src.parse().unwrap());
+            self.forwarder.forward(&self.plan, from, Frame::parse(&header).unwrap(), T0)
+        }
+    }
+
+    fn header(dst: Mac, src: Mac) -> [u8; 14] {
+        let mut header = [0; 14];
+        header[..6].copy_from_slice(&dst.0);
+        header[6..12].copy_from_slice(&src.0);
+        header
+    }
+
+    fn forwarder<const N: usize>(stations: [(&str, Port); N]) -> Fixture {
+        let table = Arc::new(MacTable::new(Limits::default()));
+        for (mac, port) in stations {
+            table.learn(mac.parse().unwrap(), port, T0);
+        }
+        let mtu = Mtu::new(1450).unwrap();
+        let peers = [1, 2].map(|n| Peer { addr: ([10, 0, 0, n], 6784).into(), mtu });
+        let plan = Plan::new(Vni::DEFAULT, peers);
+        Fixture { forwarder: Forwarder::new(Arc::clone(&table)), table, plan }
+    }
+}

@@ -1,0 +1,109 @@
+//! The frame loop's thread: waits for either side, and gives the worker the time.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use tokio::sync::oneshot;
+
+use crate::{Fault, Tap, Tick, Underlay, Worker};
+
+/// Where ticks come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// A clock that reads zero now.
+    #[expect(clippy::disallowed_methods, reason = "the one place where the clock is read")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// What it reads now.
+    pub fn now(&self) -> Tick {
+        self.0.elapsed().into()
+    }
+}
+
+/// A thread that runs a worker. Dropping it stops the thread and waits for it.
+#[derive(Debug)]
+pub struct FrameThread {
+    handle: Option<JoinHandle<()>>,
+    wake: Arc<OwnedFd>,
+}
+
+/// Resolves when the thread has ended: `Ok` with how its worker ended, or an error when it panicked.
+pub type Ended = oneshot::Receiver<Result<(), Fault>>;
+
+impl FrameThread {
+    /// Starts a thread that runs `worker` until one of its sides fails or the thread is dropped.
+    ///
+    /// # Errors
+    /// The system has no thread or descriptor to spare.
+    pub fn spawn<T, U>(worker: Worker<T, U>, clock: Clock) -> io::Result<(Self, Ended)>
+    where
+        T: Tap + AsFd + Send + 'static,
+        U: Underlay + AsFd + Send + 'static,
+    {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let (report, ended) = oneshot::channel();
+        let stop = Arc::clone(&wake);
+        let handle = std::thread::Builder::new().name("frames-0".into()).spawn(move || {
+            let end = run(worker, clock, &stop);
+            // Nobody listens any more when the thread is stopped by being dropped.
+            drop(report.send(end));
+        })?;
+        Ok((Self { handle: Some(handle), wake }, ended))
+    }
+}
+
+impl Drop for FrameThread {
+    fn drop(&mut self) {
+        // An eventfd that cannot be written to is already readable.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        if let Some(handle) = self.handle.take() {
+            // A panic was reported by the channel it closed.
+            drop(handle.join());
+        }
+    }
+}
+
+fn run<T, U>(mut worker: Worker<T, U>, clock: Clock, stop: &OwnedFd) -> Result<(), Fault>
+where
+    T: Tap + AsFd,
+    U: Underlay + AsFd,
+{
+    let mut turns = 0u32;
+    loop {
+        let idle = worker.turn(clock.now())? == 0;
+        turns = turns.wrapping_add(1);
+        // A flood that never lets the worker rest must not keep it from stopping.
+        if (idle || turns.is_multiple_of(1024)) && wait(&worker, stop, idle)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits for either side, if it may block. Returns whether to stop.
+fn wait<T, U>(worker: &Worker<T, U>, stop: &OwnedFd, block: bool) -> Result<bool, Fault>
+where
+    T: Tap + AsFd,
+    U: Underlay + AsFd,
+{
+    let (tap, underlay) = worker.sides();
+    let mut fds = [
+        PollFd::new(stop, PollFlags::IN),
+        PollFd::new(tap, PollFlags::IN),
+        PollFd::new(underlay, PollFlags::IN),
+    ];
+    let timeout = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut fds, if block { None } else { Some(&timeout) }) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(Fault::Poll(error.into())),
+    }
+    let [stop, ..] = &fds;
+    Ok(!stop.revents().is_empty())
+}

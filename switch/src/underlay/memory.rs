@@ -1,0 +1,119 @@
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{SendError, Underlay};
+use crate::{Batch, FlowHash};
+
+/// IP and UDP headers of a datagram over IPv4 and IPv6.
+const HEADERS_V4: usize = 20 + 8;
+const HEADERS_V6: usize = 40 + 8;
+
+/// A network without a kernel. What its nodes send waits in it until somebody takes it out, and
+/// delivers, delays, repeats or loses it.
+#[derive(Clone, Debug)]
+pub struct MemoryNet(Arc<Mutex<Queues>>);
+
+/// A node's socket in a [`MemoryNet`].
+#[derive(Debug)]
+pub struct MemoryUnderlay {
+    net: MemoryNet,
+    addr: IpAddr,
+}
+
+/// A datagram on its way.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Datagram {
+    /// Who sent it.
+    pub from: IpAddr,
+    /// Who is to have it.
+    pub to: IpAddr,
+    /// The UDP payload.
+    pub payload: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Queues {
+    mtu: u32,
+    sent: VecDeque<Datagram>,
+    delivered: VecDeque<Datagram>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl MemoryNet {
+    /// A network whose links carry IP packets of `mtu` octets.
+    pub fn new(mtu: u32) -> Self {
+        let (sent, delivered, spare) = Default::default();
+        Self(Arc::new(Mutex::new(Queues { mtu, sent, delivered, spare })))
+    }
+
+    /// The socket of the node with this address.
+    pub fn attach(&self, addr: IpAddr) -> MemoryUnderlay {
+        MemoryUnderlay { net: self.clone(), addr }
+    }
+
+    /// Changes what the links carry from now on.
+    pub fn set_mtu(&self, mtu: u32) {
+        self.lock().mtu = mtu;
+    }
+
+    /// Takes the datagram that was sent first.
+    pub fn take(&self) -> Option<Datagram> {
+        self.lock().sent.pop_front()
+    }
+
+    /// Puts a datagram into its receiver's socket.
+    pub fn deliver(&self, datagram: Datagram) {
+        self.lock().delivered.push_back(datagram);
+    }
+
+    /// Delivers all that was sent, in order.
+    pub fn deliver_all(&self) {
+        let queues = &mut *self.lock();
+        queues.delivered.append(&mut queues.sent);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Underlay for MemoryUnderlay {
+    fn recv(&mut self, batch: &mut Batch) -> io::Result<()> {
+        let mut queues = self.net.lock();
+        for _ in 0..queues.delivered.len() {
+            let Some(datagram) = queues.delivered.pop_front() else { break };
+            if datagram.to != self.addr {
+                queues.delivered.push_back(datagram);
+                continue;
+            }
+            let taken = batch.read_next(|slot| {
+                slot.from = datagram.from;
+                if slot.buf.fill(&datagram.payload) { Ok(()) } else { Err(()) }
+            });
+            match taken {
+                Some(_) => queues.spare.push(datagram.payload),
+                None => queues.delivered.push_back(datagram),
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, to: SocketAddr, _flow: FlowHash, datagram: &[u8]) -> Result<(), SendError> {
+        let mut queues = self.net.lock();
+        let headers = if to.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
+        if datagram.len() + headers > queues.mtu as usize {
+            return Err(SendError::TooBig);
+        }
+        let mut payload = queues.spare.pop().unwrap_or_default();
+        payload.clear();
+        payload.extend_from_slice(datagram);
+        queues.sent.push_back(Datagram { from: self.addr, to: to.ip(), payload });
+        Ok(())
+    }
+
+    fn path_mtu(&self, _to: IpAddr) -> io::Result<u32> {
+        Ok(self.net.lock().mtu)
+    }
+}

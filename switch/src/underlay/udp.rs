@@ -1,0 +1,228 @@
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{SendError, Underlay};
+use crate::{Batch, FlowHash, sys};
+
+/// Sending sockets, and so source ports, that flows are spread over.
+const SENDERS: usize = 16;
+
+/// A burst of 10 ms at 10 Gbit/s and some: what may wait while this thread is not scheduled.
+const RECEIVE_BUFFER: usize = 16 << 20;
+const SEND_BUFFER: usize = 4 << 20;
+/// Nobody reads from the sending sockets; the kernel raises this to its least.
+const NO_BUFFER: usize = 0;
+
+/// Kernel UDP sockets: one that receives, and a few that send.
+///
+/// All are bound to one address and none is connected: a connected socket loses a datagram to every
+/// ICMP error. The outer checksum is on and DF is set, so that a path that is too narrow shows up
+/// as an error and not as fragments.
+#[derive(Debug)]
+pub struct UdpUnderlay {
+    local: IpAddr,
+    receiver: UdpSocket,
+    senders: Box<[UdpSocket]>,
+}
+
+/// Why the underlay could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Somebody else has the port.
+    #[error("UDP port {0} is taken")]
+    Taken(SocketAddr),
+    /// No interface has the address.
+    #[error("this host has no address {0}")]
+    NoSuchAddress(IpAddr),
+    /// Anything else.
+    #[error("cannot open a UDP socket on {0}")]
+    Other(SocketAddr, #[source] io::Error),
+}
+
+impl UdpUnderlay {
+    /// Binds to `local`: receives on `port`, sends from ports of the kernel's choice.
+    ///
+    /// # Errors
+    /// As [`OpenError`] says; nothing is left open.
+    pub fn open(local: IpAddr, port: u16) -> Result<Self, OpenError> {
+        let addr = SocketAddr::new(local, port);
+        let failed = |error: io::Error| match error.raw_os_error() {
+            Some(libc::EADDRINUSE) => OpenError::Taken(addr),
+            Some(libc::EADDRNOTAVAIL) => OpenError::NoSuchAddress(local),
+            _ => OpenError::Other(addr, error),
+        };
+        let receiver = receiver(addr).map_err(failed)?;
+        let senders: io::Result<_> = (0..SENDERS).map(|_| sender(local)).collect();
+        Ok(Self { local, receiver, senders: senders.map_err(failed)? })
+    }
+
+    /// A second handle to the receiving socket, for [`receive_drops`] from another thread.
+    ///
+    /// # Errors
+    /// No descriptor is free.
+    pub fn drop_gauge(&self) -> io::Result<DropGauge> {
+        Ok(DropGauge(self.receiver.try_clone()?))
+    }
+}
+
+/// Reads how many datagrams the kernel dropped at a socket.
+#[derive(Debug)]
+pub struct DropGauge(UdpSocket);
+
+impl DropGauge {
+    /// The number so far.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn load(&self) -> io::Result<u32> {
+        sys::socket_drops(self.0.as_fd())
+    }
+}
+
+/// The size of the largest IP packet that the route from `local` to `to` carries. The kernel's
+/// own answer, with what it has learned from ICMP, as it would apply it to a datagram now.
+///
+/// # Errors
+/// There is no route.
+pub fn path_mtu(local: IpAddr, to: IpAddr) -> io::Result<u32> {
+    let socket = UdpSocket::bind((local, 0))?;
+    // Connecting sends nothing, and the port does not matter.
+    socket.connect((to, 9))?;
+    let mtu = match to {
+        IpAddr::V4(_) => sockopt::ip_mtu(&socket)?,
+        IpAddr::V6(_) => sockopt::ipv6_mtu(&socket)?,
+    };
+    Ok(mtu)
+}
+
+impl AsFd for UdpUnderlay {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.receiver.as_fd()
+    }
+}
+
+impl Underlay for UdpUnderlay {
+    fn recv(&mut self, batch: &mut Batch) -> io::Result<()> {
+        loop {
+            let read = batch.read_next(|slot| {
+                let (len, from) = self.receiver.recv_from(slot.buf.spare_mut())?;
+                slot.buf.set_len(len);
+                slot.from = from.ip();
+                Ok::<_, io::Error>(())
+            });
+            match read {
+                Some(Ok(())) => {}
+                Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Some(Err(error)) if is_passing(&error) => {}
+                Some(Err(error)) => return Err(error),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn send(&mut self, to: SocketAddr, flow: FlowHash, datagram: &[u8]) -> Result<(), SendError> {
+        let sender = self.senders.get(flow.pick(self.senders.len()));
+        let sender = sender.ok_or(SendError::Other(libc::EBADF))?;
+        loop {
+            match sender.send_to(datagram, to) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error_of(&error)),
+            }
+        }
+    }
+
+    fn path_mtu(&self, to: IpAddr) -> io::Result<u32> {
+        path_mtu(self.local, to)
+    }
+}
+
+fn receiver(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket(addr)?;
+    set_receive_buffer(&socket, RECEIVE_BUFFER)?;
+    socket.bind(&addr.into())?;
+    Ok(socket.into())
+}
+
+fn sender(local: IpAddr) -> io::Result<UdpSocket> {
+    let addr = SocketAddr::new(local, 0);
+    let socket = socket(addr)?;
+    match local {
+        IpAddr::V4(_) => sockopt::set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::DO)?,
+        IpAddr::V6(_) => {
+            sockopt::set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::DO)?;
+            sys::set_ipv6_dont_fragment(socket.as_fd())?;
+        }
+    }
+    socket.set_recv_buffer_size(NO_BUFFER)?;
+    if sockopt::set_socket_send_buffer_size_force(&socket, SEND_BUFFER).is_err() {
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+    }
+    socket.bind(&addr.into())?;
+    Ok(socket.into())
+}
+
+fn socket(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+/// Beyond net.core.rmem_max where we may, up to it otherwise.
+fn set_receive_buffer(socket: &Socket, size: usize) -> io::Result<()> {
+    if sockopt::set_socket_recv_buffer_size_force(socket, size).is_err() {
+        socket.set_recv_buffer_size(size)?;
+    }
+    Ok(())
+}
+
+/// Errors that belong to a datagram or to a moment, not to the socket.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EINTR
+                | libc::ECONNREFUSED
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::ENETDOWN
+                | libc::EMSGSIZE
+                | libc::EPROTO
+        )
+    )
+}
+
+fn error_of(error: &io::Error) -> SendError {
+    match error.raw_os_error() {
+        Some(libc::EMSGSIZE) => SendError::TooBig,
+        // EADDRNOTAVAIL and EINVAL: the address this socket is bound to has left its interface.
+        Some(
+            libc::ENETUNREACH
+            | libc::EHOSTUNREACH
+            | libc::ENETDOWN
+            | libc::ENODEV
+            | libc::EADDRNOTAVAIL
+            | libc::EINVAL,
+        ) => SendError::NoRoute,
+        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => SendError::Full,
+        Some(libc::EPERM | libc::EACCES) => SendError::Refused,
+        errno => SendError::Other(errno.unwrap_or_default()),
+    }
+}
+
+/// Whether an address can be a node's: not unspecified, not a group, not broadcast.
+pub fn is_host(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => {
+            !(addr == Ipv4Addr::UNSPECIFIED || addr.is_multicast() || addr == Ipv4Addr::BROADCAST)
+        }
+        IpAddr::V6(addr) => !(addr == Ipv6Addr::UNSPECIFIED || addr.is_multicast()),
+    }
+}

@@ -1,0 +1,328 @@
+//! The node's side of the switch: bridge and TAP, kept as they should be over netlink.
+//!
+//! What exists is adopted, never reset: a bridge that somebody else made keeps its settings, and
+//! its addresses and ports are never touched. What weft makes carries the alias [`ALIAS`], so that
+//! a later run knows what it may change, and `cleanup` what it may remove.
+//!
+//! The TAP's port flags are set before its link goes up: for a moment without `isolated` two
+//! uplinks would be a loop.
+
+mod link;
+
+use std::io;
+
+use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute};
+use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec};
+
+use crate::{Mac, Mtu, PlainTap};
+pub(crate) use link::Entry;
+pub use link::Link;
+use link::Links;
+
+/// What the links that weft makes are marked with (`ip link show` prints it).
+pub const ALIAS: &str = "weft";
+
+/// What is to be there.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The bridge's name.
+    pub bridge: String,
+    /// The TAP's name.
+    pub tap: String,
+    /// The bridge's address, if it has to be made.
+    pub mac: Mac,
+    /// The bridge's MTU: what pods may send without being told that it is too big.
+    pub mtu: Mtu,
+}
+
+/// Makes and mends what a [`Spec`] asks for.
+#[derive(Debug)]
+pub struct Wiring {
+    links: Links,
+    spec: Spec,
+}
+
+/// Where bridge and TAP are, and what had to be done for that.
+#[derive(Debug, Default)]
+pub struct Installed {
+    /// The bridge's interface index.
+    pub bridge: u32,
+    /// The TAP's interface index.
+    pub tap: u32,
+    /// What was done, in the order it was done; empty when all was as it should be.
+    pub done: Vec<Change>,
+    /// Settings of an adopted bridge that differ from what weft would have chosen.
+    pub differing: Vec<&'static str>,
+}
+
+/// Something that was done to a link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// The bridge was made.
+    BridgeMade,
+    /// The bridge's MTU was set.
+    BridgeMtu,
+    /// The bridge was set up.
+    BridgeUp,
+    /// The TAP was made.
+    TapMade,
+    /// The TAP was made a port of the bridge.
+    TapPlugged,
+    /// The TAP's port flags were set.
+    TapFlags,
+    /// The TAP's MTU was set.
+    TapMtu,
+    /// The TAP was set up.
+    TapUp,
+}
+
+/// Why bridge or TAP are not as they should be. What was done before the error stays done; the
+/// next attempt goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum WiringError {
+    /// The bridge's name belongs to a link of another kind.
+    #[error("link {0} exists and is not a bridge")]
+    NotABridge(String),
+    /// The TAP's name belongs to a link of another kind.
+    #[error("link {0} exists and is not a TAP device")]
+    NotATap(String),
+    /// The TAP is plugged into another bridge.
+    #[error("TAP {0} is a port of another bridge")]
+    Elsewhere(String),
+    /// Another process has the TAP open.
+    #[error("TAP {0} is in use by another process")]
+    Busy(String),
+    /// This process may not do it.
+    #[error("{0} needs CAP_NET_ADMIN")]
+    Denied(&'static str),
+    /// The TAP could not be opened.
+    #[error("cannot open TAP {0}")]
+    Tap(String, #[source] io::Error),
+    /// The TAP was removed.
+    #[error("TAP {0} is gone")]
+    TapGone(String),
+    /// Netlink refused.
+    #[error("{0} failed")]
+    Netlink(&'static str, #[source] rtnetlink::Error),
+    /// Netlink could not be opened.
+    #[error("cannot open a netlink socket")]
+    Socket(#[source] io::Error),
+}
+
+impl Wiring {
+    /// Opens netlink. To be called inside a tokio runtime, which runs the connection.
+    ///
+    /// # Errors
+    /// No netlink socket is to be had.
+    pub fn new(spec: Spec) -> Result<Self, WiringError> {
+        Ok(Self { links: Links::open().map_err(WiringError::Socket)?, spec })
+    }
+
+    /// Changes the MTU that the bridge is to have from the next [`Wiring::reconcile`] on.
+    pub fn set_mtu(&mut self, mtu: Mtu) {
+        self.spec.mtu = mtu;
+    }
+
+    /// Sees to bridge and TAP, and opens the TAP.
+    ///
+    /// # Errors
+    /// As [`WiringError`] says.
+    pub async fn install(&self) -> Result<(PlainTap, Installed), WiringError> {
+        let mut installed = Installed::default();
+        let bridge = self.install_bridge(&mut installed).await?;
+        let found = self.links.find(&self.spec.tap).await?;
+        if found.as_ref().is_some_and(|link| !link.is_tap()) {
+            return Err(WiringError::NotATap(self.spec.tap.clone()));
+        }
+        let tap = self.open_tap()?;
+        if found.is_none() {
+            installed.done.push(Change::TapMade);
+            self.dress_tap().await?;
+        }
+        self.install_tap(&bridge, &mut installed).await?;
+        Ok((tap, installed))
+    }
+
+    /// Mends bridge and TAP where somebody changed them. The TAP must exist.
+    ///
+    /// # Errors
+    /// As [`WiringError`] says.
+    pub async fn reconcile(&self) -> Result<Installed, WiringError> {
+        let mut installed = Installed::default();
+        let bridge = self.install_bridge(&mut installed).await?;
+        self.install_tap(&bridge, &mut installed).await?;
+        Ok(installed)
+    }
+
+    /// Removes bridge and TAP if weft made them. Returns the names of those it removed.
+    ///
+    /// # Errors
+    /// A process has the TAP open, or netlink refused.
+    pub async fn cleanup(&self) -> Result<Vec<String>, WiringError> {
+        let mut removed = Vec::new();
+        for name in [&self.spec.tap, &self.spec.bridge] {
+            let Some(link) = self.links.find(name).await?.filter(Link::is_ours) else { continue };
+            if link.is_tap() {
+                // Fails when somebody has it open: deleting it would only make them repair it.
+                drop(self.open_tap()?);
+            }
+            self.links.delete(link.index).await?;
+            removed.push(name.clone());
+        }
+        Ok(removed)
+    }
+
+    /// The stations that the bridge has behind ports other than the TAP.
+    ///
+    /// # Errors
+    /// Netlink refused.
+    pub async fn stations(&self, installed: &Installed) -> Result<Vec<Mac>, WiringError> {
+        self.links.stations(installed.bridge, installed.tap).await
+    }
+
+    /// Frames for the TAP that the kernel dropped because its queue was full.
+    ///
+    /// # Errors
+    /// Netlink refused.
+    pub async fn tap_drops(&self) -> Result<u64, WiringError> {
+        Ok(self.links.find(&self.spec.tap).await?.map_or(0, |link| link.tx_dropped))
+    }
+
+    async fn install_bridge(&self, installed: &mut Installed) -> Result<Link, WiringError> {
+        let name = &self.spec.bridge;
+        let mut bridge = match self.links.find(name).await? {
+            Some(link) => link,
+            None => {
+                self.make_bridge().await?;
+                installed.done.push(Change::BridgeMade);
+                let made = self.links.find(name).await?;
+                made.ok_or_else(|| WiringError::NotABridge(name.clone()))?
+            }
+        };
+        if !bridge.is_bridge() {
+            return Err(WiringError::NotABridge(name.clone()));
+        }
+        installed.bridge = bridge.index;
+        if bridge.is_ours() {
+            // A bridge follows its ports' MTU until it is set explicitly, after its creation.
+            self.set_mtu_of(&mut bridge, self.spec.mtu, Change::BridgeMtu, installed).await?;
+        } else {
+            installed.differing = bridge.differing(self.spec.mtu);
+        }
+        self.set_up(&bridge, Change::BridgeUp, installed).await?;
+        Ok(bridge)
+    }
+
+    async fn make_bridge(&self) -> Result<(), WiringError> {
+        let message = LinkBridge::new(&self.spec.bridge)
+            .address(self.spec.mac.0.to_vec())
+            .set_stp_off()
+            .mcast_snooping(false)
+            .build();
+        self.links.add(message, "creating the bridge").await?;
+        let alias = LinkUnspec::new_with_name(&self.spec.bridge).alias(ALIAS).build();
+        self.links.change(alias, "marking the bridge").await
+    }
+
+    fn open_tap(&self) -> Result<PlainTap, WiringError> {
+        let name = &self.spec.tap;
+        PlainTap::open(name).map_err(|error| match error.raw_os_error() {
+            Some(libc::EBUSY) => WiringError::Busy(name.clone()),
+            Some(libc::EPERM | libc::EACCES) => WiringError::Denied("opening the TAP"),
+            Some(libc::EINVAL) => WiringError::NotATap(name.clone()),
+            _ => WiringError::Tap(name.clone(), error),
+        })
+    }
+
+    /// What a TAP that was just made gets once: a mark, an address that is set and so left alone
+    /// by udev, and no IPv6 addresses, which would make it speak MLD and RS into the overlay.
+    async fn dress_tap(&self) -> Result<(), WiringError> {
+        let [.., d, e, f] = self.spec.mac.0;
+        let message = LinkUnspec::new_with_name(&self.spec.tap)
+            .alias(ALIAS)
+            .address(vec![0xfe, 0x77, 0x74, d, e, f])
+            .build();
+        self.links.change(message, "marking the TAP").await?;
+        let silence = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+        let message = LinkUnspec::new_with_name(&self.spec.tap)
+            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![silence]))
+            .build();
+        // A kernel without IPv6 refuses this, and needs it as little.
+        let silenced = self.links.change(message, "silencing the TAP").await;
+        if let Err(WiringError::Netlink(..)) = silenced { Ok(()) } else { silenced }
+    }
+
+    async fn install_tap(
+        &self,
+        bridge: &Link,
+        installed: &mut Installed,
+    ) -> Result<(), WiringError> {
+        let name = &self.spec.tap;
+        let gone = || WiringError::TapGone(name.clone());
+        let mut tap = self.links.find(name).await?.ok_or_else(gone)?;
+        installed.tap = tap.index;
+        self.set_mtu_of(&mut tap, Mtu::UPLINK, Change::TapMtu, installed).await?;
+        match tap.controller {
+            Some(controller) if controller == bridge.index => {}
+            Some(_) => return Err(WiringError::Elsewhere(name.clone())),
+            None => {
+                let plug = LinkUnspec::new_with_index(tap.index).down().build();
+                self.links.change(plug, "setting the TAP down").await?;
+                let plug = LinkUnspec::new_with_index(tap.index).controller(bridge.index).build();
+                self.links.change(plug, "plugging the TAP into the bridge").await?;
+                tap.up = false;
+                installed.done.push(Change::TapPlugged);
+            }
+        }
+        if !(tap.isolated && tap.learning) {
+            let flags = LinkBridgePort::new(tap.index).isolated(true).learning(true).build();
+            self.links.change(flags, "setting the TAP's port flags").await?;
+            installed.done.push(Change::TapFlags);
+        }
+        self.set_up(&tap, Change::TapUp, installed).await
+    }
+
+    async fn set_mtu_of(
+        &self,
+        link: &mut Link,
+        mtu: Mtu,
+        change: Change,
+        installed: &mut Installed,
+    ) -> Result<(), WiringError> {
+        let mtu = u32::from(mtu.octets());
+        if link.mtu == mtu && !installed.done.contains(&Change::BridgeMade) {
+            return Ok(());
+        }
+        let message = LinkUnspec::new_with_index(link.index).mtu(mtu).build();
+        self.links.change(message, "setting an MTU").await?;
+        link.mtu = mtu;
+        installed.done.push(change);
+        Ok(())
+    }
+
+    async fn set_up(
+        &self,
+        link: &Link,
+        change: Change,
+        installed: &mut Installed,
+    ) -> Result<(), WiringError> {
+        if link.up {
+            return Ok(());
+        }
+        let message = LinkUnspec::new_with_index(link.index).up().build();
+        self.links.change(message, "setting a link up").await?;
+        installed.done.push(change);
+        Ok(())
+    }
+}
+
+/// `LinkBridge` spells it as an enum of the wire's values.
+trait StpOff {
+    fn set_stp_off(self) -> Self;
+}
+
+impl StpOff for LinkMessageBuilder<LinkBridge> {
+    fn set_stp_off(self) -> Self {
+        self.stp_state(netlink_packet_route::link::BridgeStpState::Disabled)
+    }
+}

@@ -1,0 +1,210 @@
+use std::io;
+
+use futures_util::TryStreamExt;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::link::{
+    BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+use rtnetlink::Handle;
+
+use super::{ALIAS, WiringError};
+use crate::{Mac, Mtu};
+
+/// A link as the kernel describes it.
+#[derive(Debug, Default)]
+pub struct Link {
+    /// Its interface index.
+    pub index: u32,
+    /// Whether it is set up.
+    pub up: bool,
+    /// Its MTU.
+    pub mtu: u32,
+    /// The bridge it is a port of.
+    pub controller: Option<u32>,
+    /// As a bridge port: never forwards to another isolated port.
+    pub isolated: bool,
+    /// As a bridge port: learns source addresses.
+    pub learning: bool,
+    /// Frames dropped on their way out of the device.
+    pub tx_dropped: u64,
+    kind: Option<InfoKind>,
+    alias: Option<String>,
+    stp: bool,
+    snooping: bool,
+}
+
+impl Link {
+    /// Whether weft made it.
+    pub fn is_ours(&self) -> bool {
+        self.alias.as_deref() == Some(ALIAS)
+    }
+
+    pub(super) fn is_bridge(&self) -> bool {
+        self.kind == Some(InfoKind::Bridge)
+    }
+
+    pub(super) fn is_tap(&self) -> bool {
+        self.kind == Some(InfoKind::Tun)
+    }
+
+    /// What weft would have chosen otherwise.
+    pub(super) fn differing(&self, mtu: Mtu) -> Vec<&'static str> {
+        let settings = [
+            (self.stp, "STP is on"),
+            (self.snooping, "multicast snooping is on"),
+            (self.mtu > u32::from(mtu.octets()), "its MTU is larger than the overlay's"),
+        ];
+        settings.into_iter().filter(|(differs, _)| *differs).map(|(_, what)| what).collect()
+    }
+}
+
+impl From<&LinkMessage> for Link {
+    fn from(message: &LinkMessage) -> Self {
+        let mut link = Self {
+            index: message.header.index,
+            up: message.header.flags.contains(LinkFlags::Up),
+            ..Self::default()
+        };
+        #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of 70 variants")]
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::Controller(0) => {}
+                LinkAttribute::Controller(index) => link.controller = Some(*index),
+                LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
+                LinkAttribute::Stats64(stats) => link.tx_dropped = stats.tx_dropped,
+                LinkAttribute::LinkInfo(infos) => infos.iter().for_each(|info| link.note(info)),
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+impl Link {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "foreign enums of many variants")]
+    fn note(&mut self, info: &LinkInfo) {
+        match info {
+            LinkInfo::Kind(kind) => self.kind = Some(kind.clone()),
+            LinkInfo::Data(InfoData::Bridge(infos)) => {
+                for info in infos {
+                    match info {
+                        InfoBridge::StpState(state) => {
+                            self.stp = *state != BridgeStpState::Disabled
+                        }
+                        InfoBridge::MulticastSnooping(on) => self.snooping = *on,
+                        _ => {}
+                    }
+                }
+            }
+            LinkInfo::PortData(InfoPortData::BridgePort(infos)) => {
+                for info in infos {
+                    match info {
+                        InfoBridgePort::Isolated(on) => self.isolated = *on,
+                        InfoBridgePort::Learning(on) => self.learning = *on,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Requests about links.
+#[derive(Debug)]
+pub(super) struct Links(Handle);
+
+impl Links {
+    /// Opens a netlink socket, whose connection runs as a task of the current runtime.
+    pub(super) fn open() -> io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        Ok(Self(handle))
+    }
+
+    pub(super) async fn find(&self, name: &str) -> Result<Option<Link>, WiringError> {
+        let mut found = self.0.link().get().match_name(name.to_owned()).execute();
+        match found.try_next().await {
+            Ok(message) => Ok(message.as_ref().map(Link::from)),
+            Err(error) if errno(&error) == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(error_of("looking for a link", error)),
+        }
+    }
+
+    pub(super) async fn add(
+        &self,
+        message: LinkMessage,
+        what: &'static str,
+    ) -> Result<(), WiringError> {
+        self.0.link().add(message).execute().await.map_err(|error| error_of(what, error))
+    }
+
+    pub(super) async fn change(
+        &self,
+        message: LinkMessage,
+        what: &'static str,
+    ) -> Result<(), WiringError> {
+        self.0.link().change(message).execute().await.map_err(|error| error_of(what, error))
+    }
+
+    pub(super) async fn delete(&self, index: u32) -> Result<(), WiringError> {
+        let deleted = self.0.link().del(index).execute().await;
+        deleted.map_err(|error| error_of("removing a link", error))
+    }
+
+    pub(super) async fn stations(&self, bridge: u32, tap: u32) -> Result<Vec<Mac>, WiringError> {
+        let request = self.0.neighbours().get().set_address_family(AddressFamily::Bridge);
+        let dump = request.execute().try_collect::<Vec<_>>().await;
+        let dump = dump.map_err(|error| error_of("reading the bridge's stations", error))?;
+        let local = |entry: &Entry| entry.bridge == Some(bridge) && entry.port != tap;
+        Ok(dump.iter().filter_map(Entry::of).filter(local).map(|entry| entry.mac).collect())
+    }
+}
+
+/// An entry of a bridge's FDB.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) mac: Mac,
+    pub(crate) port: u32,
+    pub(crate) bridge: Option<u32>,
+}
+
+impl Entry {
+    /// `None` for a neighbour that is no bridge's, or a group.
+    pub(crate) fn of(message: &NeighbourMessage) -> Option<Self> {
+        if message.header.family != AddressFamily::Bridge {
+            return None;
+        }
+        let mut mac = None;
+        let mut bridge = None;
+        #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of many variants")]
+        for attribute in &message.attributes {
+            match attribute {
+                NeighbourAttribute::LinkLayerAddress(octets) => {
+                    mac = octets.as_slice().try_into().ok().map(Mac).filter(|mac| mac.is_station());
+                }
+                NeighbourAttribute::Controller(index) => bridge = Some(*index),
+                _ => {}
+            }
+        }
+        Some(Self { mac: mac?, port: message.header.ifindex, bridge })
+    }
+}
+
+fn errno(error: &rtnetlink::Error) -> Option<i32> {
+    if let rtnetlink::Error::NetlinkError(message) = error {
+        Some(-message.raw_code())
+    } else {
+        None
+    }
+}
+
+fn error_of(what: &'static str, error: rtnetlink::Error) -> WiringError {
+    match errno(&error) {
+        Some(libc::EPERM) => WiringError::Denied(what),
+        _ => WiringError::Netlink(what, error),
+    }
+}
