@@ -1,0 +1,412 @@
+//! The control loop: one task that hears everything that can happen and decides what to do.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use switch::{
+    Clock, Counters, DropGauge, Ended, Fault, Forwarder, FrameThread, Installed, Mac, MacTable,
+    Mtu, Notice, Peer, Plan, PlanCell, Port, Spec, UdpUnderlay, Watch, Wiring, WiringError, Worker,
+    path_mtu,
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+use tracing::{debug, info, warn};
+
+use crate::args::{Config, MtuChoice, Names};
+use crate::failure::Line;
+use crate::report::{KernelDrops, Subject};
+
+/// How often stations are aged, paths are measured, and links are looked after.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// How long to wait before trying again what has failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Runs the switch until a signal ends it.
+pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    runtime()?.block_on(async { Switch::start(config).await?.run().await })
+}
+
+/// Removes what earlier runs made.
+pub(crate) fn cleanup(names: Names) -> anyhow::Result<()> {
+    let spec = Spec { bridge: names.bridge, tap: names.tap, mac: Mac::ZERO, mtu: Mtu::MAX };
+    let removed = runtime()?.block_on(async { Wiring::new(spec)?.cleanup().await })?;
+    match removed.as_slice() {
+        [] => eprintln!("weft-switch: nothing to remove"),
+        removed => eprintln!("weft-switch: removed {}", removed.join(" and ")),
+    }
+    Ok(())
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the control runtime")
+}
+
+struct Switch {
+    config: Config,
+    clock: Clock,
+    table: Arc<MacTable>,
+    counters: Arc<Counters>,
+    cell: Arc<PlanCell>,
+    wiring: Wiring,
+    installed: Installed,
+    frames: Frames,
+    /// How often the frame thread was started again.
+    restarts: u64,
+    /// How often links were mended.
+    repairs: u64,
+    /// The last complaint, so that it is made once and not every second.
+    complaint: Option<String>,
+}
+
+/// The frame thread, or that there is none at the moment.
+struct Frames {
+    thread: Option<FrameThread>,
+    ended: Option<Ended>,
+    gauge: Option<DropGauge>,
+}
+
+enum Event {
+    Stop(&'static str),
+    PrintStations,
+    PrintStats,
+    Housekeeping,
+    Notice(std::io::Result<Notice>),
+    FramesEnded(Option<Fault>),
+}
+
+/// Where events come from.
+struct Sources {
+    interrupt: Signal,
+    terminate: Signal,
+    user: Signal,
+    housekeeping: Interval,
+    stats: Option<Interval>,
+    watch: Watch,
+}
+
+impl Switch {
+    async fn start(config: Config) -> anyhow::Result<Self> {
+        // First of all: a second switch on this address must fail before it touches anything.
+        let underlay = UdpUnderlay::open(config.local, config.port)?;
+        let peers = measure_all(&config)?;
+        let mtu = overlay_mtu(&config, &peers);
+        let spec = Spec {
+            bridge: config.names.bridge.clone(),
+            tap: config.names.tap.clone(),
+            mac: bridge_mac(config.local),
+            mtu,
+        };
+        let table = Arc::new(MacTable::new(config.limits));
+        let counters = Arc::new(Counters::new(peers.len()));
+        let cell = Arc::new(PlanCell::new(Plan::new(config.vni, peers)));
+        let wiring = Wiring::new(spec)?;
+        let (tap, installed) = wiring.install().await?;
+        announce(&installed);
+        let clock = Clock::start();
+        let gauge = underlay.drop_gauge().ok();
+        let forwarder = Forwarder::new(Arc::clone(&table));
+        let worker =
+            Worker::new(tap, underlay, forwarder, Arc::clone(&cell), Arc::clone(&counters));
+        let (thread, ended) = FrameThread::spawn(worker, clock).context("cannot start a thread")?;
+        info!(local = %config.local, port = config.port, vni = %config.vni, %mtu, peers = config.peers.len(), "switching");
+        let frames = Frames { thread: Some(thread), ended: Some(ended), gauge };
+        let (restarts, repairs, complaint) = (0, 0, None);
+        Ok(Self {
+            config,
+            clock,
+            table,
+            counters,
+            cell,
+            wiring,
+            installed,
+            frames,
+            restarts,
+            repairs,
+            complaint,
+        })
+    }
+
+    async fn run(mut self) -> anyhow::Result<()> {
+        let mut sources = Sources::open(self.config.stats)?;
+        // After the subscription, so that nothing falls between the two.
+        self.learn_local().await;
+        loop {
+            match sources.next(&mut self.frames.ended).await {
+                Event::Stop(signal) => {
+                    info!(signal, "stopping; bridge and TAP stay");
+                    self.frames.thread = None;
+                    if self.config.stats.is_some() {
+                        self.print_stats().await;
+                    }
+                    return Ok(());
+                }
+                Event::PrintStations => printed(self.subject(&self.cell.load()).print_stations()),
+                Event::PrintStats => self.print_stats().await,
+                Event::Housekeeping => self.keep_house().await,
+                Event::Notice(Ok(notice)) => self.handle_notice(notice).await,
+                Event::Notice(Err(error)) => {
+                    warn!(%error, "lost sight of the bridge, looking again");
+                    sleep(RETRY).await;
+                    sources.watch = Watch::open().context("cannot watch the bridge")?;
+                    self.handle_notice(Notice::Overrun).await;
+                }
+                Event::FramesEnded(Some(fault)) => self.handle_fault(&fault),
+                Event::FramesEnded(None) => bail!("the frame thread panicked: please report this"),
+            }
+        }
+    }
+
+    async fn handle_notice(&mut self, notice: Notice) {
+        let ours = |bridge| bridge == Some(self.installed.bridge);
+        match notice {
+            Notice::Station { mac, port, bridge } if ours(bridge) && port != self.installed.tap => {
+                self.table.learn(mac, Port::Local, self.clock.now());
+            }
+            Notice::StationGone { mac, port, bridge }
+                if ours(bridge) && port != self.installed.tap =>
+            {
+                self.table.forget(mac, Port::Local);
+            }
+            Notice::Station { .. } | Notice::StationGone { .. } => {}
+            Notice::Link => self.mend().await,
+            Notice::Overrun => {
+                debug!("notifications were lost, reading all stations");
+                self.mend().await;
+                self.learn_local().await;
+            }
+        }
+    }
+
+    /// Learns the stations that the bridge already knows, and forgets those it knows no longer.
+    async fn learn_local(&mut self) {
+        match self.wiring.stations(&self.installed).await {
+            Ok(stations) => {
+                self.table.flush(Port::Local);
+                for mac in stations {
+                    self.table.learn(mac, Port::Local, self.clock.now());
+                }
+            }
+            Err(error) => self.complain("cannot read the bridge's stations", error.into()),
+        }
+    }
+
+    async fn keep_house(&mut self) {
+        self.table.age(self.clock.now());
+        self.measure_again();
+        if self.frames.thread.is_none() {
+            self.restart().await;
+        }
+    }
+
+    /// Brings the plan up to date with what the paths carry now.
+    fn measure_again(&mut self) {
+        let plan = self.cell.load();
+        let peers: Vec<_> = plan.peers().map(|(_, peer)| self.measured(*peer)).collect();
+        if peers.iter().eq(plan.peers().map(|(_, peer)| peer)) {
+            return;
+        }
+        for (old, new) in plan.peers().map(|(_, peer)| peer).zip(&peers).filter(|(a, b)| a != b) {
+            info!(peer = %new.addr.ip(), from = %old.mtu, to = %new.mtu, "path MTU changed");
+        }
+        self.cell.install(Plan::new(self.config.vni, peers));
+    }
+
+    fn measured(&self, peer: Peer) -> Peer {
+        // Without a route for the moment there is nothing new to know.
+        let mtu = measure(&self.config, peer.addr.ip()).unwrap_or(peer.mtu);
+        Peer { mtu, ..peer }
+    }
+
+    /// Puts bridge and TAP right where somebody changed them.
+    async fn mend(&mut self) {
+        if self.frames.thread.is_none() {
+            return;
+        }
+        let peers: Vec<_> = self.cell.load().peers().map(|(_, peer)| *peer).collect();
+        self.wiring.set_mtu(overlay_mtu(&self.config, &peers));
+        match self.wiring.reconcile().await {
+            Ok(installed) => self.adopt(installed),
+            // The frame thread notices as well, and is started again with a new TAP.
+            Err(WiringError::TapGone(_)) => {}
+            Err(error) => self.complain("cannot mend the bridge", error.into()),
+        }
+    }
+
+    fn adopt(&mut self, installed: Installed) {
+        self.complaint = None;
+        if installed.done.is_empty() {
+            self.installed = installed;
+            return;
+        }
+        self.repairs += 1;
+        warn!(done = ?installed.done, "bridge or TAP were changed by somebody else, mended");
+        if installed.bridge != self.installed.bridge {
+            self.table.flush(Port::Local);
+            warn!(bridge = %self.config.names.bridge, "the bridge was removed and made again: plug the pods into it again");
+        }
+        self.installed = installed;
+    }
+
+    fn handle_fault(&mut self, fault: &Fault) {
+        warn!(%fault, "the frame thread stopped, starting it again");
+        self.frames = Frames { thread: None, ended: None, gauge: None };
+    }
+
+    async fn restart(&mut self) {
+        match self.try_restart().await {
+            Ok(()) => {
+                self.restarts += 1;
+                info!(restarts = self.restarts, "switching again");
+            }
+            Err(error) => self.complain("cannot start the frame thread again", error),
+        }
+    }
+
+    async fn try_restart(&mut self) -> anyhow::Result<()> {
+        let underlay = UdpUnderlay::open(self.config.local, self.config.port)?;
+        let (tap, installed) = self.wiring.install().await?;
+        self.adopt(installed);
+        let gauge = underlay.drop_gauge().ok();
+        let forwarder = Forwarder::new(Arc::clone(&self.table));
+        let (cell, counters) = (Arc::clone(&self.cell), Arc::clone(&self.counters));
+        let worker = Worker::new(tap, underlay, forwarder, cell, counters);
+        let (thread, ended) = FrameThread::spawn(worker, self.clock)?;
+        self.frames = Frames { thread: Some(thread), ended: Some(ended), gauge };
+        self.learn_local().await;
+        Ok(())
+    }
+
+    fn complain(&mut self, what: &'static str, error: anyhow::Error) {
+        let error = error.context(what);
+        let complaint = Line(&error).to_string();
+        if self.complaint.as_ref() != Some(&complaint) {
+            warn!("{complaint}; trying again");
+            self.complaint = Some(complaint);
+        }
+    }
+
+    async fn print_stats(&mut self) {
+        let gauge = self.frames.gauge.as_ref();
+        let kernel_drops = KernelDrops {
+            tap_queue_full: self.wiring.tap_drops().await.ok(),
+            socket_buffer_full: gauge.and_then(|gauge| gauge.load().ok()).map(u64::from),
+        };
+        printed(self.subject(&self.cell.load()).print_stats(kernel_drops));
+    }
+
+    fn subject<'a>(&'a self, plan: &'a Plan) -> Subject<'a> {
+        Subject {
+            counters: &self.counters,
+            table: &self.table,
+            plan,
+            generation: self.cell.generation(),
+            restarts: self.restarts,
+            repairs: self.repairs,
+            now: self.clock.now(),
+        }
+    }
+}
+
+impl Sources {
+    fn open(stats: Option<Duration>) -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            user: listen(SignalKind::user_defined1())?,
+            housekeeping: every(HOUSEKEEPING),
+            stats: stats.map(every),
+            watch: Watch::open().context("cannot watch the bridge")?,
+        })
+    }
+
+    async fn next(&mut self, ended: &mut Option<Ended>) -> Event {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => Event::Stop("SIGINT"),
+            _ = self.terminate.recv() => Event::Stop("SIGTERM"),
+            end = or_never(ended.as_mut()) => match end {
+                Ok(Err(fault)) => Event::FramesEnded(Some(fault)),
+                // It ends without a fault only when it is told to, and nobody has told it.
+                Ok(Ok(())) | Err(_) => Event::FramesEnded(None),
+            },
+            _ = self.user.recv() => Event::PrintStations,
+            _ = or_never(self.stats.as_mut().map(|it| Box::pin(it.tick()))) => Event::PrintStats,
+            _ = self.housekeeping.tick() => Event::Housekeeping,
+            notice = self.watch.next() => Event::Notice(notice),
+        }
+    }
+}
+
+async fn or_never<F: Future + Unpin>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}
+
+/// What the paths to all peers carry; an error when there is no path to one of them.
+fn measure_all(config: &Config) -> anyhow::Result<Vec<Peer>> {
+    let peer = |ip: &IpAddr| {
+        let mtu = measure(config, *ip)?;
+        Ok(Peer { addr: SocketAddr::new(*ip, config.port), mtu })
+    };
+    config.peers.iter().map(peer).collect()
+}
+
+fn measure(config: &Config, peer: IpAddr) -> anyhow::Result<Mtu> {
+    let underlay = path_mtu(config.local, peer).with_context(|| {
+        let local = config.local;
+        format!("no route to peer {peer} from {local} (see `ip route get {peer} from {local}`): add a route, or correct --peer")
+    })?;
+    let carried = Mtu::over(underlay, peer).ok_or_else(|| {
+        anyhow!("the path to peer {peer} carries only {underlay} octets: its MTU must be raised")
+    })?;
+    Ok(match config.mtu {
+        MtuChoice::Auto => carried,
+        MtuChoice::Fixed(mtu) => carried.min(mtu),
+    })
+}
+
+/// What the bridge is told: the operator's choice, or what every path carries.
+fn overlay_mtu(config: &Config, peers: &[Peer]) -> Mtu {
+    match config.mtu {
+        MtuChoice::Fixed(mtu) => mtu,
+        MtuChoice::Auto => peers.iter().map(|peer| peer.mtu).min().unwrap_or(Mtu::MAX),
+    }
+}
+
+/// The address of a bridge that is made on the node with this underlay address: always the same
+/// one there, and another one elsewhere. FNV-1a, to be stable over releases.
+fn bridge_mac(local: IpAddr) -> Mac {
+    let mix = |hash: u64, octet: &u8| (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
+    let hash = |octets: &[u8]| octets.iter().fold(0xcbf2_9ce4_8422_2325, mix);
+    Mac::local(match local {
+        IpAddr::V4(addr) => hash(&addr.octets()),
+        IpAddr::V6(addr) => hash(&addr.octets()),
+    })
+}
+
+fn announce(installed: &Installed) {
+    info!(done = ?installed.done, "bridge and TAP are ready");
+    if !installed.differing.is_empty() {
+        warn!(differing = ?installed.differing, "adopted a bridge that weft did not make, and left its settings alone");
+    }
+}
+
+fn printed(outcome: std::io::Result<()>) {
+    if let Err(error) = outcome {
+        warn!(%error, "cannot print to stdout");
+    }
+}

@@ -1,0 +1,65 @@
+//! How the program says that it failed: one line with what, why and what to do.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+use switch::{OpenError, WiringError};
+
+/// Prints an error as one line; exit code 0 or 1.
+pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weft-switch: {}", Line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its sources in one line, with what to do about it.
+pub(crate) struct Line<'a>(pub(crate) &'a anyhow::Error);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{:#}", self.0);
+        write!(f, "{}", text.split_whitespace().collect::<Vec<_>>().join(" "))?;
+        match self.0.chain().find_map(remedy) {
+            Some(remedy) => write!(f, ": {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn remedy(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    if let Some(error) = error.downcast_ref::<OpenError>() {
+        return remedy_for_socket(error);
+    }
+    match error.downcast_ref::<WiringError>()? {
+        WiringError::NotABridge(_) => {
+            Some("choose another name with --bridge, or remove that link")
+        }
+        WiringError::NotATap(_) => Some(
+            "choose another name with --tap, or remove that link (a TAP made with vnet_hdr, pi or multi_queue does not fit)",
+        ),
+        WiringError::Elsewhere(_) => {
+            Some("unplug it (ip link set TAP nomaster), or choose another --tap")
+        }
+        WiringError::Busy(_) => {
+            Some("stop the process that has it open, or choose another --tap and --bridge")
+        }
+        WiringError::Denied(_) => Some("run as root, or with CAP_NET_ADMIN"),
+        WiringError::Tap(..) => Some("is /dev/net/tun there, and the tun module loaded?"),
+        WiringError::TapGone(_) | WiringError::Netlink(..) | WiringError::Socket(_) => None,
+    }
+}
+
+fn remedy_for_socket(error: &OpenError) -> Option<&'static str> {
+    match error {
+        OpenError::Taken(_) => Some(
+            "stop the other weft-switch or remove the kernel vxlan device that has it (ss -ulpn, ip -d link show type vxlan), or choose another --port",
+        ),
+        OpenError::NoSuchAddress(_) => Some("give --local an address that `ip address` shows here"),
+        OpenError::Other(..) => None,
+    }
+}

@@ -1,0 +1,150 @@
+//! What is printed to stdout: lines of JSON.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use switch::{Counters, MacTable, Plan, Port, Row, TableEvents, Tick, Traffic};
+
+/// All counters at a moment. The names are documented in docs/DATAPATH.md.
+#[derive(Serialize)]
+pub(crate) struct Stats<'a, D: Serialize> {
+    /// Milliseconds since the Unix epoch.
+    time_ms: u64,
+    uptime_ms: u64,
+    plan: u64,
+    restarts: u64,
+    repairs: u64,
+    from_tap: &'a Traffic,
+    to_tap: &'a Traffic,
+    segmented: u64,
+    checksums: u64,
+    fragmented: u64,
+    icmp_sent: u64,
+    icmp_limited: u64,
+    drops: D,
+    kernel_drops: KernelDrops,
+    table: Table,
+    peers: Vec<PeerStats<'a>>,
+}
+
+/// What the kernel lost before it reached the switch; `None` when it does not tell.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct KernelDrops {
+    /// Frames that found the TAP's queue full.
+    pub(crate) tap_queue_full: Option<u64>,
+    /// Datagrams that found the socket's buffer full.
+    pub(crate) socket_buffer_full: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Table {
+    stations: usize,
+    #[serde(flatten)]
+    events: TableEvents,
+}
+
+#[derive(Serialize)]
+struct PeerStats<'a> {
+    addr: IpAddr,
+    mtu: u16,
+    received: &'a Traffic,
+    sent: &'a Traffic,
+    /// Milliseconds since a datagram came; null when none has.
+    heard_ms_ago: Option<u64>,
+}
+
+/// What to report on.
+pub(crate) struct Subject<'a> {
+    pub(crate) counters: &'a Counters,
+    pub(crate) table: &'a MacTable,
+    pub(crate) plan: &'a Plan,
+    pub(crate) generation: u64,
+    pub(crate) restarts: u64,
+    pub(crate) repairs: u64,
+    pub(crate) now: Tick,
+}
+
+impl Subject<'_> {
+    /// Prints all counters as one line.
+    pub(crate) fn print_stats(&self, kernel_drops: KernelDrops) -> io::Result<()> {
+        let Subject { counters, table, now, .. } = *self;
+        print(&Stats {
+            time_ms: epoch_ms(),
+            uptime_ms: now.as_millis(),
+            plan: self.generation,
+            restarts: self.restarts,
+            repairs: self.repairs,
+            from_tap: &counters.from_tap,
+            to_tap: &counters.to_tap,
+            segmented: counters.segmented.load(),
+            checksums: counters.checksums.load(),
+            fragmented: counters.fragmented.load(),
+            icmp_sent: counters.icmp_sent.load(),
+            icmp_limited: counters.icmp_limited.load(),
+            drops: counters.drops(),
+            kernel_drops,
+            table: Table { stations: table.len(), events: table.events() },
+            peers: self.peers(),
+        })
+    }
+
+    /// Prints the stations as one line.
+    pub(crate) fn print_stations(&self) -> io::Result<()> {
+        let stations: Vec<_> =
+            self.table.entries(self.now).into_iter().map(|row| self.station(row)).collect();
+        print(&Stations { stations })
+    }
+
+    fn peers(&self) -> Vec<PeerStats<'_>> {
+        let peers = self.plan.peers().filter_map(|(id, peer)| {
+            let counters = self.counters.peer(id)?;
+            let heard = counters.heard().map(|at| self.now.since(at).as_millis());
+            Some(PeerStats {
+                addr: peer.addr.ip(),
+                mtu: peer.mtu.octets(),
+                received: &counters.received,
+                sent: &counters.sent,
+                heard_ms_ago: heard.and_then(|ms| u64::try_from(ms).ok()),
+            })
+        });
+        peers.collect()
+    }
+
+    fn station(&self, row: Row) -> Station {
+        let at = match row.port {
+            Port::Local => "local".into(),
+            Port::Peer(id) => {
+                self.plan.peer(id).map_or_else(|| "gone".into(), |peer| peer.addr.ip().to_string())
+            }
+        };
+        Station { at, row }
+    }
+}
+
+#[derive(Serialize)]
+struct Stations {
+    stations: Vec<Station>,
+}
+
+#[derive(Serialize)]
+struct Station {
+    /// `local`, or the peer's address.
+    at: String,
+    #[serde(flatten)]
+    row: Row,
+}
+
+fn print(value: &impl Serialize) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, value)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a report says when it was made")]
+fn epoch_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
