@@ -73,7 +73,7 @@ impl Lab {
         for node in self.nodes.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             for look in [
                 &["ip", "-d", "link"][..],
-                &["ip", "addr"],
+                &["ip", "-br", "addr"],
                 &["bridge", "-d", "link"],
                 &["bridge", "fdb"],
                 &["nft", "list", "ruleset"],

@@ -31,7 +31,7 @@ mod traffic;
 mod underlay;
 mod wait;
 
-pub use capture::Capture;
+pub use capture::{Capture, Direction};
 pub use fault::{Proto, cut, cut_port};
 pub use host::{Host, Output};
 pub use lab::{Lab, bin, require_root};
@@ -41,7 +41,8 @@ pub use pcap::Packet;
 pub use pod::{Pod, PodSpec};
 pub use proc::Proc;
 pub use traffic::{
-    Fragment, Ping, PingStats, Transfer, UdpStats, transfer, transfer_both, transfer_to, udp_echo,
+    Fragment, Ping, PingStats, Transfer, UdpStats, transfer, transfer_both, transfer_to,
+    udp_arriving, udp_echo,
 };
 pub use underlay::{Family, Underlay};
 pub use wait::{Deadline, Serial, Stopwatch, pause, serial, wait_until};

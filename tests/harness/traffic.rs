@@ -168,7 +168,8 @@ impl Host {
     /// Runs `lab-peer` with these words to its end and returns its last line, a JSON object.
     pub fn peer(&self, limit: Duration, words: &str) -> Result<Value> {
         let program = peer_path()?;
-        let mut argv = vec![program.as_str()];
+        // Its errors are quoted in ours: a backtrace in there helps nobody.
+        let mut argv = vec!["env", "RUST_BACKTRACE=0", program.as_str()];
         argv.extend(words.split_whitespace());
         last_json(&self.run_for(limit, &argv)?)
     }
@@ -238,6 +239,17 @@ pub fn udp_echo(from: &Host, to: &Host, addr: IpAddr, size: u16, count: u32) -> 
     let [sent, received, corrupt] =
         ["sent", "received", "corrupt"].map(|name| number(&stats, name));
     Ok(UdpStats { sent: sent?, received: received?, corrupt: corrupt? })
+}
+
+/// Sends `count` small datagrams to `addr`, an address of `to`, and tells how many arrive there
+/// within a second: for one direction alone, as no answer comes back.
+pub fn udp_arriving(from: &Host, to: &Host, addr: IpAddr, count: u32) -> Result<u64> {
+    let mut counter = to.spawn_peer("udp-count 0 1")?;
+    let line = counter.wait_for_line("listening", LISTEN_WAIT)?;
+    let port = number(&last_json(&line)?, "listening")?;
+    from.peer(LISTEN_WAIT, &format!("udp-post {addr} {port} {count}"))?;
+    counter.wait(LISTEN_WAIT)?;
+    number(&last_json(&counter.stdout())?, "received")
 }
 
 fn ping_stats(stats: &Value) -> Result<PingStats> {

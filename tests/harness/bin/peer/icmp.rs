@@ -131,10 +131,13 @@ impl Pinger {
         self.pending.insert(sequence, now());
         match self.socket.send_to(&packet, &SocketAddr::new(self.to, 0).into()) {
             Ok(_length) => {}
-            // Unreachable now may be reachable for the next request: that is what a ping finds.
+            // Unreachable now may be reachable at the next request: that is what a ping finds.
+            // ENOBUFS is what IPv6 says without a carrier.
             Err(error) => match error.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::EMSGSIZE) => self.refused += 1,
-                Some(Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::ENETDOWN) => {}
+                Some(
+                    Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::ENETDOWN | Errno::ENOBUFS,
+                ) => {}
                 _ => return Err(error).context("send"),
             },
         }

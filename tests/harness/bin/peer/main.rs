@@ -24,6 +24,7 @@ const USAGE: &str = "usage: lab-peer COMMAND
   tcp-send ADDR PORT BYTES SEED             pseudo-random octets
   udp-echo PORT                             sends everything back
   udp-send ADDR PORT SIZE COUNT             one by one, checks the echoes
+  udp-post ADDR PORT COUNT                  small datagrams, no answer wanted
   udp-count PORT SECONDS                    counts what arrives
   udp-blast ADDR PORT SECONDS [PAYLOAD..]   at full rate; no PAYLOAD: random of 0 to 1472 octets
   ping ADDR COUNT SIZE INTERVAL_US WAIT_MS system|never|allowed
@@ -51,6 +52,7 @@ fn main() -> Result<()> {
         ["udp-send", addr, port, size, count] => {
             udp::send(endpoint(addr, port)?, size.parse()?, count.parse()?)
         }
+        ["udp-post", addr, port, count] => udp::post(endpoint(addr, port)?, count.parse()?),
         ["udp-count", port, seconds] => udp::count(port.parse()?, seconds.parse()?),
         ["udp-blast", addr, port, seconds, ref payloads @ ..] => {
             udp::blast(endpoint(addr, port)?, seconds.parse()?, payloads)

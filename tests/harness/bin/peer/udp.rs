@@ -47,6 +47,17 @@ pub(crate) fn send(to: SocketAddr, size: usize, count: u64) -> Result<()> {
     Ok(())
 }
 
+/// Sends numbered datagrams and does not care; an ICMP error about one does not stop it.
+pub(crate) fn post(to: SocketAddr, count: u32) -> Result<()> {
+    let socket = socket_towards(to)?;
+    let mut errors = 0_u64;
+    for number in 0..count {
+        errors += u64::from(socket.send_to(&number.to_be_bytes(), to).is_err());
+    }
+    report(&json!({ "sent": count, "errors": errors }));
+    Ok(())
+}
+
 /// Counts datagrams for a while.
 pub(crate) fn count(port: u16, seconds: u64) -> Result<()> {
     let socket = UdpSocket::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))?;
