@@ -315,3 +315,6 @@ impl<T: Tap, U: Underlay> Path<T, U> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
