@@ -173,7 +173,10 @@ impl Switch {
                 self.table.forget(mac, Port::Local);
             }
             Notice::Station { .. } | Notice::StationGone { .. } => {}
-            Notice::Link => self.mend().await,
+            Notice::Link => {
+                self.measure_again();
+                self.mend().await;
+            }
             Notice::Overrun => {
                 debug!("notifications were lost, reading all stations");
                 self.mend().await;
