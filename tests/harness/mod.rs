@@ -30,6 +30,7 @@ mod spawner;
 mod traffic;
 mod underlay;
 mod wait;
+pub mod weft;
 
 pub use capture::{Capture, Direction};
 pub use fault::{Proto, cut, cut_port};

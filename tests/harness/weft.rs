@@ -112,7 +112,7 @@ pub fn mesh(nodes: &[Node], options: &[&str]) -> Result<Vec<Switch>> {
 /// A pod on each node, plugged: 10.32.0.N and fd00:32::N.
 pub fn pods(nodes: &[Node], mtu: u32) -> Result<Vec<Pod>> {
     let pod = |(n, node): (usize, &Node)| {
-        let spec = super::PodSpec::new("p", &format!("10.32.0.{}/24", n + 1));
+        let spec = super::PodSpec::new(&format!("p{n}"), &format!("10.32.0.{}/24", n + 1));
         let pod = node.add_pod(&spec.cidr6(&format!("fd00:32::{}/64", n + 1)).mtu(mtu))?;
         node.plug(&pod)?;
         Ok(pod)
