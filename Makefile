@@ -1,0 +1,58 @@
+# Every target that needs packages installs those that are missing, by apt, and says so.
+# `make test` is what CI runs; `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+CARGO := cargo --locked
+
+.PHONY: help test test-long demo bench fmt lint doc deny unit sim lab fuzz-replay clean-lab packages
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+test: packages ## Everything: formatting, lints, docs, unit, property, simulation, lab, foreign peers
+	@./.ci/test
+
+test-long: packages ## Long simulations: more seeds
+	WEFT_SEEDS=2000 $(CARGO) test --release -p weft-tests --test sim
+
+demo: packages ## A small cluster at work, then cleaned up
+	$(CARGO) build --release --workspace --bins
+	$(CARGO) run --release -q -p weft-tests --bin demo
+
+bench: packages ## weft beside kernel vxlan and Open vSwitch: ratios (target/bench/)
+	$(CARGO) build --release --workspace --bins
+	$(CARGO) bench -p weft-benches
+
+fmt: ## Formatting
+	$(CARGO) fmt --all --check
+
+lint: packages ## Clippy, warnings are errors
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+doc: packages ## API documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+unit: packages ## Unit and property tests
+	$(CARGO) test -p switch
+
+sim: packages ## Simulations and the allocation count
+	$(CARGO) test -p weft-tests --test sim --test alloc
+
+lab: packages ## The lab: real devices, real peers (needs root)
+	$(CARGO) build --workspace --bins
+	$(CARGO) test -p weft-tests --test harness --test switch --test wire --test foreign
+	$(CARGO) test -p weft-tests --test load -- --test-threads=1
+
+fuzz-replay: packages ## The committed fuzz corpus
+	$(CARGO) test -p weft-tests --test fuzz_replay
+
+deny: ## Licences and advisories (needs cargo-deny)
+	cargo deny check
+
+clean-lab: ## Remove what a lab that was killed has left behind
+	$(CARGO) run -q -p weft-tests --bin lab-clean
+
+packages:
+	@./.ci/packages
