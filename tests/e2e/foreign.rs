@@ -5,8 +5,9 @@ mod exchange;
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
+use weft_tests::harness::ovs::{OuterChecksum, Ovs};
 use weft_tests::harness::weft::{Switch, counter, pods};
-use weft_tests::harness::{Lab, Underlay};
+use weft_tests::harness::{Lab, Node, Pod, PodSpec, Underlay};
 
 use exchange::exchange_all;
 
@@ -50,6 +51,44 @@ fn a_kernel_vtep_over_ipv6_is_understood() {
     }
 }
 
+#[test]
+fn open_vswitch_is_understood_with_and_without_outer_checksums() {
+    for checksum in [OuterChecksum::On, OuterChecksum::Off] {
+        Lab::with("ovs", |lab| {
+            nothing_is_lost(&beside_ovs(lab, &Underlay::default(), MTU_V4, checksum)?)
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn open_vswitch_over_ipv6_is_understood() {
+    Lab::with("ovs-v6", |lab| {
+        nothing_is_lost(&beside_ovs(lab, &Underlay::v6(), MTU_V6, OuterChecksum::On)?)
+    })
+    .unwrap();
+}
+
+#[test]
+fn three_kinds_of_switches_make_one_overlay() {
+    Lab::with("mixed", |lab| {
+        let [a, b, c] = lab.nodes::<3>(&Underlay::default().offload(false))?;
+        let switch = Switch::start(&a, &[&b, &c], &[])?;
+        b.kernel_vxlan(&[&a, &c], VNI)?;
+        let ovs = Ovs::start(&c, &[&a, &b], VNI, OuterChecksum::On)?;
+        let pods = [pod(&a, 1, MTU_V4)?, pod(&b, 2, MTU_V4)?, pod(&c, 3, MTU_V4)?];
+        let [p, q, r] = &pods;
+        a.plug(p)?;
+        b.plug(q)?;
+        ovs.plug(r)?;
+
+        exchange_all(&pods)?;
+
+        nothing_is_lost(&switch.stop()?)
+    })
+    .unwrap();
+}
+
 /// Exchanges all kinds of traffic with a kernel VTEP and returns the switch's last counters.
 fn beside_kernel(lab: &Lab, underlay: &Underlay, mtu: u32) -> Result<Value> {
     let [a, b] = lab.nodes::<2>(underlay)?;
@@ -57,6 +96,24 @@ fn beside_kernel(lab: &Lab, underlay: &Underlay, mtu: u32) -> Result<Value> {
     b.kernel_vxlan(&[&a], VNI)?;
     exchange_all(&pods(&[a, b], mtu)?)?;
     switch.stop()
+}
+
+/// Exchanges all kinds of traffic with Open vSwitch and returns the switch's last counters.
+fn beside_ovs(lab: &Lab, underlay: &Underlay, mtu: u32, checksum: OuterChecksum) -> Result<Value> {
+    let [a, b] = lab.nodes::<2>(&underlay.clone().offload(false))?;
+    let switch = Switch::start(&a, &[&b], &[])?;
+    let ovs = Ovs::start(&b, &[&a], VNI, checksum)?;
+    let pods = [pod(&a, 1, mtu)?, pod(&b, 2, mtu)?];
+    let [p, q] = &pods;
+    a.plug(p)?;
+    ovs.plug(q)?;
+    exchange_all(&pods)?;
+    switch.stop()
+}
+
+fn pod(node: &Node, number: u8, mtu: u32) -> Result<Pod> {
+    let spec = PodSpec::new("p", &format!("10.32.0.{number}/24")).mtu(mtu);
+    node.add_pod(&spec.cidr6(&format!("fd00:32::{number}/64")))
 }
 
 /// No frame was dropped, here or in the kernel.

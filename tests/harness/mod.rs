@@ -23,6 +23,7 @@ mod foreign;
 mod host;
 mod lab;
 mod node;
+pub mod ovs;
 mod pcap;
 mod pod;
 mod proc;

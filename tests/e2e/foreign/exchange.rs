@@ -19,6 +19,8 @@ const MBITS_LEAST: f64 = 50.0;
 const SIZES: [u16; 6] = [0, 1, 64, 1001, 1400, 60_000];
 /// Frames of each kind of flood.
 const FLOOD: usize = 20;
+/// Multicast groups of no meaning.
+const GROUPS: [&str; 2] = ["239.1.2.3", "ff15::123"];
 /// How long a frame that was sent twice may take to show.
 const LATE: Duration = Duration::from_millis(300);
 
@@ -126,23 +128,25 @@ fn number(packet: &Packet) -> Option<usize> {
 }
 
 fn multicasts(from: &Pod, others: &[&Pod]) -> Result<()> {
-    for group in ["239.1.2.3", "ff15::123"] {
-        let mut receivers = Vec::new();
+    let mut receivers = Vec::new();
+    for group in GROUPS {
         for pod in others {
             let mut receiver = pod.spawn_peer(&format!("mcast-recv eth0 {group} 7777 2"))?;
             receiver.wait_for_line("listening", LIMIT)?;
             receivers.push(receiver);
         }
+    }
 
+    for group in GROUPS {
         from.peer(LIMIT, &format!("mcast-send eth0 {group} 7777 {FLOOD}"))?;
+    }
 
-        for mut receiver in receivers {
-            receiver.wait(LIMIT)?;
-            let said = receiver.stdout();
-            let said: Value = serde_json::from_str(said.lines().last().unwrap_or_default())?;
-            let seen = (counter(&said, "/received")?, counter(&said, "/duplicates")?);
-            ensure!(seen == (FLOOD as u64, 0), "{group}: {said}");
-        }
+    for mut receiver in receivers {
+        receiver.wait(LIMIT)?;
+        let said = receiver.stdout();
+        let said: Value = serde_json::from_str(said.lines().last().unwrap_or_default())?;
+        let seen = (counter(&said, "/received")?, counter(&said, "/duplicates")?);
+        ensure!(seen == (FLOOD as u64, 0), "`{}`: {said}", receiver.label());
     }
     Ok(())
 }
