@@ -4,7 +4,7 @@
 //! namespaces whose names start with the run's id. Everything else in a run hangs on those.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ use super::wait::poll;
 pub(crate) const PREFIX: &str = "wl-";
 /// Where `ip netns` keeps its names.
 const NETNS_DIR: &str = "/run/netns";
+/// How long somebody else's cleaning may take.
+const GATE_WAIT: Duration = Duration::from_secs(60);
 /// How long killed processes may take to go.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
@@ -86,17 +88,13 @@ pub(crate) fn kill_inside(spaces: &[String], spared: &[u32]) -> Result<()> {
 
 /// Held shared while a run is being made and exclusively while runs are being removed, so that
 /// a run without its lock yet is never taken for a dead one.
-pub(crate) fn gate() -> Result<File> {
-    let file = open_gate()?;
-    file.lock().context("cannot lock the gate")?;
-    Ok(file)
+pub(crate) fn gate_shared() -> Result<File> {
+    pass_gate(File::try_lock_shared)
 }
 
-/// The shared side of [`gate`].
-pub(crate) fn gate_shared() -> Result<File> {
-    let file = open_gate()?;
-    file.lock_shared().context("cannot lock the gate")?;
-    Ok(file)
+/// The exclusive side of [`gate_shared`].
+fn gate() -> Result<File> {
+    pass_gate(File::try_lock)
 }
 
 /// The run's network namespaces, pods before their nodes.
@@ -108,9 +106,16 @@ pub(crate) fn namespaces(run: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn open_gate() -> Result<File> {
+fn pass_gate(lock: impl Fn(&File) -> Result<(), TryLockError>) -> Result<File> {
     let path = runs_dir()?.join("gate.lock");
-    File::create(&path).with_context(|| format!("cannot create {}", path.display()))
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    let passed = poll(GATE_WAIT, || match lock(&file) {
+        Ok(()) => Ok(Some(())),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error).context("cannot lock the gate"),
+    })?;
+    passed.context("somebody else cleans labs and does not end")?;
+    Ok(file)
 }
 
 /// The ids of all runs, by their directories and by their namespaces.

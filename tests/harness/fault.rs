@@ -68,8 +68,9 @@ impl Node {
     }
 
     /// The power fails: first nothing enters or leaves, then every process on the node and in
-    /// its pods is killed, so nobody sees a FIN or a goodbye. Devices stay, as does the node's
-    /// file system. [`Node::heal`] brings the power back; what ran must be started again.
+    /// its pods is killed, so nobody sees a FIN or a goodbye; captures there die too. Devices
+    /// stay, as does the node's file system. [`Node::heal`] brings the power back; what ran must
+    /// be started again.
     pub fn power_off(&self) -> Result<()> {
         self.nft(&[
             self.add_chain("in", "ingress"),

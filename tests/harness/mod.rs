@@ -9,8 +9,9 @@
 //! # What is left behind
 //! Nothing: dropping the [`Lab`] (also while unwinding) kills what runs in its namespaces and
 //! removes them. Processes carry a parent-death signal, so that they go even after `kill -9` of
-//! the test; the namespaces that such a death leaves are removed by `lab-clean`. A run is alive
-//! while its owner holds the lock on [`clean::runs_dir`]`/RUN/owner`.
+//! the test; the namespaces that such a death leaves are removed by `lab-clean`, and so is a
+//! process that had no time to ask for the signal. A run is alive while its owner holds the lock
+//! on [`clean::runs_dir`]`/RUN/owner`.
 //!
 //! # Thread-safety
 //! Everything may be used from several threads, and labs of several processes side by side:

@@ -88,13 +88,14 @@ fn a_failed_command_tells_what_it_said_and_a_slow_one_is_killed() {
         let [a, _] = lab.nodes::<2>(&Underlay::default())?;
 
         let failed = a.run(&["ls", "/nowhere"]).unwrap_err().to_string();
-        let slow = a.run_for(Duration::from_millis(200), &["sleep", "1000"]).unwrap_err();
+        let time = format!("1000.{}", std::process::id());
+        let slow = a.run_for(Duration::from_millis(200), &["sleep", &time]).unwrap_err();
         let output = a.try_run(&["sh", "-c", "echo out; echo err >&2; exit 7"])?;
         let missing = a.try_run(&["no-such-program"])?;
 
         assert!(failed.contains("ls /nowhere") && failed.contains("No such file"), "{failed}");
         assert!(slow.to_string().contains("still runs"), "{slow}");
-        assert!(!a.run(&["sh", "-c", "ps -ef"])?.contains("sleep 1000"));
+        assert!(!a.run(&["ps", "-ef"])?.contains(&time));
         assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("out\n", "err\n"));
         assert_eq!(output.status.code(), Some(7));
         assert_eq!(missing.status.code(), Some(127));

@@ -18,7 +18,8 @@ fn main() -> Result<()> {
     let pods = connect(&nodes)?;
     // Something that runs in a pod: the end of this process is its end too.
     let [first, ..] = pods.as_slice() else { bail!("a lab without pods") };
-    let beside = first.spawn(&["sleep", "infinity"])?;
+    let mut beside = first.spawn(&["sh", "-c", "echo up; exec sleep infinity"])?;
+    beside.wait_for_line("up", Duration::from_secs(10))?;
     for pod in &pods {
         println!("{} {}", pod.netns(), pod.addr());
     }

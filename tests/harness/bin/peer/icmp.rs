@@ -26,6 +26,9 @@ use crate::{now, report};
 /// The longest packet.
 const LONGEST: usize = 65_535;
 
+/// The shortest time a socket can wait.
+const SHORTEST_WAIT: Duration = Duration::from_micros(1);
+
 /// What to send.
 pub(crate) struct Ping {
     pub(crate) to: IpAddr,
@@ -151,7 +154,8 @@ impl Pinger {
             if left.is_zero() || (all_sent && self.pending.is_empty()) {
                 return Ok(());
             }
-            self.socket.set_read_timeout(Some(left))?;
+            // Rounded down to no microseconds, the timeout would mean to wait for ever.
+            self.socket.set_read_timeout(Some(left.max(SHORTEST_WAIT)))?;
             match self.socket.read(&mut buffer) {
                 Ok(length) => self.handle(buffer.get(..length).unwrap_or_default()),
                 Err(error) if is_pause(error.kind()) => {}

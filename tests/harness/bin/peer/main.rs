@@ -26,6 +26,7 @@ const USAGE: &str = "usage: lab-peer COMMAND
   udp-send ADDR PORT SIZE COUNT             one by one, checks the echoes
   udp-post ADDR PORT COUNT                  small datagrams, no answer wanted
   udp-count PORT SECONDS                    counts what arrives
+  udp-tell PORT                             says a line about each datagram
   udp-blast ADDR PORT SECONDS [PAYLOAD..]   at full rate; no PAYLOAD: random of 0 to 1472 octets
   ping ADDR COUNT SIZE INTERVAL_US WAIT_MS system|never|allowed
   mcast-recv IFACE GROUP PORT SECONDS       counts datagrams, by source and duplicate
@@ -54,6 +55,7 @@ fn main() -> Result<()> {
         }
         ["udp-post", addr, port, count] => udp::post(endpoint(addr, port)?, count.parse()?),
         ["udp-count", port, seconds] => udp::count(port.parse()?, seconds.parse()?),
+        ["udp-tell", port] => udp::tell(port.parse()?),
         ["udp-blast", addr, port, seconds, ref payloads @ ..] => {
             udp::blast(endpoint(addr, port)?, seconds.parse()?, payloads)
         }

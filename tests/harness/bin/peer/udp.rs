@@ -73,6 +73,17 @@ pub(crate) fn count(port: u16, seconds: u64) -> Result<()> {
     Ok(())
 }
 
+/// Says one line about each datagram, until killed.
+pub(crate) fn tell(port: u16) -> Result<()> {
+    let socket = UdpSocket::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))?;
+    report(&json!({ "listening": socket.local_addr()?.port() }));
+    let mut buffer = vec![0; LONGEST];
+    loop {
+        let (length, from) = socket.recv_from(&mut buffer)?;
+        report(&json!({ "from": from.to_string(), "bytes": length }));
+    }
+}
+
 /// Sends datagrams as fast as it goes; errors are counted and do not stop it.
 pub(crate) fn blast(to: SocketAddr, seconds: u64, payloads: &[&str]) -> Result<()> {
     let socket = socket_towards(to)?;
