@@ -1,0 +1,5 @@
+mod flood;
+mod hostile;
+mod moves;
+mod sizes;
+mod transfer;

@@ -1,0 +1,189 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use smoltcp::time::Instant;
+use switch::{Datagram, MemoryNet, Mtu, Peer, Plan, Port, Tick, Vni};
+
+use crate::bridge::BridgePort;
+use crate::node::Node;
+use crate::pod::Pod;
+use crate::rng::Rng;
+use crate::weather::Weather;
+
+/// The underlay's MTU unless a scenario changes it.
+const UNDERLAY_MTU: u32 = 1500;
+
+/// Nodes, pods and the network between them, on one clock that jumps from event to event.
+pub(crate) struct World {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) pods: Vec<Pod>,
+    pub(crate) weather: Weather,
+    pub(crate) rng: Rng,
+    /// Copies of datagrams that were sent, to be played with.
+    pub(crate) tapped: Option<Vec<Datagram>>,
+    net: MemoryNet,
+    /// By arrival; the second number keeps what arrives together in the order it was sent.
+    on_the_way: BTreeMap<(u64, u64), Datagram>,
+    sent: u64,
+    now: u64,
+}
+
+impl World {
+    /// `nodes` nodes with IPv4 addresses in a full mesh, and no pods.
+    pub(crate) fn new(nodes: u8, weather: Weather, seed: u64) -> Self {
+        let addrs: Vec<_> = (1..=nodes).map(|n| IpAddr::from([10, 99, 0, n])).collect();
+        Self::with_nodes(&addrs, weather, seed)
+    }
+
+    /// The same with IPv6 addresses.
+    pub(crate) fn over_v6(nodes: u8, weather: Weather, seed: u64) -> Self {
+        let addr = |n| IpAddr::from([0xfd00, 0x99, 0, 0, 0, 0, 0, u16::from(n)]);
+        let addrs: Vec<_> = (1..=nodes).map(addr).collect();
+        Self::with_nodes(&addrs, weather, seed)
+    }
+
+    fn with_nodes(addrs: &[IpAddr], weather: Weather, seed: u64) -> Self {
+        let net = MemoryNet::new(UNDERLAY_MTU);
+        let mtu = Mtu::over(UNDERLAY_MTU, addrs[0]).unwrap();
+        let nodes: Vec<_> = addrs.iter().map(|addr| Node::new(&net, *addr, mtu)).collect();
+        for node in &nodes {
+            let others = addrs.iter().filter(|addr| **addr != node.addr);
+            let peers = others.map(|addr| Peer { addr: (*addr, 6784).into(), mtu });
+            node.cell.install(Plan::new(Vni::DEFAULT, peers));
+        }
+        let (tapped, on_the_way) = (None, BTreeMap::new());
+        let (pods, rng) = (Vec::new(), Rng::new(seed));
+        Self { nodes, pods, weather, rng, tapped, net, on_the_way, sent: 0, now: 1 }
+    }
+
+    /// Plugs a new pod into a node's bridge; its MTU is what the switch would tell CNI.
+    pub(crate) fn add_pod(&mut self, node: usize) -> usize {
+        let mtu = usize::from(Mtu::over(UNDERLAY_MTU, self.nodes[node].addr).unwrap().octets());
+        let number = u8::try_from(self.pods.len() + 1).unwrap();
+        self.pods.push(Pod::new(number, node, mtu, self.rng.next()));
+        self.pods.len() - 1
+    }
+
+    /// Takes a pod, with its addresses and connections, from its node to another.
+    pub(crate) fn move_pod(&mut self, pod: usize, node: usize) {
+        let old = &mut self.nodes[self.pods[pod].node];
+        old.bridge.unplug(BridgePort::Pod(pod));
+        // As the watch on the bridge's notices does it.
+        old.table.forget(self.pods[pod].mac, Port::Local);
+        self.pods[pod].node = node;
+    }
+
+    /// Narrows or widens all links. Plans and pods do not know.
+    pub(crate) fn set_underlay_mtu(&mut self, mtu: u32) {
+        self.net.set_mtu(mtu);
+        for node in &mut self.nodes {
+            node.path_mtu = Mtu::over(mtu, node.addr).unwrap();
+        }
+    }
+
+    /// Lets time pass until `done`, which is asked after everything that happens; it may use
+    /// sockets meanwhile. Fails after `limit` milliseconds.
+    pub(crate) fn run(&mut self, limit: u64, mut done: impl FnMut(&mut Self) -> bool) {
+        let deadline = self.now + limit;
+        self.settle();
+        while !done(self) {
+            assert!(self.now < deadline, "not done after {limit} ms");
+            self.settle();
+            self.advance();
+            self.settle();
+        }
+    }
+
+    /// Lets `time` milliseconds pass.
+    pub(crate) fn pass(&mut self, time: u64) {
+        let until = self.now + time;
+        self.run(time + 1, |world| world.now >= until);
+    }
+
+    /// A datagram arrives that no node has sent.
+    pub(crate) fn inject(&mut self, datagram: Datagram) {
+        self.arrive(datagram);
+        self.settle();
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Sets the clock to the next event, and lets arrive what is due then.
+    fn advance(&mut self) {
+        self.now = self.next_event().max(self.now + 1);
+        while let Some(entry) = self.on_the_way.first_entry() {
+            if entry.key().0 > self.now {
+                break;
+            }
+            let datagram = entry.remove();
+            self.arrive(datagram);
+        }
+    }
+
+    fn next_event(&mut self) -> u64 {
+        let now = instant(self.now);
+        let due = |at: Instant| u64::try_from(at.total_micros()).unwrap_or_default().div_ceil(1000);
+        let timers = self.pods.iter_mut().filter_map(|pod| pod.poll_at(now)).map(due);
+        let arrival = self.on_the_way.keys().next().map(|(at, _)| *at);
+        timers.chain(arrival).min().unwrap_or(self.now + 1000)
+    }
+
+    /// Pods answer one another until nobody has anything to say at this moment.
+    fn settle(&mut self) {
+        loop {
+            let mut quiet = true;
+            for pod in 0..self.pods.len() {
+                self.pods[pod].poll(instant(self.now));
+                while let Some(frame) = self.pods[pod].take_sent() {
+                    quiet = false;
+                    self.bridge(self.pods[pod].node, BridgePort::Pod(pod), &frame);
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn arrive(&mut self, datagram: Datagram) {
+        let now = Tick::from_millis(self.now);
+        let to = self.nodes.iter().position(|node| node.addr == datagram.to).unwrap();
+        if let Some(frame) = self.nodes[to].handle_datagram(datagram, now) {
+            self.bridge(to, BridgePort::Uplink, &frame);
+        }
+    }
+
+    fn bridge(&mut self, node: usize, from: BridgePort, frame: &[u8]) {
+        let here = |(_, pod): &(usize, &Pod)| pod.node == node;
+        let pods = self.pods.iter().enumerate().filter(here).map(|(n, _)| BridgePort::Pod(n));
+        let ports = std::iter::once(BridgePort::Uplink).chain(pods).collect();
+        for port in self.nodes[node].bridge.forward(from, frame, ports) {
+            match port {
+                BridgePort::Pod(pod) => self.pods[pod].receive(frame),
+                BridgePort::Uplink => self.uplink(node, frame),
+            }
+        }
+    }
+
+    fn uplink(&mut self, node: usize, frame: &[u8]) {
+        let outcome = self.nodes[node].handle_frame(frame, Tick::from_millis(self.now));
+        for datagram in outcome.datagrams {
+            if let Some(tapped) = &mut self.tapped {
+                tapped.push(datagram.clone());
+            }
+            for delay in self.weather.delays(&mut self.rng) {
+                self.sent += 1;
+                self.on_the_way.insert((self.now + delay, self.sent), datagram.clone());
+            }
+        }
+        for answer in outcome.answers {
+            self.bridge(node, BridgePort::Uplink, &answer);
+        }
+    }
+}
+
+fn instant(ms: u64) -> Instant {
+    Instant::from_millis(i64::try_from(ms).unwrap())
+}
