@@ -3,7 +3,7 @@
 #[path = "foreign/exchange.rs"]
 mod exchange;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weft_tests::harness::ovs::{OuterChecksum, Ovs};
 use weft_tests::harness::weft::{Switch, counter, pods};
@@ -23,7 +23,7 @@ fn a_kernel_vtep_that_leaves_checksums_and_segments_to_its_card_is_understood() 
 
         ensure!(counter(&stats, "/segmented")? > 0, "no super-frame came: {stats}");
         ensure!(counter(&stats, "/checksums")? > 0, "no checksum was left half done: {stats}");
-        nothing_is_lost(&stats)
+        nothing_is_refused(&stats)
     })
     .unwrap();
 }
@@ -34,7 +34,7 @@ fn a_kernel_vtep_on_a_plain_wire_is_understood() {
         let stats = beside_kernel(lab, &Underlay::default().offload(false), MTU_V4)?;
 
         ensure!(counter(&stats, "/segmented")? == 0, "{stats}");
-        nothing_is_lost(&stats)
+        nothing_is_refused(&stats)
     })
     .unwrap();
 }
@@ -45,7 +45,7 @@ fn a_kernel_vtep_over_ipv6_is_understood() {
         Lab::with("kernel-v6", |lab| {
             let stats = beside_kernel(lab, &Underlay::v6().offload(offload), MTU_V6)?;
 
-            nothing_is_lost(&stats)
+            nothing_is_refused(&stats)
         })
         .unwrap();
     }
@@ -55,7 +55,7 @@ fn a_kernel_vtep_over_ipv6_is_understood() {
 fn open_vswitch_is_understood_with_and_without_outer_checksums() {
     for checksum in [OuterChecksum::On, OuterChecksum::Off] {
         Lab::with("ovs", |lab| {
-            nothing_is_lost(&beside_ovs(lab, &Underlay::default(), MTU_V4, checksum)?)
+            nothing_is_refused(&beside_ovs(lab, &Underlay::default(), MTU_V4, checksum)?)
         })
         .unwrap();
     }
@@ -64,7 +64,7 @@ fn open_vswitch_is_understood_with_and_without_outer_checksums() {
 #[test]
 fn open_vswitch_over_ipv6_is_understood() {
     Lab::with("ovs-v6", |lab| {
-        nothing_is_lost(&beside_ovs(lab, &Underlay::v6(), MTU_V6, OuterChecksum::On)?)
+        nothing_is_refused(&beside_ovs(lab, &Underlay::v6(), MTU_V6, OuterChecksum::On)?)
     })
     .unwrap();
 }
@@ -84,7 +84,7 @@ fn three_kinds_of_switches_make_one_overlay() {
 
         exchange_all(&pods)?;
 
-        nothing_is_lost(&switch.stop()?)
+        nothing_is_refused(&switch.stop()?)
     })
     .unwrap();
 }
@@ -116,13 +116,12 @@ fn pod(node: &Node, number: u8, mtu: u32) -> Result<Pod> {
     node.add_pod(&spec.cidr6(&format!("fd00:32::{number}/64")))
 }
 
-/// No frame was dropped, here or in the kernel.
-fn nothing_is_lost(stats: &Value) -> Result<()> {
-    for group in ["drops", "kernel_drops"] {
-        let counts = stats.get(group).and_then(Value::as_object);
-        for (name, count) in counts.into_iter().flatten() {
-            ensure!(count.as_u64() == Some(0), "{group}: {count} {name}");
-        }
+/// Nothing was dropped for what it was. What found a queue full is TCP's own business.
+fn nothing_is_refused(stats: &Value) -> Result<()> {
+    let drops = stats.get("drops").and_then(Value::as_object).context("no drops")?;
+    for (reason, count) in drops {
+        let full = ["underlay_full", "tap_full"].contains(&reason.as_str());
+        ensure!(full || count.as_u64() == Some(0), "{count} dropped: {reason}");
     }
     Ok(())
 }
