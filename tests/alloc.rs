@@ -1,0 +1,436 @@
+//! The frame path allocates nothing: a counting allocator watches frames of known stations cross
+//! two or four workers, there and back.
+//!
+//! Only *known* stations: a new one is a table entry, and a table may grow. The same goes for the
+//! first frames through a worker, as queues and reused buffers grow to the sizes they need.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "helpers of tests, which clippy does not know as such"
+)]
+
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use etherparse::PacketBuilder;
+use switch::{
+    Batch, Cable, Counters, Datagram, DropReason, FlowHash, Forwarder, Limits, Mac, MacTable,
+    MemoryNet, MemoryTap, MemoryUnderlay, Mtu, Peer, PeerId, Plan, PlanCell, Port, SendError, Tap,
+    TapError, Tick, Underlay, Vni, Worker,
+};
+
+/// Rounds before counting starts, and rounds that count.
+const WARM_UP: u64 = 300;
+const ROUNDS: u64 = 200;
+
+const POD: Mac = Mac([2, 0, 0, 0, 0, 0]);
+const FAR: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+#[test]
+fn a_small_frame_between_known_stations_costs_no_allocation() {
+    let mut mesh = Mesh::new(2);
+
+    mesh.exchange(&udp(POD, FAR, &[0; 18]), &udp(FAR, POD, &[0; 18]));
+
+    assert!(mesh.nodes.iter().all(|node| node.counters.to_tap.frames.load() == WARM_UP + ROUNDS));
+}
+
+#[test]
+fn a_full_sized_frame_between_known_stations_costs_no_allocation() {
+    let mut mesh = Mesh::new(2);
+
+    mesh.exchange(&udp(POD, FAR, &[0; 1422]), &udp(FAR, POD, &[0; 1422]));
+
+    assert!(mesh.nodes.iter().all(|node| node.counters.to_tap.frames.load() == WARM_UP + ROUNDS));
+}
+
+#[test]
+fn a_flood_to_three_peers_costs_no_allocation() {
+    let mut mesh = Mesh::new(4);
+
+    mesh.carry(&udp(POD, Mac::BROADCAST, &[0; 200]));
+
+    for node in &mesh.nodes[1..] {
+        assert_eq!(node.counters.to_tap.frames.load(), WARM_UP + ROUNDS);
+    }
+}
+
+#[test]
+fn a_full_batch_costs_no_allocation() {
+    let mut mesh = Mesh::new(2);
+    let frame = udp(POD, FAR, &[0; 1000]);
+
+    assert_allocates_nothing(|now| {
+        for _ in 0..32 {
+            assert!(mesh.nodes[0].cable.send(&frame));
+        }
+        mesh.turn(now);
+    });
+
+    assert_eq!(mesh.nodes[1].counters.to_tap.frames.load(), 32 * (WARM_UP + ROUNDS));
+}
+
+#[test]
+fn a_super_frame_that_is_cut_costs_no_allocation() {
+    let mut mesh = Mesh::new(2);
+    mesh.widen_sender();
+
+    mesh.carry(&tcp(POD, FAR, &[7; 64_000]));
+
+    assert_eq!(mesh.nodes[1].counters.segmented.load(), WARM_UP + ROUNDS);
+    assert_eq!(mesh.nodes[1].counters.to_tap.frames.load(), 46 * (WARM_UP + ROUNDS));
+}
+
+#[test]
+fn a_half_done_checksum_costs_no_allocation() {
+    let mut mesh = Mesh::new(2);
+    let mut frame = udp(POD, FAR, &[0; 1000]);
+    // The pseudo-header's sum alone: 10.32.0.1, 10.32.0.2, UDP and the length.
+    let sum: u16 = 0x0a20 + 1 + 0x0a20 + 2 + 17 + 1008;
+    frame[40..42].copy_from_slice(&sum.to_be_bytes());
+
+    mesh.carry(&frame);
+
+    assert_eq!(mesh.nodes[1].counters.checksums.load(), WARM_UP + ROUNDS);
+}
+
+#[test]
+fn a_packet_that_is_too_big_and_answered_costs_no_allocation() {
+    for frame in [udp(POD, FAR, &[0; 2000]), udp_v6(POD, FAR, &[0; 2000])] {
+        let mut mesh = Mesh::new(2);
+
+        mesh.carry(&frame);
+
+        assert_eq!(mesh.nodes[0].counters.icmp_sent.load(), WARM_UP + ROUNDS);
+        assert_eq!(mesh.dropped(0, DropReason::TooBig), WARM_UP + ROUNDS);
+    }
+}
+
+#[test]
+fn a_packet_that_is_too_big_and_fragmented_costs_no_allocation() {
+    let mut mesh = Mesh::new(2);
+
+    mesh.carry(&may_fragment(udp(POD, FAR, &[0; 6000])));
+
+    assert_eq!(mesh.nodes[0].counters.fragmented.load(), WARM_UP + ROUNDS);
+    assert_eq!(mesh.nodes[1].counters.to_tap.frames.load(), 5 * (WARM_UP + ROUNDS));
+}
+
+#[test]
+fn a_path_that_carries_less_than_planned_costs_no_allocation() {
+    let mut mesh = Mesh::new(2);
+    mesh.net.set_mtu(1400);
+
+    mesh.carry(&udp(POD, FAR, &[0; 1400]));
+
+    assert_eq!(mesh.nodes[0].counters.icmp_sent.load(), WARM_UP + ROUNDS);
+}
+
+#[test]
+fn a_frame_of_a_pod_that_is_dropped_costs_no_allocation() {
+    let beside = Mac([2, 0, 0, 0, 0, 9]);
+    let cases = [
+        (vec![2; 13], DropReason::Runt),
+        (udp(Mac::BROADCAST, FAR, &[]), DropReason::BadSource),
+        (udp(POD, beside, &[]), DropReason::LocalDestination),
+        ([&FAR.0[..], &POD.0, &[0x88, 0xb5], &[0; 2000]].concat(), DropReason::TooBig),
+    ];
+    for (frame, reason) in cases {
+        let mut mesh = Mesh::new(2);
+        mesh.nodes[0].table.learn(beside, Port::Local, Tick::from_millis(0));
+
+        mesh.carry(&frame);
+
+        assert_eq!(mesh.dropped(0, reason), WARM_UP + ROUNDS, "{reason}");
+    }
+}
+
+#[test]
+fn a_frame_without_a_path_costs_no_allocation() {
+    let mut mesh = Mesh::new(1);
+
+    mesh.carry(&udp(POD, Mac::BROADCAST, &[]));
+
+    assert_eq!(mesh.dropped(0, DropReason::NoPath), WARM_UP + ROUNDS);
+}
+
+#[test]
+fn a_bad_datagram_costs_no_allocation() {
+    type Spoil = fn(&mut Datagram);
+    let cases: [(Spoil, DropReason); 6] = [
+        (|it| it.from = [192, 0, 2, 1].into(), DropReason::UnknownVtep),
+        (|it| it.payload.truncate(7), DropReason::ShortVxlan),
+        (|it| it.payload[0] = 0, DropReason::NoVni),
+        (|it| it.payload[4] ^= 1, DropReason::WrongVni),
+        (|it| it.payload.truncate(21), DropReason::Runt),
+        (|it| it.payload[14] |= 1, DropReason::BadSource),
+    ];
+    for (spoil, reason) in cases {
+        let mut mesh = Mesh::new(2);
+
+        mesh.carry_spoiled(&udp(POD, FAR, &[0; 100]), spoil);
+
+        assert_eq!(mesh.dropped(1, reason), WARM_UP + ROUNDS, "{reason}");
+    }
+}
+
+#[test]
+fn a_frame_of_a_peer_larger_than_the_tap_takes_costs_no_allocation() {
+    let mut mesh = Mesh::new(2);
+    mesh.widen_sender();
+    let grow = |it: &mut Datagram| it.payload.resize(65_100, 0);
+
+    mesh.carry_spoiled(&[&FAR.0[..], &POD.0, &[0x88, 0xb5], &[0; 64_000]].concat(), grow);
+
+    assert_eq!(mesh.dropped(1, DropReason::Oversize), WARM_UP + ROUNDS);
+}
+
+#[test]
+fn a_full_tap_costs_no_allocation() {
+    let mut mesh = Mesh::new(2);
+    let frame = udp(POD, FAR, &[0; 100]);
+
+    assert_allocates_nothing(|now| {
+        // Nobody takes frames out of the second node's cable: it is full after 1000.
+        for _ in 0..4 {
+            assert!(mesh.nodes[0].cable.send(&frame));
+        }
+        mesh.turn_without_reading(now);
+    });
+
+    assert_eq!(mesh.dropped(1, DropReason::TapFull), 4 * (WARM_UP + ROUNDS) - 1000);
+}
+
+#[test]
+fn a_side_that_refuses_costs_no_allocation() {
+    for (error, reason) in [
+        (SendError::NoRoute, DropReason::NoRoute),
+        (SendError::Full, DropReason::UnderlayFull),
+        (SendError::Refused, DropReason::UnderlayRefused),
+        (SendError::Other(5), DropReason::UnderlayError),
+    ] {
+        let (tap, cable) = MemoryTap::pair();
+        let (mut worker, counters) = worker(tap, Refusing(error));
+        let frame = udp(POD, FAR, &[]);
+
+        assert_allocates_nothing(|now| {
+            assert!(cable.send(&frame));
+            worker.turn(now).unwrap();
+        });
+
+        assert_eq!(counters.dropped(reason), WARM_UP + ROUNDS, "{reason}");
+    }
+    for (error, reason) in
+        [(TapError::Down, DropReason::TapDown), (TapError::Other(5), DropReason::TapError)]
+    {
+        let mut mesh = Mesh::new(2);
+        let (mut worker, counters) = worker(Refusing(error), mesh.net.attach(addr(1)));
+        let frame = udp(POD, FAR, &[]);
+
+        assert_allocates_nothing(|now| {
+            assert!(mesh.nodes[0].cable.send(&frame));
+            mesh.nodes[0].worker.turn(now).unwrap();
+            mesh.net.deliver_all();
+            worker.turn(now).unwrap();
+        });
+
+        assert_eq!(counters.dropped(reason), WARM_UP + ROUNDS, "{reason}");
+    }
+}
+
+/// Without this, the others would prove nothing where the counting does not work.
+#[test]
+fn an_allocation_is_noticed() {
+    let mut mesh = Mesh::new(2);
+    let frame = udp(Mac([2, 0, 0, 0, 0, 9]), FAR, &[]);
+    assert!(mesh.nodes[0].cable.send(&frame));
+
+    let counted = allocation_counter::measure(|| mesh.turn(Tick::from_millis(1)));
+
+    assert!(counted.count_total > 0, "a new station is an entry in two tables");
+}
+
+/// Nodes in a full mesh; the first is POD's and the second FAR's, and all of them know that.
+struct Mesh {
+    nodes: Vec<Node>,
+    net: MemoryNet,
+    /// What is read from cables is read into this.
+    frame: Vec<u8>,
+}
+
+struct Node {
+    worker: Worker<MemoryTap, MemoryUnderlay>,
+    cable: Cable,
+    table: Arc<MacTable>,
+    cell: Arc<PlanCell>,
+    counters: Arc<Counters>,
+}
+
+impl Mesh {
+    fn new(nodes: u8) -> Self {
+        let net = MemoryNet::new(1500);
+        let nodes = (0..nodes).map(|n| Node::new(&net, n, nodes)).collect();
+        Self { nodes, net, frame: Vec::new() }
+    }
+
+    /// The first node believes in a path that carries anything, and so does the network.
+    fn widen_sender(&mut self) {
+        self.net.set_mtu(u32::MAX);
+        self.nodes[0].cell.install(Plan::new(Vni::DEFAULT, [peer(1, Mtu::MAX)]));
+    }
+
+    /// POD's node is given `frame`, round after round.
+    fn carry(&mut self, frame: &[u8]) {
+        self.carry_spoiled(frame, |_| {});
+    }
+
+    /// The same, and each datagram is changed on its way.
+    fn carry_spoiled(&mut self, frame: &[u8], spoil: impl Fn(&mut Datagram)) {
+        assert_allocates_nothing(|now| {
+            assert!(self.nodes[0].cable.send(frame));
+            self.nodes[0].worker.turn(now).unwrap();
+            while let Some(mut datagram) = self.net.take() {
+                spoil(&mut datagram);
+                self.net.deliver(datagram);
+            }
+            self.turn(now);
+        });
+    }
+
+    /// POD's node is given `there` and FAR's node `back`, round after round.
+    fn exchange(&mut self, there: &[u8], back: &[u8]) {
+        assert_allocates_nothing(|now| {
+            assert!(self.nodes[0].cable.send(there));
+            assert!(self.nodes[1].cable.send(back));
+            self.turn(now);
+        });
+    }
+
+    /// Frames go from pods to pods.
+    fn turn(&mut self, now: Tick) {
+        self.turn_without_reading(now);
+        for node in &self.nodes {
+            while node.cable.recv(&mut self.frame) {}
+        }
+    }
+
+    fn turn_without_reading(&mut self, now: Tick) {
+        for _ in 0..2 {
+            for node in &mut self.nodes {
+                node.worker.turn(now).unwrap();
+            }
+            self.net.deliver_all();
+        }
+    }
+
+    fn dropped(&self, node: usize, reason: DropReason) -> u64 {
+        self.nodes[node].counters.dropped(reason)
+    }
+}
+
+impl Node {
+    fn new(net: &MemoryNet, number: u8, nodes: u8) -> Self {
+        let (tap, cable) = MemoryTap::pair();
+        let table = Arc::new(MacTable::new(Limits::default()));
+        let others: Vec<_> = (0..nodes).filter(|n| *n != number).collect();
+        for (home, mac) in [(0, POD), (1, FAR)] {
+            let slot = others.iter().position(|n| *n == home).map(|slot| slot.try_into().unwrap());
+            let port = slot.map_or(Port::Local, |slot| Port::Peer(PeerId::new(slot)));
+            table.learn(mac, port, Tick::from_millis(0));
+        }
+        let peers = others.iter().map(|n| peer(*n, mtu(1450)));
+        let cell = Arc::new(PlanCell::new(Plan::new(Vni::DEFAULT, peers)));
+        let counters = Arc::new(Counters::new(4));
+        let forwarder = Forwarder::new(Arc::clone(&table));
+        let underlay = net.attach(addr(number));
+        let worker =
+            Worker::new(tap, underlay, forwarder, Arc::clone(&cell), Arc::clone(&counters));
+        Self { worker, cable, table, cell, counters }
+    }
+}
+
+/// Calls `round` until everything has the size it needs, and then some more while counting.
+fn assert_allocates_nothing(mut round: impl FnMut(Tick)) {
+    let mut rounds = |range: std::ops::Range<u64>| {
+        // One a millisecond: slow enough for each ICMP error to be admitted.
+        range.map(Tick::from_millis).for_each(&mut round);
+    };
+    rounds(1..WARM_UP + 1);
+
+    let counted = allocation_counter::measure(|| rounds(WARM_UP + 1..WARM_UP + ROUNDS + 1));
+
+    assert_eq!(counted.count_total, 0, "{counted:?}");
+}
+
+fn worker<T: Tap, U: Underlay>(tap: T, underlay: U) -> (Worker<T, U>, Arc<Counters>) {
+    let table = Arc::new(MacTable::new(Limits::default()));
+    let cell = Arc::new(PlanCell::new(Plan::new(Vni::DEFAULT, [peer(0, mtu(1450))])));
+    let counters = Arc::new(Counters::new(1));
+    (Worker::new(tap, underlay, Forwarder::new(table), cell, Arc::clone(&counters)), counters)
+}
+
+fn addr(node: u8) -> IpAddr {
+    [10, 0, 0, node].into()
+}
+
+fn peer(node: u8, mtu: Mtu) -> Peer {
+    Peer { addr: (addr(node), 6784).into(), mtu }
+}
+
+fn mtu(octets: u16) -> Mtu {
+    Mtu::new(octets).unwrap()
+}
+
+fn udp(src: Mac, dst: Mac, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let ip = PacketBuilder::ethernet2(src.0, dst.0).ipv4([10, 32, 0, 1], [10, 32, 0, 2], 64);
+    ip.udp(1000, 2000).write(&mut frame, payload).unwrap();
+    frame
+}
+
+fn udp_v6(src: Mac, dst: Mac, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let ip = PacketBuilder::ethernet2(src.0, dst.0).ipv6([0xfd; 16], [0xfc; 16], 64);
+    ip.udp(1000, 2000).write(&mut frame, payload).unwrap();
+    frame
+}
+
+fn tcp(src: Mac, dst: Mac, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let ip = PacketBuilder::ethernet2(src.0, dst.0).ipv4([10, 32, 0, 1], [10, 32, 0, 2], 64);
+    ip.tcp(1000, 2000, 3, 4).write(&mut frame, payload).unwrap();
+    frame
+}
+
+fn may_fragment(mut frame: Vec<u8>) -> Vec<u8> {
+    frame[20] &= !0x40;
+    frame
+}
+
+/// A side that has nothing to read and takes nothing.
+struct Refusing<E>(E);
+
+impl Tap for Refusing<TapError> {
+    fn recv(&mut self, _: &mut Batch) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn send(&mut self, _: &[IoSlice<'_>]) -> Result<(), TapError> {
+        Err(self.0)
+    }
+}
+
+impl Underlay for Refusing<SendError> {
+    fn recv(&mut self, _: &mut Batch) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn send(&mut self, _: SocketAddr, _: FlowHash, _: &[u8]) -> Result<(), SendError> {
+        Err(self.0)
+    }
+
+    fn path_mtu(&self, _: IpAddr) -> io::Result<u32> {
+        Ok(1500)
+    }
+}
