@@ -74,6 +74,10 @@ impl FromStr for Mac {
         let mut parts = text.split(':');
         for octet in &mut octets {
             let part = parts.next().filter(|part| part.len() == 2).ok_or(BadMac)?;
+            // The standard library takes a sign for a part of a number.
+            if !part.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return Err(BadMac);
+            }
             *octet = u8::from_str_radix(part, 16).map_err(|_| BadMac)?;
         }
         if parts.next().is_some() { Err(BadMac) } else { Ok(Self(octets)) }
@@ -100,9 +104,14 @@ mod tests {
 
     #[test]
     fn text_that_is_no_address_is_refused() {
-        for text in
-            ["", "02:00:00:00:00", "02:00:00:00:00:01:02", "2:0:0:0:0:1", "02-00-00-00-00-01"]
-        {
+        for text in [
+            "",
+            "02:00:00:00:00",
+            "02:00:00:00:00:01:02",
+            "2:0:0:0:0:1",
+            "02-00-00-00-00-01",
+            "+2:00:00:00:00:01",
+        ] {
             assert_eq!(text.parse::<Mac>(), Err(BadMac), "{text}");
         }
     }
