@@ -131,7 +131,7 @@ pub struct Fragments<'a> {
 
 impl<'a> Fragments<'a> {
     /// The fragments of at most `mtu` octets of the packet in `frame`; `None` when it is not IPv4,
-    /// or may not be fragmented.
+    /// may not be fragmented, or has no payload: then padding made the frame too big.
     pub fn new(frame: &'a [u8], layers: &Layers, mtu: Mtu) -> Option<Self> {
         if layers.version != IpVersion::V4 || layers.dont_fragment {
             return None;
@@ -140,7 +140,7 @@ impl<'a> Fragments<'a> {
         let (header, payload) = Ipv4Header::from_slice(packet).ok()?;
         let room = usize::from(mtu.octets()).checked_sub(layers.tags + header.header_len())?;
         let step = room & !7;
-        (step > 0).then_some(Self { ethernet, header, payload, step, done: 0 })
+        (step > 0 && !payload.is_empty()).then_some(Self { ethernet, header, payload, step, done: 0 })
     }
 
     /// Writes the next fragment to `out`. `false`, and an empty buffer, when there are no more.

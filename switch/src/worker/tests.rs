@@ -157,6 +157,21 @@ fn what_is_too_big_and_no_ip_is_dropped() {
 }
 
 #[test]
+fn a_header_that_padding_makes_too_big_is_dropped() {
+    let mut node = Node::new();
+    node.know(FAR, Port::Peer(B));
+    let mut frame = may_fragment(udp(POD, FAR, b""));
+    frame.truncate(34);
+    frame[16..18].copy_from_slice(&20u16.to_be_bytes());
+    frame.resize(2000, 0);
+
+    node.emit(&frame);
+
+    assert!(node.sent().is_empty() && node.emitted().is_empty());
+    assert_eq!(node.drops(), [(DropReason::TooBig, 1)]);
+}
+
+#[test]
 fn a_frame_too_big_for_one_peer_still_reaches_the_others() {
     let mut node = Node::new();
     let mut peers = [A, B, C].map(peer);
