@@ -21,8 +21,7 @@ fn a_kernel_vtep_that_leaves_checksums_and_segments_to_its_card_is_understood() 
     Lab::with("kernel-offload", |lab| {
         let stats = beside_kernel(lab, &Underlay::default(), MTU_V4)?;
 
-        ensure!(counter(&stats, "/segmented")? > 0, "no super-frame came: {stats}");
-        ensure!(counter(&stats, "/checksums")? > 0, "no checksum was left half done: {stats}");
+        packets_came_unfinished(&stats)?;
         nothing_is_refused(&stats)
     })
     .unwrap();
@@ -45,6 +44,9 @@ fn a_kernel_vtep_over_ipv6_is_understood() {
         Lab::with("kernel-v6", |lab| {
             let stats = beside_kernel(lab, &Underlay::v6().offload(offload), MTU_V6)?;
 
+            if offload {
+                packets_came_unfinished(&stats)?;
+            }
             nothing_is_refused(&stats)
         })
         .unwrap();
@@ -114,6 +116,13 @@ fn beside_ovs(lab: &Lab, underlay: &Underlay, mtu: u32, checksum: OuterChecksum)
 fn pod(node: &Node, number: u8, mtu: u32) -> Result<Pod> {
     let spec = PodSpec::new("p", &format!("10.32.0.{number}/24")).mtu(mtu);
     node.add_pod(&spec.cidr6(&format!("fd00:32::{number}/64")))
+}
+
+/// The kernel left work to a card that veth does not have, and the switch has done it.
+fn packets_came_unfinished(stats: &Value) -> Result<()> {
+    ensure!(counter(stats, "/segmented")? > 0, "no super-frame came: {stats}");
+    ensure!(counter(stats, "/checksums")? > 0, "no checksum was left half done: {stats}");
+    Ok(())
 }
 
 /// Nothing was dropped for what it was. What found a queue full is TCP's own business.
