@@ -140,7 +140,13 @@ impl<'a> Fragments<'a> {
         let (header, payload) = Ipv4Header::from_slice(packet).ok()?;
         let room = usize::from(mtu.octets()).checked_sub(layers.tags + header.header_len())?;
         let step = room & !7;
-        (step > 0 && !payload.is_empty()).then_some(Self { ethernet, header, payload, step, done: 0 })
+        (step > 0 && !payload.is_empty()).then_some(Self {
+            ethernet,
+            header,
+            payload,
+            step,
+            done: 0,
+        })
     }
 
     /// Writes the next fragment to `out`. `false`, and an empty buffer, when there are no more.
