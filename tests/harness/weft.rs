@@ -104,8 +104,10 @@ pub fn counter(stats: &Value, path: &str) -> Result<u64> {
 
 /// Starts a switch on every node, each with all the others as peers.
 pub fn mesh(nodes: &[Node], options: &[&str]) -> Result<Vec<Switch>> {
-    let others = |node: &Node| nodes.iter().filter(move |it| it.addr() != node.addr()).collect();
-    let start = |node| Switch::start(node, &Vec::<&Node>::as_slice(&others(node)), options);
+    let start = |node: &Node| {
+        let others: Vec<_> = nodes.iter().filter(|it| it.addr() != node.addr()).collect();
+        Switch::start(node, &others, options)
+    };
     nodes.iter().map(start).collect()
 }
 
