@@ -56,6 +56,6 @@ pub use underlay::{
     is_host, path_mtu,
 };
 pub use vxlan::Vni;
-pub use watch::{Notice, Watch};
+pub use watch::{Notice, Watch, notices_in};
 pub use wiring::{ALIAS, Change, Installed, Link, Spec, Wiring, WiringError};
 pub use worker::{Fault, Worker};

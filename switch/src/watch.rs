@@ -89,6 +89,14 @@ impl Watch {
     }
 }
 
+/// The notices in one datagram of netlink messages: for tests of the parser.
+#[doc(hidden)]
+pub fn notices_in(octets: &[u8]) -> Vec<Notice> {
+    let mut notices = VecDeque::new();
+    parse(octets, &mut notices);
+    notices.into()
+}
+
 /// The notices in one datagram of netlink messages. What is not understood is left out.
 fn parse(mut octets: &[u8], notices: &mut VecDeque<Notice>) {
     while let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(octets) {
