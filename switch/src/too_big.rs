@@ -131,7 +131,8 @@ pub struct Fragments<'a> {
 
 impl<'a> Fragments<'a> {
     /// The fragments of at most `mtu` octets of the packet in `frame`; `None` when it is not IPv4,
-    /// may not be fragmented, or has no payload: then padding made the frame too big.
+    /// may not be fragmented, or has no payload: then padding made the frame too big. `None`, too,
+    /// for a fragment that says it reaches beyond the largest packet there is.
     pub fn new(frame: &'a [u8], layers: &Layers, mtu: Mtu) -> Option<Self> {
         if layers.version != IpVersion::V4 || layers.dont_fragment {
             return None;
@@ -140,6 +141,10 @@ impl<'a> Fragments<'a> {
         let (header, payload) = Ipv4Header::from_slice(packet).ok()?;
         let room = usize::from(mtu.octets()).checked_sub(layers.tags + header.header_len())?;
         let step = room & !7;
+        let end = usize::from(header.fragment_offset.value()) * 8 + payload.len();
+        if end > usize::from(u16::MAX) {
+            return None;
+        }
         (step > 0 && !payload.is_empty()).then_some(Self {
             ethernet,
             header,

@@ -159,6 +159,18 @@ proptest! {
 }
 
 #[test]
+fn what_would_reach_beyond_the_largest_packet_is_not_fragmented() {
+    let mut frame = v4(&[0; 2000], false);
+    let layers = Layers::parse(&frame).unwrap();
+    let start = u16::try_from((65_535 - 2008) / 8).unwrap();
+    for (start, fits) in [(start, true), (start + 1, false)] {
+        frame[20..22].copy_from_slice(&start.to_be_bytes());
+
+        assert_eq!(Fragments::new(&frame, &layers, mtu(1450)).is_some(), fits);
+    }
+}
+
+#[test]
 fn options_that_are_for_the_first_fragment_only_are_blanked_in_the_others() {
     let mut header = Ipv4Header::from_slice(&v4(&[0; 2000], false)[14..]).unwrap().0;
     // Record route (7, not copied), then loose source route (131, copied).
