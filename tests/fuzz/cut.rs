@@ -52,11 +52,15 @@ fn sequence(tcp: &[u8]) -> u32 {
 pub fn fragment(octets: &[u8]) {
     let Some((mtu, frame)) = mtu_and_frame(octets) else { return };
     let Some(layers) = Layers::parse(frame) else { return };
-    let Some(mut fragments) = Fragments::new(frame, &layers, mtu) else {
-        return assert!(layers.version == IpVersion::V6 || layers.dont_fragment || empty(&layers));
-    };
+    if layers.version == IpVersion::V6 || layers.dont_fragment {
+        return assert!(Fragments::new(frame, &layers, mtu).is_none());
+    }
     let payload = &frame[layers.transport..layers.end];
     let (start, more) = place(&frame[layers.network..]);
+    let Some(mut fragments) = Fragments::new(frame, &layers, mtu) else {
+        let too_far = start + payload.len() > usize::from(u16::MAX);
+        return assert!(payload.is_empty() || too_far);
+    };
 
     let mut carried = Vec::new();
     let mut complete = false;
@@ -69,14 +73,7 @@ pub fn fragment(octets: &[u8]) {
         complete = carried.len() == payload.len();
         assert_eq!(more_follow, more || !complete);
     }
-    // A packet cannot reach beyond 65 535 octets; one that says it does is given up.
-    if start + payload.len() <= usize::from(u16::MAX) {
-        assert_eq!(carried, payload);
-    }
-}
-
-fn empty(layers: &Layers) -> bool {
-    layers.transport == layers.end
+    assert_eq!(carried, payload);
 }
 
 /// Checks a fragment by itself; returns its offset in octets and whether more follow.
