@@ -11,6 +11,7 @@ use super::host::Host;
 use super::pod::{Pod, PodSpec};
 use super::proc::Proc;
 use super::underlay::FarEnd;
+use super::wait::poll;
 
 /// How long the holder may take to build its mounts.
 const HOLDER_WAIT: Duration = Duration::from_secs(10);
@@ -34,6 +35,9 @@ umount -l /mnt
 mount -t sysfs sysfs /sys
 echo ready
 exec sleep infinity";
+
+/// How long a port may take to forward.
+const FORWARDING_WAIT: Duration = Duration::from_secs(2);
 
 /// A node of the lab. Clones are the same node. Commands run in both of its namespaces.
 #[derive(Clone, Debug)]
@@ -92,9 +96,17 @@ impl Node {
         self.plug_into(pod, "weave")
     }
 
-    /// Makes the pod's host end a port of `bridge`.
+    /// Makes the pod's host end a port of `bridge`, and waits until it forwards: the kernel may
+    /// take a second to see that a link has come up. A bridge with STP takes longer, and is not
+    /// waited for.
     pub fn plug_into(&self, pod: &Pod, bridge: &str) -> Result<()> {
-        self.ip(&format!("link set {} master {bridge}", pod.host_if()))?;
+        let port = pod.host_if();
+        self.ip(&format!("link set {port} master {bridge}"))?;
+        let show = ["bridge", "link", "show", "dev", &port];
+        poll(FORWARDING_WAIT, || {
+            let forwards = self.run(&show)?.contains("state forwarding");
+            Ok(forwards.then_some(()))
+        })?;
         Ok(())
     }
 
