@@ -50,7 +50,7 @@ fn tcp_between_three_nodes_in_all_directions_survives_a_storm() {
 }
 
 #[test]
-fn in_calm_weather_nothing_is_dropped_and_no_third_pod_sees_the_traffic() {
+fn in_calm_weather_nothing_is_dropped_and_no_third_pod_or_node_sees_the_traffic() {
     each_seed(|seed| {
         let mut world = World::new(3, Weather::CALM, seed);
         let (a, b) = (world.add_pod(0), world.add_pod(1));
@@ -62,6 +62,8 @@ fn in_calm_weather_nothing_is_dropped_and_no_third_pod_sees_the_traffic() {
 
         assert!(world.nodes.iter().all(|node| node.drops().is_empty()));
         assert_eq!(third.map(|pod| world.pods[pod].strangers), [0; 3]);
+        let questions = world.nodes[2].counters.to_tap.frames.load();
+        assert_eq!(questions, 2, "who has b's address, in each family");
     });
 }
 
