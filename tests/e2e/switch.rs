@@ -43,7 +43,7 @@ fn hex(octets: &[u8]) -> String {
 }
 
 fn mac_octets(mac: &str) -> Vec<u8> {
-    mac.split(':').map(|octet| u8::from_str_radix(octet, 16).unwrap()).collect()
+    mac.split(':').filter_map(|octet| u8::from_str_radix(octet, 16).ok()).collect()
 }
 
 /// A frame between two stations with an EtherType nobody uses (IEEE 802 local experimental 1).

@@ -60,7 +60,7 @@ impl UdpUnderlay {
         Ok(Self { local, receiver, senders: senders.map_err(failed)? })
     }
 
-    /// A second handle to the receiving socket, for [`receive_drops`] from another thread.
+    /// Reads, from another thread, how many datagrams the kernel dropped as its buffer was full.
     ///
     /// # Errors
     /// No descriptor is free.
