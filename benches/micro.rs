@@ -75,8 +75,8 @@ mod forward {
 
     #[divan::bench]
     fn from_pod_to_peer(bencher: Bencher<'_, '_>) {
-        let (forwarder, plan, octets) = (forwarder(), plan(), frame(SMALL));
-        bencher.bench(|| {
+        let (mut forwarder, plan, octets) = (forwarder(), plan(), frame(SMALL));
+        bencher.bench_local(|| {
             let frame = Frame::parse(black_box(&octets)).ok()?;
             Some(forwarder.forward(&plan, Port::Local, frame, NOW))
         });
@@ -84,10 +84,10 @@ mod forward {
 
     #[divan::bench]
     fn from_peer_to_pod(bencher: Bencher<'_, '_>) {
-        let (forwarder, plan, octets) = (forwarder(), plan(), frame(SMALL));
+        let (mut forwarder, plan, octets) = (forwarder(), plan(), frame(SMALL));
         // From the far pod's side: what it sends comes from the peer.
         let back = reversed(octets);
-        bencher.bench(|| {
+        bencher.bench_local(|| {
             let frame = Frame::parse(black_box(&back)).ok()?;
             Some(forwarder.forward(&plan, Port::Peer(PEER), frame, NOW))
         });
@@ -133,7 +133,7 @@ fn super_frame_cut(bencher: Bencher<'_, '_>) {
     let octets = frame(SUPER);
     let (Some(layers), Some(mtu)) = (Layers::parse(&octets), Mtu::new(1450)) else { return };
     bencher.counter(BytesCount::new(SUPER)).bench(|| {
-        let mut segments = Segments::new(black_box(&octets), layers, mtu)?;
+        let mut segments = Segments::fitting(black_box(&octets), layers, mtu)?;
         let (mut scratch, mut count) = ([0; HEADER_MAX], 0);
         while let Some(segment) = segments.next(&mut scratch) {
             black_box(segment);

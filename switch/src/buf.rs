@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 
+use crate::VNET_HEADER_LEN;
+
 /// Octets kept free before a frame that was read; room for any tunnel header weft may send.
 const HEADROOM: usize = 64;
 
@@ -52,11 +54,40 @@ impl Buf {
         self.end = HEADROOM + len.min(CAPACITY);
     }
 
+    /// As [`Buf::spare_mut`], with the `N` octets before it: a reader that puts a header first
+    /// leaves it there. Follow with [`Buf::set_len`] of what came after it.
+    pub fn spare_behind_mut<const N: usize>(&mut self) -> &mut [u8] {
+        const { assert!(N <= HEADROOM) };
+        self.start = HEADROOM;
+        self.end = HEADROOM;
+        self.storage.get_mut(HEADROOM - N..).unwrap_or_default()
+    }
+
+    /// The `N` octets before what was read.
+    pub fn before<const N: usize>(&self) -> [u8; N] {
+        let header = self.storage.get(HEADROOM - N..).and_then(|rest| rest.first_chunk());
+        header.copied().unwrap_or([0; N])
+    }
+
     /// Replaces the content; `false`, and an empty buffer, when it does not fit.
     pub fn fill(&mut self, octets: &[u8]) -> bool {
         let Some(room) = self.spare_mut().get_mut(..octets.len()) else { return false };
         room.copy_from_slice(octets);
         self.set_len(octets.len());
+        true
+    }
+
+    /// Replaces the content by two parts; `false`, and an empty buffer, when they do not fit.
+    pub fn fill_parts(&mut self, first: &[u8], second: &[u8]) -> bool {
+        let len = first.len() + second.len();
+        let Some((head, tail)) =
+            self.spare_mut().get_mut(..len).and_then(|room| room.split_at_mut_checked(first.len()))
+        else {
+            return false;
+        };
+        head.copy_from_slice(first);
+        tail.copy_from_slice(second);
+        self.set_len(len);
         true
     }
 
@@ -93,12 +124,17 @@ pub struct Slot {
     pub buf: Buf,
     /// The address of the host that sent it; unspecified for what came from the TAP.
     pub from: IpAddr,
+    /// From the underlay: octets of each datagram but the last in a run; 0 when there is only one.
+    pub stride: usize,
+    /// From the TAP: what is left to do with the frame.
+    pub vnet: [u8; VNET_HEADER_LEN],
 }
 
 impl Batch {
     /// A batch of `slots` empty buffers. This allocates all that they will ever need.
     pub fn new(slots: usize) -> Self {
-        let slot = || Slot { buf: Buf::new(), from: IpAddr::from([0, 0, 0, 0]) };
+        let from = IpAddr::from([0, 0, 0, 0]);
+        let slot = || Slot { buf: Buf::new(), from, stride: 0, vnet: [0; VNET_HEADER_LEN] };
         Self { slots: std::iter::repeat_with(slot).take(slots).collect(), len: 0 }
     }
 
@@ -129,6 +165,33 @@ impl Batch {
             self.len += 1;
         }
         Some(outcome)
+    }
+
+    /// Lends all free slots to `read`, which says how many it has taken, from the first on.
+    pub fn read_many<E>(
+        &mut self,
+        read: impl FnOnce(&mut [Slot]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let free = self.slots.get_mut(self.len..).unwrap_or_default();
+        let room = free.len();
+        let taken = read(free)?.min(room);
+        self.len += taken;
+        Ok(taken)
+    }
+
+    /// Whether there is no free slot.
+    pub fn is_full(&self) -> bool {
+        self.len == self.slots.len()
+    }
+
+    /// The filled slots.
+    pub fn slots(&self) -> &[Slot] {
+        self.slots.get(..self.len).unwrap_or_default()
+    }
+
+    /// The filled slots, to be changed in place.
+    pub fn slots_mut(&mut self) -> &mut [Slot] {
+        self.slots.get_mut(..self.len).unwrap_or_default()
     }
 
     /// The filled slots, in the order they were read.

@@ -4,8 +4,8 @@
 //! the field holds the folded sum of the pseudo-header, and whoever puts the packet on a wire is to
 //! add the rest. Encapsulated packets arrive like that too, and nobody but us can finish them.
 
-use crate::Layers;
 use crate::layers::{IpVersion, TCP, UDP};
+use crate::{Layers, sys};
 
 /// A one's complement sum in progress. Byte order does not matter until it is read out.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,16 +14,17 @@ pub(crate) struct Sum(u64);
 impl Sum {
     /// Adds octets. All but the last slice of a sum must have an even length.
     pub(crate) fn add(self, octets: &[u8]) -> Self {
-        let (words, rest) = octets.as_chunks::<8>();
-        let mut sum = u128::from(self.0);
-        for word in words {
-            sum += u128::from(u64::from_ne_bytes(*word));
-        }
-        let mut tail = [0; 8];
+        let (chunks, rest) = octets.as_chunks::<32>();
+        let bulk = if chunks.is_empty() { 0 } else { sys::sum_chunks(chunks) };
+        let (words, rest) = rest.as_chunks::<4>();
+        let words: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+        let mut tail = [0; 4];
         for (to, from) in tail.iter_mut().zip(rest) {
             *to = *from;
         }
-        Self(fold_128(sum + u128::from(u64::from_ne_bytes(tail))))
+        let tail = u64::from(u32::from_ne_bytes(tail));
+        // Each addend is folded below 2^33, so that four of them cannot overflow.
+        Self(fold_32(self.0) + fold_32(bulk) + words + tail)
     }
 
     pub(crate) fn add_u16(self, value: u16) -> Self {
@@ -45,12 +46,21 @@ impl Sum {
     }
 }
 
-/// End-around carry: 2^64 is 1 in one's complement arithmetic of any width that divides 64.
-fn fold_128(sum: u128) -> u64 {
-    let (low, high) = (sum & u128::from(u64::MAX), sum >> 64);
-    let sum = low + high;
-    u64::try_from(sum & u128::from(u64::MAX)).unwrap_or_default()
-        + u64::try_from(sum >> 64).unwrap_or_default()
+/// End-around carry: 2^32 is 1 in one's complement arithmetic of any width that divides 32.
+fn fold_32(sum: u64) -> u64 {
+    (sum & 0xffff_ffff) + (sum >> 32)
+}
+
+/// The plain way to sum: eight lanes of 32-bit words. Compiled again where there are wider registers.
+#[inline(always)]
+pub(crate) fn sum_lanes(chunks: &[[u8; 32]]) -> u64 {
+    let mut lanes = [0u64; 8];
+    for chunk in chunks {
+        for (lane, word) in lanes.iter_mut().zip(chunk.as_chunks::<4>().0) {
+            *lane += u64::from(u32::from_ne_bytes(*word));
+        }
+    }
+    lanes.into_iter().map(fold_32).sum()
 }
 
 /// The sum of the pseudo-header of a packet whose transport part has `len` octets

@@ -45,6 +45,12 @@ impl Traffic {
         self.frames.add(1);
         self.octets.add(octets as u64);
     }
+
+    /// Counts the frames that a super-frame stands for, and its octets.
+    pub fn count_many(&self, frames: usize, octets: usize) {
+        self.frames.add(frames as u64);
+        self.octets.add(octets as u64);
+    }
 }
 
 /// What was exchanged with a peer.
@@ -81,8 +87,12 @@ pub struct Counters {
     pub from_tap: Traffic,
     /// Frames written to the TAP.
     pub to_tap: Traffic,
-    /// Packets from a peer that were cut into several frames before they were written.
+    /// Super-frames that came from a peer whole.
     pub segmented: Counter,
+    /// Packets from peers that were joined to super-frames.
+    pub joined: Counter,
+    /// Super-frames that the TAP refused, and got in pieces.
+    pub tap_fallbacks: Counter,
     /// Packets from a peer whose checksum was left half done, and finished here.
     pub checksums: Counter,
     /// Packets to a peer that were sent in fragments.

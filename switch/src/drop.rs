@@ -8,6 +8,8 @@ pub enum DropReason {
     Runt,
     /// The source address is a group's, or zero: no station sends such a frame.
     BadSource,
+    /// What the TAP says of a super-frame contradicts its headers.
+    BadOffload,
     /// From a pod, for a station that is on this node: the bridge has delivered it.
     LocalDestination,
     /// There is no peer to send it to.
@@ -43,9 +45,10 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Runt,
         Self::BadSource,
+        Self::BadOffload,
         Self::LocalDestination,
         Self::NoPath,
         Self::TooBig,
@@ -73,6 +76,7 @@ impl DropReason {
         match self {
             Self::Runt => "runt",
             Self::BadSource => "bad_source",
+            Self::BadOffload => "bad_offload",
             Self::LocalDestination => "local_destination",
             Self::NoPath => "no_path",
             Self::TooBig => "too_big",

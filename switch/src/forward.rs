@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::cache::Cache;
 use crate::{DropReason, Frame, MacTable, PeerId, Plan, Port, Tick};
 
 /// What is to be done with a frame.
@@ -21,40 +22,45 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
-/// Learns from frames and decides where they go. Pure but for the table it shares.
-#[derive(Clone, Debug)]
+/// Learns from frames and decides where they go. Pure but for the table it shares, of which it
+/// keeps what it has lately seen at hand.
+#[derive(Debug)]
 pub struct Forwarder {
     table: Arc<MacTable>,
+    cache: Cache,
 }
 
 impl Forwarder {
     /// A forwarder that learns into, and looks up in, `table`.
     pub fn new(table: Arc<MacTable>) -> Self {
-        Self { table }
+        Self { table, cache: Cache::new() }
     }
 
     /// Learns the frame's source and decides where the frame goes.
-    pub fn forward(&self, plan: &Plan, from: Port, frame: Frame<'_>, now: Tick) -> Verdict {
+    pub fn forward(&mut self, plan: &Plan, from: Port, frame: Frame<'_>, now: Tick) -> Verdict {
         if !frame.src().is_station() {
             return Verdict::Drop(DropReason::BadSource);
         }
         // Learn before lookup: a station that moved to us must not be answered through its old peer.
-        self.table.learn(frame.src(), from, now);
-        match (from, self.destination(frame)) {
-            (Port::Peer(_), _) => Verdict::Local,
-            (Port::Local, Some(Port::Local)) => Verdict::Drop(DropReason::LocalDestination),
-            (Port::Local, Some(Port::Peer(id))) if plan.peer(id).is_some() => Verdict::Peer(id),
-            (Port::Local, Some(Port::Peer(_)) | None) if plan.flood().is_empty() => {
-                Verdict::Drop(DropReason::NoPath)
-            }
-            // A station behind a peer that is gone is as good as unknown.
-            (Port::Local, Some(Port::Peer(_)) | None) => Verdict::Flood,
+        self.cache.learn(&self.table, frame.src(), from, now);
+        match from {
+            Port::Peer(_) => Verdict::Local,
+            Port::Local => self.forward_local(plan, frame),
         }
     }
 
-    fn destination(&self, frame: Frame<'_>) -> Option<Port> {
+    fn forward_local(&mut self, plan: &Plan, frame: Frame<'_>) -> Verdict {
         let dst = frame.dst();
-        if dst.is_group() { None } else { self.table.lookup(dst) }
+        let port = if dst.is_group() { None } else { self.cache.lookup(&self.table, dst) };
+        match port {
+            Some(Port::Local) => Verdict::Drop(DropReason::LocalDestination),
+            Some(Port::Peer(id)) if plan.peer(id).is_some() => Verdict::Peer(id),
+            Some(Port::Peer(_)) | None if plan.flood().is_empty() => {
+                Verdict::Drop(DropReason::NoPath)
+            }
+            // A station behind a peer that is gone is as good as unknown.
+            Some(Port::Peer(_)) | None => Verdict::Flood,
+        }
     }
 }
 
@@ -74,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_frame_from_a_peer_never_leaves_to_another_peer() {
-        let fwd = forwarder([("02:00:00:00:00:0b", Port::Peer(B))]);
+        let mut fwd = forwarder([("02:00:00:00:00:0b", Port::Peer(B))]);
 
         let verdict = fwd.of(Port::Peer(A), "02:00:00:00:00:0b", "02:00:00:00:00:0a");
 
@@ -83,14 +89,14 @@ mod tests {
 
     #[test]
     fn a_known_station_gets_its_frames_alone() {
-        let fwd = forwarder([("02:00:00:00:00:0b", Port::Peer(B))]);
+        let mut fwd = forwarder([("02:00:00:00:00:0b", Port::Peer(B))]);
 
         assert_eq!(fwd.of(Port::Local, "02:00:00:00:00:0b", POD), Verdict::Peer(B));
     }
 
     #[test]
     fn groups_and_unknown_stations_are_flooded() {
-        let fwd = forwarder([]);
+        let mut fwd = forwarder([]);
 
         for dst in ["ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "02:00:00:00:00:77"] {
             assert_eq!(fwd.of(Port::Local, dst, POD), Verdict::Flood, "{dst}");
@@ -99,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_the_bridge_has_delivered_is_dropped() {
-        let fwd = forwarder([("02:00:00:00:00:02", Port::Local)]);
+        let mut fwd = forwarder([("02:00:00:00:00:02", Port::Local)]);
 
         let verdict = fwd.of(Port::Local, "02:00:00:00:00:02", POD);
 
@@ -108,14 +114,14 @@ mod tests {
 
     #[test]
     fn a_station_behind_a_peer_that_is_gone_is_flooded() {
-        let fwd = forwarder([("02:00:00:00:00:0b", Port::Peer(GONE))]);
+        let mut fwd = forwarder([("02:00:00:00:00:0b", Port::Peer(GONE))]);
 
         assert_eq!(fwd.of(Port::Local, "02:00:00:00:00:0b", POD), Verdict::Flood);
     }
 
     #[test]
     fn without_peers_there_is_no_path() {
-        let fwd = Fixture { plan: Plan::new(Vni::DEFAULT, []), ..forwarder([]) };
+        let mut fwd = Fixture { plan: Plan::new(Vni::DEFAULT, []), ..forwarder([]) };
 
         let verdict = fwd.of(Port::Local, "ff:ff:ff:ff:ff:ff", POD);
 
@@ -124,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_group_as_source_is_dropped_and_not_learned() {
-        let fwd = forwarder([]);
+        let mut fwd = forwarder([]);
 
         for src in ["ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "00:00:00:00:00:00"] {
             let verdict = fwd.of(Port::Peer(A), POD, src);
@@ -135,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_station_that_moves_here_is_followed_by_its_first_frame() {
-        let fwd = forwarder([(POD, Port::Peer(A))]);
+        let mut fwd = forwarder([(POD, Port::Peer(A))]);
 
         fwd.of(Port::Local, "02:00:00:00:00:77", POD);
 
@@ -148,7 +154,7 @@ mod tests {
         fn nothing_goes_back_to_where_it_came_from(
             frames in prop::collection::vec((0..4u16, 0..8u64, 0..8u64), 1..100),
         ) {
-            let fwd = forwarder([]);
+            let mut fwd = forwarder([]);
 
             for (from, src, dst) in frames {
                 let from = from.checked_sub(1).map_or(Port::Local, |n| Port::Peer(PeerId::new(n)));
@@ -173,7 +179,7 @@ mod tests {
     }
 
     impl Fixture {
-        fn of(&self, from: Port, dst: &str, src: &str) -> Verdict {
+        fn of(&mut self, from: Port, dst: &str, src: &str) -> Verdict {
             let header = header(dst.parse().unwrap(), src.parse().unwrap());
             self.forwarder.forward(&self.plan, from, Frame::parse(&header).unwrap(), T0)
         }

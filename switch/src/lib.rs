@@ -10,7 +10,9 @@
 //! The switch knows no names: a peer is a [`PeerId`], a slot in the plan, and an address.
 
 mod buf;
+mod cache;
 mod checksum;
+mod coalesce;
 mod counters;
 mod drop;
 mod flow;
@@ -20,9 +22,11 @@ mod layers;
 mod limiter;
 mod mac;
 mod mtu;
+mod offload;
 mod plan;
 mod segment;
 mod shell;
+mod spin;
 mod sys;
 mod table;
 mod tap;
@@ -36,6 +40,7 @@ mod worker;
 
 pub use buf::{Batch, Buf, CAPACITY, Slot};
 pub use checksum::finish_partial;
+pub use coalesce::{BUNDLES, Bundle, Coalescer, PARTS, Place};
 pub use counters::{Counter, Counters, PeerCounters, Traffic};
 pub use drop::DropReason;
 pub use flow::FlowHash;
@@ -44,18 +49,20 @@ pub use frame::{ETHERNET_LEN, EtherType, Frame, Runt, VLAN_TAG_LEN};
 pub use layers::{IpVersion, Layers};
 pub use mac::{BadMac, Mac};
 pub use mtu::{Mtu, OVERHEAD_V4, OVERHEAD_V6};
+pub use offload::{BadOffload, Offload, VNET_HEADER_LEN};
 pub use plan::{Peer, PeerId, Plan, PlanCell, Port};
 pub use segment::{HEADER_MAX, Segments};
 pub use shell::{Clock, Ended, FrameThread};
+pub use spin::Poll;
 pub use table::{Learned, Limits, MacTable, Row, TableEvents};
-pub use tap::{Cable, MemoryTap, PlainTap, Tap, TapError};
+pub use tap::{Backend, Cable, KernelTap, MemoryTap, OffloadTap, PlainTap, Takes, Tap, TapError};
 pub use tick::Tick;
 pub use too_big::{Fragments, Remedy, answer};
 pub use underlay::{
-    Datagram, DropGauge, MemoryNet, MemoryUnderlay, OpenError, SendError, UdpUnderlay, Underlay,
-    is_host, path_mtu,
+    Datagram, DropGauge, MemoryNet, MemoryUnderlay, Message, OpenError, RunLimits, SendError,
+    UdpUnderlay, Underlay, is_host, path_mtu,
 };
 pub use vxlan::Vni;
 pub use watch::{Notice, Watch, notices_in};
 pub use wiring::{ALIAS, Change, Installed, Link, Spec, Wiring, WiringError};
-pub use worker::{Fault, Worker};
+pub use worker::{Fault, Moved, Worker};

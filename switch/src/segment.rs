@@ -1,13 +1,14 @@
-//! Cutting a TCP super-frame into packets that fit.
+//! Cutting a super-frame into packets that fit.
 //!
-//! A kernel vxlan sender on a virtual link hands over tunnel packets of up to 64 KB, each with one
-//! inner TCP packet that no bridge port would take. It is cut as the kernel itself would cut it
-//! (net/ipv4/tcp_offload.c): the headers are repeated with their own lengths, sequence numbers,
-//! identification and checksums, FIN and PSH stay on the last segment, CWR on the first. The
-//! payload is not copied: a segment is a header in scratch memory and a slice of the super-frame.
+//! A TAP with offloads hands over TCP and UDP packets of up to 64 KB, and so does a kernel vxlan
+//! sender on a virtual link. They are cut as the kernel itself would cut them
+//! (net/ipv4/tcp_offload.c, net/ipv4/udp_offload.c): the headers are repeated with their own
+//! lengths, sequence numbers, identification and checksums, FIN and PSH stay on the last segment,
+//! CWR on the first. The payload is not copied: a segment is a header in scratch memory and a slice
+//! of the super-frame.
 
-use crate::checksum::{Sum, pseudo_header, put};
-use crate::layers::{IpVersion, TCP};
+use crate::checksum::{Sum, nonzero_for, pseudo_header, put};
+use crate::layers::{IpVersion, TCP, UDP};
 use crate::{Layers, Mtu};
 
 /// Room for the headers of a segment: Ethernet 14, two VLAN tags 8, IPv4 with options or IPv6 with
@@ -34,30 +35,52 @@ pub struct Segments<'a> {
 
 impl<'a> Segments<'a> {
     /// The segments of at most `mtu` octets that `frame` is to be cut into; `None` when it is no
-    /// TCP packet with payload that can be cut.
-    pub fn new(frame: &'a [u8], layers: Layers, mtu: Mtu) -> Option<Self> {
-        if layers.protocol != TCP || layers.fragment {
+    /// TCP packet with payload that can be cut. UDP keeps its datagrams: it cannot be cut by size.
+    pub fn fitting(frame: &'a [u8], layers: Layers, mtu: Mtu) -> Option<Self> {
+        if layers.protocol != TCP {
             return None;
         }
-        let tcp_len = usize::from(frame.get(layers.transport + 12)? >> 4) * 4;
-        let header_len = layers.transport + tcp_len;
-        if tcp_len < 20 || header_len > HEADER_MAX {
-            return None;
-        }
-        let (header, payload) = frame.get(..layers.end)?.split_at_checked(header_len)?;
         let mtu = usize::from(mtu.octets()).checked_sub(layers.tags)?;
-        let mss = mtu.checked_sub(header_len - layers.network).filter(|mss| *mss > 0)?;
-        (!payload.is_empty()).then_some(Self { layers, header, payload, mss, done: 0 })
+        let headers = header_len(frame, &layers)? - layers.network;
+        Self::new(frame, layers, mtu.checked_sub(headers)?)
     }
 
-    /// Writes the next segment's headers to `scratch` and returns them with their payload.
-    pub fn next<'s>(&mut self, scratch: &'s mut [u8; HEADER_MAX]) -> Option<(&'s [u8], &'a [u8])> {
+    /// The segments with `size` octets of payload each (the last may have less) that `frame` is to
+    /// be cut into; `None` when it is no TCP or UDP packet with payload.
+    pub fn new(frame: &'a [u8], layers: Layers, size: usize) -> Option<Self> {
+        let header_len = header_len(frame, &layers)?;
+        let (header, payload) = frame.get(..layers.end)?.split_at_checked(header_len)?;
+        let cuts = size > 0 && !payload.is_empty();
+        cuts.then_some(Self { layers, header, payload, mss: size, done: 0 })
+    }
+
+    /// Octets of headers that every segment has.
+    pub fn header_len(&self) -> usize {
+        self.header.len()
+    }
+
+    /// Octets of payload of every segment but the last.
+    pub fn size(&self) -> usize {
+        self.mss
+    }
+
+    /// How many segments are still to come.
+    pub fn left(&self) -> usize {
+        (self.payload.len() - self.done).div_ceil(self.mss)
+    }
+
+    /// Writes the next segment's headers to the front of `scratch`, and returns them with their
+    /// payload.
+    pub fn next<'s>(&mut self, scratch: &'s mut [u8]) -> Option<(&'s [u8], &'a [u8])> {
         let rest = self.payload.get(self.done..).filter(|rest| !rest.is_empty())?;
         let payload = rest.get(..self.mss).unwrap_or(rest);
         let header = scratch.get_mut(..self.header.len())?;
         header.copy_from_slice(self.header);
         self.fix_network(header, payload.len());
-        self.fix_transport(header, payload);
+        match self.layers.protocol {
+            UDP => self.fix_udp(header, payload),
+            _ => self.fix_tcp(header, payload),
+        }
         self.done += payload.len();
         Some((header, payload))
     }
@@ -79,7 +102,7 @@ impl<'a> Segments<'a> {
         }
     }
 
-    fn fix_transport(&self, header: &mut [u8], payload: &[u8]) {
+    fn fix_tcp(&self, header: &mut [u8], payload: &[u8]) {
         let at = self.layers.transport;
         let sequence = u32::try_from(self.done)
             .unwrap_or_default()
@@ -95,12 +118,40 @@ impl<'a> Segments<'a> {
                 *flags &= !CWR;
             }
         }
-        put(header, at + 16, [0, 0]);
-        let tcp = header.get(at..).unwrap_or_default();
-        let pseudo = pseudo_header(self.header, &self.layers, tcp.len() + payload.len());
-        let checksum = pseudo.add(tcp).add(payload).finish();
-        put(header, at + 16, checksum);
+        self.fix_checksum(header, payload, 16);
     }
+
+    fn fix_udp(&self, header: &mut [u8], payload: &[u8]) {
+        let at = self.layers.transport;
+        let len = u16::try_from(8 + payload.len()).unwrap_or(u16::MAX);
+        put(header, at + 4, len.to_be_bytes());
+        self.fix_checksum(header, payload, 6);
+    }
+
+    fn fix_checksum(&self, header: &mut [u8], payload: &[u8], field: usize) {
+        let at = self.layers.transport;
+        put(header, at + field, [0, 0]);
+        let transport = header.get(at..).unwrap_or_default();
+        let pseudo = pseudo_header(self.header, &self.layers, transport.len() + payload.len());
+        let checksum = pseudo.add(transport).add(payload).finish();
+        put(header, at + field, nonzero_for(self.layers.protocol, checksum));
+    }
+}
+
+/// Where the payload of a TCP or UDP packet starts; `None` for anything else.
+pub(crate) fn header_len(frame: &[u8], layers: &Layers) -> Option<usize> {
+    if layers.fragment {
+        return None;
+    }
+    let transport_len = match layers.protocol {
+        TCP => usize::from(frame.get(layers.transport + 12)? >> 4) * 4,
+        UDP => 8,
+        _ => return None,
+    };
+    let least = if layers.protocol == TCP { 20 } else { 8 };
+    let header_len = layers.transport + transport_len;
+    let fits = transport_len >= least && header_len <= HEADER_MAX && header_len <= layers.end;
+    fits.then_some(header_len)
 }
 
 fn read_u16(octets: &[u8], at: usize) -> u16 {
@@ -166,10 +217,10 @@ mod tests {
             .udp(1, 2)
             .write(&mut udp, &[0; 3000])
             .unwrap();
-        assert!(Segments::new(&udp, Layers::parse(&udp).unwrap(), mtu).is_none());
+        assert!(Segments::fitting(&udp, Layers::parse(&udp).unwrap(), mtu).is_none());
 
         let bare = super_frame(&[], false, 1);
-        assert!(Segments::new(&bare, Layers::parse(&bare).unwrap(), mtu).is_none());
+        assert!(Segments::fitting(&bare, Layers::parse(&bare).unwrap(), mtu).is_none());
     }
 
     fn super_frame(payload: &[u8], v6: bool, sequence: u32) -> Vec<u8> {
@@ -188,7 +239,7 @@ mod tests {
 
     fn cut(frame: &[u8], mtu: u16) -> Vec<Vec<u8>> {
         let layers = Layers::parse(frame).unwrap();
-        let mut segments = Segments::new(frame, layers, Mtu::new(mtu).unwrap()).unwrap();
+        let mut segments = Segments::fitting(frame, layers, Mtu::new(mtu).unwrap()).unwrap();
         let mut scratch = [0; HEADER_MAX];
         let mut out = Vec::new();
         while let Some((header, payload)) = segments.next(&mut scratch) {

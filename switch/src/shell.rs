@@ -4,12 +4,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::oneshot;
 
-use crate::{Fault, Tap, Tick, Underlay, Worker};
+use crate::spin::Spin;
+use crate::{Fault, Poll, Tap, Tick, Underlay, Worker};
 
 /// Where ticks come from.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,12 @@ impl Clock {
 
     /// What it reads now.
     pub fn now(&self) -> Tick {
-        self.0.elapsed().into()
+        self.elapsed().into()
+    }
+
+    /// The same, more precisely.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 
@@ -43,7 +49,7 @@ impl FrameThread {
     ///
     /// # Errors
     /// The system has no thread or descriptor to spare.
-    pub fn spawn<T, U>(worker: Worker<T, U>, clock: Clock) -> io::Result<(Self, Ended)>
+    pub fn spawn<T, U>(worker: Worker<T, U>, clock: Clock, spin: Poll) -> io::Result<(Self, Ended)>
     where
         T: Tap + AsFd + Send + 'static,
         U: Underlay + AsFd + Send + 'static,
@@ -52,7 +58,7 @@ impl FrameThread {
         let (report, ended) = oneshot::channel();
         let stop = Arc::clone(&wake);
         let handle = std::thread::Builder::new().name("frames-0".into()).spawn(move || {
-            let end = run(worker, clock, &stop);
+            let end = run(worker, clock, spin, &stop);
             // Nobody listens any more when the thread is stopped by being dropped.
             drop(report.send(end));
         })?;
@@ -71,18 +77,31 @@ impl Drop for FrameThread {
     }
 }
 
-fn run<T, U>(mut worker: Worker<T, U>, clock: Clock, stop: &OwnedFd) -> Result<(), Fault>
+fn run<T, U>(
+    mut worker: Worker<T, U>,
+    clock: Clock,
+    spin: Poll,
+    stop: &OwnedFd,
+) -> Result<(), Fault>
 where
     T: Tap + AsFd,
     U: Underlay + AsFd,
 {
-    let mut turns = 0u32;
+    let mut spin = Spin::new(spin);
+    let (mut turns, mut slept) = (0u32, true);
     loop {
-        let idle = worker.turn(clock.now())? == 0;
+        let now = clock.elapsed();
+        let moved = worker.turn(now.into())?;
         turns = turns.wrapping_add(1);
+        let again = spin.again(moved, clock.elapsed(), slept);
+        slept = !again;
         // A flood that never lets the worker rest must not keep it from stopping.
-        if (idle || turns.is_multiple_of(1024)) && wait(&worker, stop, idle)? {
+        if (!again || turns.is_multiple_of(1024)) && wait(&worker, stop, !again)? {
             return Ok(());
+        }
+        if again && moved.reads == 0 {
+            // Who shares the core goes first: it may be the pod we look out for.
+            rustix::thread::sched_yield();
         }
     }
 }

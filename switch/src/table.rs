@@ -61,6 +61,8 @@ pub struct MacTable {
     order: Mutex<Order>,
     limits: Limits,
     events: Events,
+    /// Counts changes: what was looked up under another version may no longer be so.
+    version: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -124,6 +126,7 @@ impl MacTable {
             order: Mutex::default(),
             limits,
             events: Events::default(),
+            version: AtomicU64::new(0),
         }
     }
 
@@ -143,6 +146,9 @@ impl MacTable {
             return Learned::Known;
         }
         let learned = self.write(mac, port, now);
+        if matches!(learned, Learned::New | Learned::Moved { .. }) {
+            self.bump();
+        }
         self.events.count(learned);
         learned
     }
@@ -155,6 +161,7 @@ impl MacTable {
         {
             order.leave(port, ticket);
         }
+        self.bump();
     }
 
     /// Forgets `mac` if it is behind `port`, static or not. `false` when it was not there.
@@ -166,6 +173,7 @@ impl MacTable {
         if let Some(ticket) = station.ticket {
             order.leave(port, ticket);
         }
+        self.bump();
         true
     }
 
@@ -197,6 +205,11 @@ impl MacTable {
         let mut entries: Vec<_> = self.stations.iter().map(|it| it.entry(*it.key(), now)).collect();
         entries.sort_by_key(|entry| entry.mac);
         entries
+    }
+
+    /// A stamp for what was looked up: while it is the same, so is the answer.
+    pub fn version(&self) -> u64 {
+        self.version.load(Relaxed)
     }
 
     /// What has happened to the table so far.
@@ -232,7 +245,14 @@ impl MacTable {
             forgotten += 1;
             false
         });
+        if forgotten > 0 {
+            self.bump();
+        }
         forgotten
+    }
+
+    fn bump(&self) {
+        self.version.fetch_add(1, Relaxed);
     }
 
     fn order(&self) -> MutexGuard<'_, Order> {

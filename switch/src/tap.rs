@@ -2,12 +2,16 @@
 
 use std::io::{self, IoSlice};
 
-use crate::{Batch, DropReason};
+use crate::{Batch, DropReason, VNET_HEADER_LEN};
 
+mod kernel;
 mod memory;
+mod offload;
 mod plain;
 
+pub use kernel::{Backend, KernelTap};
 pub use memory::{Cable, MemoryTap};
+pub use offload::OffloadTap;
 pub use plain::PlainTap;
 
 /// A port that frames are read from and written to.
@@ -21,16 +25,35 @@ pub trait Tap {
     /// The device is gone: no further call will succeed. What was read before stays in the batch.
     fn recv(&mut self, batch: &mut Batch) -> io::Result<()>;
 
-    /// Writes one frame. On error nothing was written.
+    /// Writes one frame, or a super-frame if it takes such. On error nothing was written.
     ///
     /// # Errors
     /// The frame is lost; the device may still be fine.
-    fn send(&mut self, parts: &[IoSlice<'_>]) -> Result<(), TapError>;
+    fn send(&mut self, vnet: &[u8; VNET_HEADER_LEN], parts: &[IoSlice<'_>])
+    -> Result<(), TapError>;
+
+    /// Which super-frames it takes at the moment.
+    fn takes(&self) -> Takes;
+
+    /// Does without the super-frames of a protocol from now on: the device refused one.
+    fn refuse(&mut self, without: Takes);
+}
+
+/// Which super-frames a TAP takes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Takes {
+    /// Of TCP, and half-done checksums.
+    pub tcp: bool,
+    /// Of UDP.
+    pub udp: bool,
 }
 
 /// Why the TAP did not take a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TapError {
+    /// It does not take a super-frame like this one.
+    #[error("the super-frame was refused")]
+    Refused,
     /// Its queue is full.
     #[error("the queue is full")]
     Full,
@@ -47,7 +70,7 @@ impl From<TapError> for DropReason {
         match error {
             TapError::Full => Self::TapFull,
             TapError::Down => Self::TapDown,
-            TapError::Other(_) => Self::TapError,
+            TapError::Refused | TapError::Other(_) => Self::TapError,
         }
     }
 }

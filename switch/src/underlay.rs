@@ -1,9 +1,9 @@
 //! The underlay: where datagrams of and to the peers come in and go out.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::{Batch, DropReason, FlowHash};
+use crate::{Batch, DropReason};
 
 mod memory;
 mod udp;
@@ -19,11 +19,25 @@ pub trait Underlay {
     /// The socket is of no more use. What was read before stays in the batch.
     fn recv(&mut self, batch: &mut Batch) -> io::Result<()>;
 
-    /// Sends one datagram, unfragmented. Datagrams of one `flow` leave from one source port.
-    ///
-    /// # Errors
-    /// The datagram is lost; the socket is still fine.
-    fn send(&mut self, to: SocketAddr, flow: FlowHash, datagram: &[u8]) -> Result<(), SendError>;
+    /// Sends messages in order, unfragmented, from the source port of `lane`, and tells the outcome
+    /// of each by its index.
+    fn send(
+        &mut self,
+        lane: usize,
+        messages: &[Message<'_>],
+        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
+    );
+
+    /// How many source ports there are.
+    fn lanes(&self) -> usize;
+
+    /// How large a [`Message`] may be.
+    fn limits(&self) -> RunLimits;
+
+    /// Runs that had to be sent one datagram at a time, because the kernel refused them whole.
+    fn fallbacks(&self) -> u64 {
+        0
+    }
 
     /// The size of the largest IP packet that the path to `to` carries, as far as is known: what
     /// [`SendError::TooBig`] was decided by. Not for every frame.
@@ -31,6 +45,50 @@ pub trait Underlay {
     /// # Errors
     /// There is no path.
     fn path_mtu(&self, to: IpAddr) -> io::Result<u32>;
+}
+
+/// One datagram, or a run of datagrams of one size to one peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Where to.
+    pub to: SocketAddr,
+    /// The octets, in parts. No part holds octets of two datagrams.
+    pub parts: &'a [IoSlice<'a>],
+    /// Octets of each datagram; the last may have less.
+    pub size: usize,
+}
+
+impl Message<'_> {
+    /// Whether it is more than one datagram.
+    pub fn is_run(&self) -> bool {
+        self.parts.iter().map(|part| part.len()).sum::<usize>() > self.size
+    }
+
+    /// The datagrams it consists of.
+    pub fn datagrams(&self) -> impl Iterator<Item = Self> {
+        let mut rest = self.parts;
+        std::iter::from_fn(move || {
+            let mut octets = 0;
+            let ends = |part: &IoSlice<'_>| {
+                octets += part.len();
+                octets >= self.size
+            };
+            let end = rest.iter().position(ends).map_or(rest.len(), |last| last + 1);
+            let (parts, others) =
+                rest.split_at_checked(end).filter(|(parts, _)| !parts.is_empty())?;
+            rest = others;
+            Some(Self { parts, ..*self })
+        })
+    }
+}
+
+/// How large a message may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RunLimits {
+    /// Most datagrams.
+    pub datagrams: usize,
+    /// Most octets.
+    pub octets: usize,
 }
 
 /// Why a datagram was not sent.

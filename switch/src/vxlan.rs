@@ -74,10 +74,15 @@ pub fn parse(datagram: &[u8]) -> Result<(Vni, &[u8]), BadVxlan> {
     Ok((Vni(u32::from_be_bytes([0, *a, *b, *c])), inner))
 }
 
+/// The header of an overlay.
+pub fn header(vni: Vni) -> [u8; HEADER_LEN] {
+    let [a, b, c] = vni.octets();
+    [FLAG_I, 0, 0, 0, a, b, c, 0]
+}
+
 /// Turns the frame in `buf` into a datagram, in place: the header goes into the headroom.
 pub fn encap(buf: &mut Buf, vni: Vni) {
-    let [a, b, c] = vni.octets();
-    buf.push_front([FLAG_I, 0, 0, 0, a, b, c, 0]);
+    buf.push_front(header(vni));
 }
 
 /// Turns the datagram in `buf` into the inner frame, in place. On error `buf` is unchanged.

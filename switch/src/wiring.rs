@@ -14,7 +14,7 @@ use std::io;
 use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute};
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec};
 
-use crate::{Mac, Mtu, PlainTap};
+use crate::{Backend, KernelTap, Mac, Mtu};
 pub(crate) use link::Entry;
 pub use link::Link;
 use link::Links;
@@ -29,6 +29,8 @@ pub struct Spec {
     pub bridge: String,
     /// The TAP's name.
     pub tap: String,
+    /// How the TAP is opened.
+    pub backend: Backend,
     /// The bridge's address, if it has to be made.
     pub mac: Mac,
     /// The bridge's MTU: what pods may send without being told that it is too big.
@@ -127,15 +129,15 @@ impl Wiring {
     ///
     /// # Errors
     /// As [`WiringError`] says.
-    pub async fn install(&self) -> Result<(PlainTap, Installed), WiringError> {
+    pub async fn install(&self) -> Result<(KernelTap, Installed), WiringError> {
         let mut installed = Installed::default();
         let bridge = self.install_bridge(&mut installed).await?;
         let found = self.links.find(&self.spec.tap).await?;
         if found.as_ref().is_some_and(|link| !link.is_tap()) {
             return Err(WiringError::NotATap(self.spec.tap.clone()));
         }
-        let tap = self.open_tap()?;
-        if found.is_none() {
+        let (tap, made) = self.open_fitting(found).await?;
+        if made {
             installed.done.push(Change::TapMade);
             self.dress_tap().await?;
         }
@@ -164,7 +166,8 @@ impl Wiring {
             let Some(link) = self.links.find(name).await?.filter(Link::is_ours) else { continue };
             if link.is_tap() {
                 // Fails when somebody has it open: deleting it would only make them repair it.
-                drop(self.open_tap()?);
+                let fitting = if link.multi_queue { Backend::Offload } else { Backend::Plain };
+                drop(self.open_tap_as(fitting)?);
             }
             self.links.delete(link.index).await?;
             removed.push(name.clone());
@@ -224,9 +227,32 @@ impl Wiring {
         self.links.change(alias, "marking the bridge").await
     }
 
-    fn open_tap(&self) -> Result<PlainTap, WiringError> {
+    /// Opens the TAP. One that weft once made for another backend is made anew: it is nobody's but
+    /// ours, and nobody has it open. Tells whether the TAP was made.
+    async fn open_fitting(&self, found: Option<Link>) -> Result<(KernelTap, bool), WiringError> {
+        let ours = found.as_ref().filter(|link| link.is_ours());
+        if let Some(link) = ours
+            && link.multi_queue != (self.spec.backend != Backend::Plain)
+        {
+            // Fails when somebody has it open.
+            drop(self.open_tap_as(if link.multi_queue {
+                Backend::Offload
+            } else {
+                Backend::Plain
+            })?);
+            self.links.delete(link.index).await?;
+            return Ok((self.open_tap()?, true));
+        }
+        Ok((self.open_tap()?, found.is_none()))
+    }
+
+    fn open_tap(&self) -> Result<KernelTap, WiringError> {
+        self.open_tap_as(self.spec.backend)
+    }
+
+    fn open_tap_as(&self, backend: Backend) -> Result<KernelTap, WiringError> {
         let name = &self.spec.tap;
-        PlainTap::open(name).map_err(|error| match error.raw_os_error() {
+        KernelTap::open(name, backend).map_err(|error| match error.raw_os_error() {
             Some(libc::EBUSY) => WiringError::Busy(name.clone()),
             Some(libc::EPERM | libc::EACCES) => WiringError::Denied("opening the TAP"),
             Some(libc::EINVAL) => WiringError::NotATap(name.clone()),

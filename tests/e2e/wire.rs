@@ -125,12 +125,15 @@ fn datagrams_are_as_asked(
     p.peer(LIMIT, &format!("raw-send eth0 1 ffffffffffff{}88b6+46", p.mac().replace(':', "")))?;
 
     let packets = capture.stop()?;
-    ensure!(packets.len() > 50, "{} packets", packets.len());
+    // On a virtual link with offload a run of datagrams is one packet until it is received.
+    let least = if underlay.offload { 25 } else { 50 };
+    ensure!(packets.len() > least, "{} packets", packets.len());
     for packet in &packets {
         let outer = Outer::parse(packet)?;
         let context = || format!("{:02x?}", packet.octets.get(..100));
         outer.is_between(a, b).with_context(context)?;
         outer.is_as_asked(port, vni).with_context(context)?;
+        ensure!(underlay.offload || outer.len <= UNDERLAY_MTU, "{} octets", outer.len);
         // With offload the network card is to finish it, and there is none.
         ensure!(outer.checksum != 0 && (underlay.offload || outer.checksum_holds), "{outer:?}");
     }
@@ -206,7 +209,6 @@ impl<'a> Outer<'a> {
         ensure!(self.source_port != port, "from port {}", self.source_port);
         ensure!(self.vxlan == [0x08, 0, 0, 0, a, b, c, 0], "VXLAN header {:02x?}", self.vxlan);
         ensure!(self.dont_fragment && !self.fragment, "may be fragmented");
-        ensure!(self.len <= UNDERLAY_MTU, "{} octets", self.len);
         ensure!(self.inner.len() >= 14, "an inner frame of {} octets", self.inner.len());
         Ok(())
     }

@@ -12,7 +12,7 @@ const CWR: u8 = 0x80;
 pub fn segment(octets: &[u8]) {
     let Some((mtu, frame)) = mtu_and_frame(octets) else { return };
     let Some(layers) = Layers::parse(frame) else { return };
-    let Some(mut segments) = Segments::new(frame, layers, mtu) else { return };
+    let Some(mut segments) = Segments::fitting(frame, layers, mtu) else { return };
     let tcp_len = usize::from(frame[layers.transport + 12] >> 4) * 4;
     let payload = &frame[layers.transport + tcp_len..layers.end];
 

@@ -85,7 +85,7 @@ impl Bench {
         let answers = self.counters.icmp_sent.load();
 
         assert!(self.cable.send(octets));
-        assert_eq!(self.worker.turn(self.now).unwrap(), 1);
+        assert_eq!(self.worker.turn(self.now).unwrap().reads, 1);
 
         let receivers = self.receivers(octets);
         let mut refused = u64::from(receivers.is_empty());
@@ -121,7 +121,7 @@ impl Bench {
         let segmented = self.counters.segmented.load();
 
         self.net.deliver(Datagram { from: from.into(), to: HOME.into(), payload });
-        assert_eq!(self.worker.turn(self.now).unwrap(), 1);
+        assert_eq!(self.worker.turn(self.now).unwrap().reads, 1);
 
         assert_eq!(self.net.take(), None);
         let emitted = self.take_emitted().len() as u64;

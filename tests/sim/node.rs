@@ -135,7 +135,7 @@ impl Node {
     }
 
     fn turn(&mut self, now: Tick) {
-        assert_eq!(self.worker.turn(now).unwrap(), 1);
+        assert_eq!(self.worker.turn(now).unwrap().reads, 1);
     }
 
     fn take_emitted(&self) -> Vec<Vec<u8>> {

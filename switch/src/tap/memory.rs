@@ -2,8 +2,8 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Tap, TapError};
-use crate::Batch;
+use super::{Takes, Tap, TapError};
+use crate::{Batch, VNET_HEADER_LEN};
 
 /// Frames each direction holds before further ones are refused, as a device's queue would.
 const QUEUE_LEN: usize = 1000;
@@ -68,13 +68,23 @@ impl Tap for MemoryTap {
         Ok(())
     }
 
-    fn send(&mut self, parts: &[IoSlice<'_>]) -> Result<(), TapError> {
+    fn send(
+        &mut self,
+        _vnet: &[u8; VNET_HEADER_LEN],
+        parts: &[IoSlice<'_>],
+    ) -> Result<(), TapError> {
         let mut queues = lock(&self.0);
         let queued = queues.to_pods.len();
         let buffer = queues.copy(parts, queued).ok_or(TapError::Full)?;
         queues.to_pods.push_back(buffer);
         Ok(())
     }
+
+    fn takes(&self) -> Takes {
+        Takes::default()
+    }
+
+    fn refuse(&mut self, _without: Takes) {}
 }
 
 impl Queues {

@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use tun_tap::{Iface, Mode};
 
-use super::{Tap, TapError};
-use crate::{Batch, sys};
+use super::{Takes, Tap, TapError};
+use crate::{Batch, VNET_HEADER_LEN, sys};
 
 /// A kernel TAP device without offloads: one frame a read, one frame a write.
 ///
@@ -43,6 +43,7 @@ impl Tap for PlainTap {
             let read = batch.read_next(|slot| {
                 let len = file.read(slot.buf.spare_mut())?;
                 slot.buf.set_len(len);
+                slot.vnet = [0; VNET_HEADER_LEN];
                 Ok::<_, io::Error>(())
             });
             match read {
@@ -55,7 +56,11 @@ impl Tap for PlainTap {
         }
     }
 
-    fn send(&mut self, parts: &[IoSlice<'_>]) -> Result<(), TapError> {
+    fn send(
+        &mut self,
+        _vnet: &[u8; VNET_HEADER_LEN],
+        parts: &[IoSlice<'_>],
+    ) -> Result<(), TapError> {
         loop {
             match self.file.write_vectored(parts) {
                 Ok(_) => return Ok(()),
@@ -64,9 +69,15 @@ impl Tap for PlainTap {
             }
         }
     }
+
+    fn takes(&self) -> Takes {
+        Takes::default()
+    }
+
+    fn refuse(&mut self, _without: Takes) {}
 }
 
-fn error_of(error: &io::Error) -> TapError {
+pub(super) fn error_of(error: &io::Error) -> TapError {
     match error.raw_os_error() {
         Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => TapError::Full,
         // What the driver says while the link is down (drivers/net/tun.c, tun_get_user).

@@ -1,10 +1,10 @@
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{SendError, Underlay};
-use crate::{Batch, FlowHash};
+use super::{Message, RunLimits, SendError, Underlay};
+use crate::Batch;
 
 /// IP and UDP headers of a datagram over IPv4 and IPv6.
 const HEADERS_V4: usize = 20 + 8;
@@ -90,6 +90,7 @@ impl Underlay for MemoryUnderlay {
             }
             let taken = batch.read_next(|slot| {
                 slot.from = datagram.from;
+                slot.stride = 0;
                 if slot.buf.fill(&datagram.payload) { Ok(()) } else { Err(()) }
             });
             match taken {
@@ -100,20 +101,44 @@ impl Underlay for MemoryUnderlay {
         Ok(())
     }
 
-    fn send(&mut self, to: SocketAddr, _flow: FlowHash, datagram: &[u8]) -> Result<(), SendError> {
-        let mut queues = self.net.lock();
-        let headers = if to.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
-        if datagram.len() + headers > queues.mtu as usize {
-            return Err(SendError::TooBig);
+    fn send(
+        &mut self,
+        _lane: usize,
+        messages: &[Message<'_>],
+        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
+    ) {
+        for (n, message) in messages.iter().enumerate() {
+            outcome(n, self.send_run(message));
         }
-        let mut payload = queues.spare.pop().unwrap_or_default();
-        payload.clear();
-        payload.extend_from_slice(datagram);
-        queues.sent.push_back(Datagram { from: self.addr, to: to.ip(), payload });
-        Ok(())
+    }
+
+    fn lanes(&self) -> usize {
+        4
+    }
+
+    fn limits(&self) -> RunLimits {
+        RunLimits { datagrams: 64, octets: 65_000 }
     }
 
     fn path_mtu(&self, _to: IpAddr) -> io::Result<u32> {
         Ok(self.net.lock().mtu)
+    }
+}
+
+impl MemoryUnderlay {
+    fn send_run(&self, message: &Message<'_>) -> Result<(), SendError> {
+        let mut queues = self.net.lock();
+        let headers = if message.to.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
+        let total: usize = message.parts.iter().map(|part| part.len()).sum();
+        if message.size.min(total) + headers > queues.mtu as usize {
+            return Err(SendError::TooBig);
+        }
+        for datagram in message.datagrams() {
+            let mut payload = queues.spare.pop().unwrap_or_default();
+            payload.clear();
+            datagram.parts.iter().for_each(|part| payload.extend_from_slice(part));
+            queues.sent.push_back(Datagram { from: self.addr, to: message.to.ip(), payload });
+        }
+        Ok(())
     }
 }

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{SendError, Underlay};
-use crate::{Batch, FlowHash, sys};
+use super::{Message, RunLimits, SendError, Underlay};
+use crate::{Batch, sys};
 
 /// Sending sockets, and so source ports, that flows are spread over.
 const SENDERS: usize = 16;
@@ -14,6 +14,12 @@ const SENDERS: usize = 16;
 /// A burst of 10 ms at 10 Gbit/s and some: what may wait while this thread is not scheduled.
 const RECEIVE_BUFFER: usize = 16 << 20;
 const SEND_BUFFER: usize = 4 << 20;
+/// Datagrams in a run: what every kernel with UDP_SEGMENT takes (`UDP_MAX_SEGMENTS` before 6.9).
+const RUN_DATAGRAMS: usize = 64;
+/// Octets in a run: with IP, UDP and Ethernet headers it must stay below 64 KB, or the kernel cuts
+/// it before the device does.
+const RUN_OCTETS: usize = 65_000;
+
 /// Nobody reads from the sending sockets; the kernel raises this to its least.
 const NO_BUFFER: usize = 0;
 
@@ -26,7 +32,8 @@ const NO_BUFFER: usize = 0;
 pub struct UdpUnderlay {
     local: IpAddr,
     receiver: UdpSocket,
-    senders: Box<[UdpSocket]>,
+    senders: Box<[Sender]>,
+    limits: RunLimits,
 }
 
 /// Why the underlay could not be opened.
@@ -57,7 +64,8 @@ impl UdpUnderlay {
         };
         let receiver = receiver(addr).map_err(failed)?;
         let senders: io::Result<_> = (0..SENDERS).map(|_| sender(local)).collect();
-        Ok(Self { local, receiver, senders: senders.map_err(failed)? })
+        let limits = RunLimits { datagrams: RUN_DATAGRAMS, octets: RUN_OCTETS };
+        Ok(Self { local, receiver, senders: senders.map_err(failed)?, limits })
     }
 
     /// Reads, from another thread, how many datagrams the kernel dropped as its buffer was full.
@@ -107,33 +115,37 @@ impl AsFd for UdpUnderlay {
 
 impl Underlay for UdpUnderlay {
     fn recv(&mut self, batch: &mut Batch) -> io::Result<()> {
-        loop {
-            let read = batch.read_next(|slot| {
-                let (len, from) = self.receiver.recv_from(slot.buf.spare_mut())?;
-                slot.buf.set_len(len);
-                slot.from = from.ip();
-                Ok::<_, io::Error>(())
-            });
-            match read {
-                Some(Ok(())) => {}
-                Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Some(Err(error)) if is_passing(&error) => {}
-                Some(Err(error)) => return Err(error),
-                None => return Ok(()),
+        while !batch.is_full() {
+            match batch.read_many(|slots| sys::recv_batch(self.receiver.as_fd(), slots)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if is_passing(&error) => {}
+                Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
 
-    fn send(&mut self, to: SocketAddr, flow: FlowHash, datagram: &[u8]) -> Result<(), SendError> {
-        let sender = self.senders.get(flow.pick(self.senders.len()));
-        let sender = sender.ok_or(SendError::Other(libc::EBADF))?;
-        loop {
-            match sender.send_to(datagram, to) {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error_of(&error)),
-            }
-        }
+    fn send(
+        &mut self,
+        lane: usize,
+        messages: &[Message<'_>],
+        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
+    ) {
+        let Some(sender) = self.senders.get_mut(lane) else { return };
+        sender.send(messages, outcome);
+    }
+
+    fn lanes(&self) -> usize {
+        self.senders.len()
+    }
+
+    fn limits(&self) -> RunLimits {
+        self.limits
+    }
+
+    fn fallbacks(&self) -> u64 {
+        self.senders.iter().map(|sender| sender.fallbacks).sum()
     }
 
     fn path_mtu(&self, to: IpAddr) -> io::Result<u32> {
@@ -141,14 +153,72 @@ impl Underlay for UdpUnderlay {
     }
 }
 
+/// A sending socket.
+#[derive(Debug)]
+struct Sender {
+    socket: UdpSocket,
+    /// Whether runs go out in one call: given up for good when the kernel or the device refuses.
+    segments: bool,
+    /// Runs that had to be sent one datagram at a time.
+    fallbacks: u64,
+}
+
+impl Sender {
+    fn send(
+        &mut self,
+        messages: &[Message<'_>],
+        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
+    ) {
+        let mut next = 0;
+        while let Some(rest) = messages.get(next..).filter(|rest| !rest.is_empty()) {
+            if !self.segments && rest.first().is_some_and(Message::is_run) {
+                outcome(next, rest.first().map_or(Ok(()), |run| self.send_singly(run)));
+                next += 1;
+                continue;
+            }
+            let (sent, failure) = sys::send_batch(self.socket.as_fd(), rest);
+            (next..next + sent).for_each(|n| outcome(n, Ok(())));
+            next += sent;
+            match failure {
+                None => {}
+                Some(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Not the datagrams' fault, but of who is to make them: try without.
+                Some(error)
+                    if matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL))
+                        && messages.get(next).is_some_and(Message::is_run) =>
+                {
+                    self.segments = false;
+                }
+                Some(error) => {
+                    outcome(next, Err(error_of(&error)));
+                    next += 1;
+                }
+            }
+        }
+    }
+
+    fn send_singly(&mut self, run: &Message<'_>) -> Result<(), SendError> {
+        self.fallbacks += 1;
+        let mut worst = Ok(());
+        for datagram in run.datagrams() {
+            if let (_, Some(error)) = sys::send_batch(self.socket.as_fd(), &[datagram]) {
+                worst = Err(error_of(&error));
+            }
+        }
+        worst
+    }
+}
+
 fn receiver(addr: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket(addr)?;
     set_receive_buffer(&socket, RECEIVE_BUFFER)?;
+    // Without it each datagram comes alone: slower, not wrong.
+    drop(sys::set_udp_gro(socket.as_fd()));
     socket.bind(&addr.into())?;
     Ok(socket.into())
 }
 
-fn sender(local: IpAddr) -> io::Result<UdpSocket> {
+fn sender(local: IpAddr) -> io::Result<Sender> {
     let addr = SocketAddr::new(local, 0);
     let socket = socket(addr)?;
     match local {
@@ -163,7 +233,7 @@ fn sender(local: IpAddr) -> io::Result<UdpSocket> {
         socket.set_send_buffer_size(SEND_BUFFER)?;
     }
     socket.bind(&addr.into())?;
-    Ok(socket.into())
+    Ok(Sender { socket: socket.into(), segments: true, fallbacks: 0 })
 }
 
 fn socket(addr: SocketAddr) -> io::Result<Socket> {

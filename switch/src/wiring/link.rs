@@ -1,16 +1,20 @@
 use std::io;
 
 use futures_util::TryStreamExt;
+use netlink_packet_core::Nla;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
-    BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage,
+    BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoTun,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
 use rtnetlink::Handle;
 
 use super::{ALIAS, WiringError};
 use crate::{Mac, Mtu};
+
+/// An attribute of TUN/TAP devices (include/uapi/linux/if_link.h).
+const IFLA_TUN_MULTI_QUEUE: u16 = 7;
 
 /// A link as the kernel describes it.
 #[derive(Debug, Default)]
@@ -29,6 +33,8 @@ pub struct Link {
     pub learning: bool,
     /// Frames dropped on their way out of the device.
     pub tx_dropped: u64,
+    /// As a TAP: several queues can be attached.
+    pub(super) multi_queue: bool,
     kind: Option<InfoKind>,
     alias: Option<String>,
     stp: bool,
@@ -98,6 +104,15 @@ impl Link {
                         _ => {}
                     }
                 }
+            }
+            LinkInfo::Data(InfoData::Tun(infos)) => {
+                let flag = |info: &InfoTun| {
+                    let InfoTun::Other(nla) = info else { return false };
+                    let mut value = vec![0; nla.value_len()];
+                    nla.emit_value(&mut value);
+                    nla.kind() == IFLA_TUN_MULTI_QUEUE && value.first() == Some(&1)
+                };
+                self.multi_queue = infos.iter().any(flag);
             }
             LinkInfo::PortData(InfoPortData::BridgePort(infos)) => {
                 for info in infos {

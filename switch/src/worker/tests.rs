@@ -1,11 +1,17 @@
-use std::net::SocketAddr;
+use std::io::IoSlice;
+use std::net::IpAddr;
 
 use etherparse::PacketBuilder;
 
 use super::*;
+use crate::buf::Buf;
 use crate::checksum::{field_of, pseudo_header, put};
 use crate::layers::IpVersion;
-use crate::{Cable, Datagram, Limits, Mac, MacTable, MemoryNet, MemoryTap, TapError, Vni};
+use crate::vxlan;
+use crate::{
+    Cable, Datagram, DropReason, Frame, Layers, Limits, Mac, MacTable, MemoryNet, MemoryTap,
+    Message, Peer, Port, RunLimits, SendError, Takes, TapError, VNET_HEADER_LEN, Vni,
+};
 
 const T0: Tick = Tick::from_millis(1);
 const A: PeerId = PeerId::new(0);
@@ -350,15 +356,17 @@ fn a_plan_installed_later_is_used_from_the_next_turn_on() {
 #[test]
 fn a_turn_moves_at_most_a_batch_each_way() {
     let mut node = Node::new();
-    for _ in 0..BATCH + 1 {
+    for _ in 0..=TAP_BATCH {
         assert!(node.cable.send(&udp(POD, FAR, b"")));
+    }
+    for _ in 0..=UNDERLAY_BATCH {
         node.net.deliver(datagram(addr_of(A), datagram_of(&udp(FAR, POD, b""))));
     }
 
-    let turns = [(); 3].map(|()| node.worker.turn(T0).unwrap());
+    let turns = [(); 3].map(|()| node.worker.turn(T0).unwrap().reads);
 
-    assert_eq!(turns, [2 * BATCH, 2, 0]);
-    assert_eq!(node.emitted().len(), BATCH + 1);
+    assert_eq!(turns, [TAP_BATCH + UNDERLAY_BATCH, 2, 0]);
+    assert_eq!(node.emitted().len(), UNDERLAY_BATCH + 1);
 }
 
 #[test]
@@ -594,9 +602,15 @@ impl Tap for Refusing<TapError> {
         Ok(())
     }
 
-    fn send(&mut self, _: &[IoSlice<'_>]) -> Result<(), TapError> {
+    fn send(&mut self, _: &[u8; VNET_HEADER_LEN], _: &[IoSlice<'_>]) -> Result<(), TapError> {
         Err(self.0)
     }
+
+    fn takes(&self) -> Takes {
+        Takes::default()
+    }
+
+    fn refuse(&mut self, _: Takes) {}
 }
 
 impl Underlay for Refusing<SendError> {
@@ -604,8 +618,21 @@ impl Underlay for Refusing<SendError> {
         Ok(())
     }
 
-    fn send(&mut self, _: SocketAddr, _: FlowHash, _: &[u8]) -> Result<(), SendError> {
-        Err(self.0)
+    fn send(
+        &mut self,
+        _: usize,
+        messages: &[Message<'_>],
+        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
+    ) {
+        (0..messages.len()).for_each(|n| outcome(n, Err(self.0)));
+    }
+
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    fn limits(&self) -> RunLimits {
+        RunLimits { datagrams: 64, octets: 65_000 }
     }
 
     fn path_mtu(&self, _: IpAddr) -> io::Result<u32> {
@@ -632,9 +659,15 @@ impl Tap for Broken {
         Self::read(batch)
     }
 
-    fn send(&mut self, _: &[IoSlice<'_>]) -> Result<(), TapError> {
+    fn send(&mut self, _: &[u8; VNET_HEADER_LEN], _: &[IoSlice<'_>]) -> Result<(), TapError> {
         Ok(())
     }
+
+    fn takes(&self) -> Takes {
+        Takes::default()
+    }
+
+    fn refuse(&mut self, _: Takes) {}
 }
 
 impl Underlay for Broken {
@@ -642,8 +675,21 @@ impl Underlay for Broken {
         Self::read(batch)
     }
 
-    fn send(&mut self, _: SocketAddr, _: FlowHash, _: &[u8]) -> Result<(), SendError> {
-        Ok(())
+    fn send(
+        &mut self,
+        _: usize,
+        messages: &[Message<'_>],
+        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
+    ) {
+        (0..messages.len()).for_each(|n| outcome(n, Ok(())));
+    }
+
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    fn limits(&self) -> RunLimits {
+        RunLimits { datagrams: 64, octets: 65_000 }
     }
 
     fn path_mtu(&self, _: IpAddr) -> io::Result<u32> {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use switch::{Limits, Mtu, Vni, is_host};
+use switch::{Backend, Limits, Mtu, Poll, Vni, is_host};
 use tracing::level_filters::LevelFilter;
 
 /// A VXLAN switch with static peers: the bridge on this host and those on the peers become one.
@@ -28,9 +28,10 @@ struct Args {
     #[arg(long, value_name = "NAME", default_value = "weave", value_parser = link_name)]
     bridge: String,
 
-    /// The TAP device that joins the switch to the bridge; made if there is none
-    #[arg(long, value_name = "NAME", default_value = "weave-tap", value_parser = link_name)]
-    tap: String,
+    /// The TAP device that joins the switch to the bridge, made if there is none; or how it is
+    /// opened: `offload`, `plain` (frame by frame), or `auto`. May be given twice, once for each
+    #[arg(long, value_name = "NAME|auto|offload|plain", default_value = "weave-tap", value_parser = tap)]
+    tap: Vec<TapChoice>,
 
     /// The overlay's VXLAN network identifier, the same on all nodes
     #[arg(long, value_name = "N", default_value = "6784", value_parser = vni)]
@@ -47,6 +48,11 @@ struct Args {
     /// Stations to remember; when there are more, the peer with most of them loses one
     #[arg(long, value_name = "N", default_value_t = Limits::default().stations, value_parser = table_size)]
     table_size: usize,
+
+    /// After a frame, look for the next before sleeping: `adaptive` while it pays, `off` never, or
+    /// always for so many microseconds
+    #[arg(long, value_name = "adaptive|off|USEC", default_value = "adaptive", value_parser = poll)]
+    poll: Poll,
 
     /// Print the counters as a line of JSON every so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = interval)]
@@ -72,6 +78,14 @@ pub(crate) enum Command {
 pub(crate) struct Names {
     pub(crate) bridge: String,
     pub(crate) tap: String,
+    pub(crate) backend: Backend,
+}
+
+/// A value of `--tap`.
+#[derive(Clone, Debug)]
+enum TapChoice {
+    Name(String),
+    Backend(Backend),
 }
 
 /// What to run. Checked: the addresses are hosts', of one family, and all different.
@@ -84,6 +98,7 @@ pub(crate) struct Config {
     pub(crate) port: u16,
     pub(crate) mtu: MtuChoice,
     pub(crate) limits: Limits,
+    pub(crate) poll: Poll,
     pub(crate) stats: Option<Duration>,
     pub(crate) log_level: LevelFilter,
 }
@@ -139,13 +154,7 @@ impl fmt::Display for Usage {
 /// Reads the command line.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Usage> {
     let args = Args::try_parse_from(args).map_err(Usage::Clap)?;
-    if args.bridge == args.tap {
-        return Err(wrong(format!(
-            "--bridge and --tap are both {}: give them two names",
-            args.tap
-        )));
-    }
-    let names = Names { bridge: args.bridge, tap: args.tap };
+    let names = names(args.bridge, args.tap)?;
     if args.cleanup {
         return Ok(Command::Cleanup(names));
     }
@@ -161,9 +170,31 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         port: args.port,
         mtu: args.mtu,
         limits: Limits { stations: args.table_size, ..Limits::default() },
+        poll: args.poll,
         stats: args.stats,
         log_level: args.log_level,
     }))
+}
+
+fn names(bridge: String, choices: Vec<TapChoice>) -> Result<Names, Usage> {
+    let (mut names, mut backends) = (Vec::new(), Vec::new());
+    for choice in choices {
+        match choice {
+            TapChoice::Name(name) => names.push(name),
+            TapChoice::Backend(backend) => backends.push(backend),
+        }
+    }
+    if names.len() > 1 || backends.len() > 1 {
+        return Err(wrong(
+            "--tap is given twice: once for a name and once for auto, offload or plain at most"
+                .into(),
+        ));
+    }
+    let tap = names.pop().unwrap_or_else(|| "weave-tap".into());
+    if bridge == tap {
+        return Err(wrong(format!("--bridge and --tap are both {tap}: give them two names")));
+    }
+    Ok(Names { bridge, tap, backend: backends.pop().unwrap_or(Backend::Auto) })
 }
 
 fn check_addresses(local: IpAddr, peers: &[IpAddr]) -> Result<(), Usage> {
@@ -203,10 +234,16 @@ fn link_name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > 15 || text.contains(bad) || matches!(text, "." | "..") {
         return Err("a link's name has 1 to 15 characters, without '/', ':', '%' or spaces".into());
     }
-    if matches!(text, "auto" | "plain" | "offload") {
-        return Err("this word is reserved: choose another name".into());
-    }
     Ok(text.into())
+}
+
+fn tap(text: &str) -> Result<TapChoice, String> {
+    Ok(match text {
+        "auto" => TapChoice::Backend(Backend::Auto),
+        "offload" => TapChoice::Backend(Backend::Offload),
+        "plain" => TapChoice::Backend(Backend::Plain),
+        name => TapChoice::Name(link_name(name)?),
+    })
 }
 
 fn vni(text: &str) -> Result<Vni, String> {
@@ -225,6 +262,19 @@ fn mtu(text: &str) -> Result<MtuChoice, String> {
 fn table_size(text: &str) -> Result<usize, String> {
     let size = text.parse().ok().filter(|size| (1..=16_777_216).contains(size));
     size.ok_or_else(|| "a table has 1 to 16777216 stations".into())
+}
+
+fn poll(text: &str) -> Result<Poll, String> {
+    match text {
+        "adaptive" => Ok(Poll::Adaptive),
+        "off" => Ok(Poll::Off),
+        text => {
+            let us = text.parse().ok().filter(|us| (1..=1_000_000).contains(us));
+            let us =
+                us.ok_or("a time to look is `adaptive`, `off` or 1 to 1000000 microseconds")?;
+            Ok(Poll::Fixed(Duration::from_micros(us)))
+        }
+    }
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -32,7 +32,8 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
 
 /// Removes what earlier runs made.
 pub(crate) fn cleanup(names: Names) -> anyhow::Result<()> {
-    let spec = Spec { bridge: names.bridge, tap: names.tap, mac: Mac::ZERO, mtu: Mtu::MAX };
+    let Names { bridge, tap, backend } = names;
+    let spec = Spec { bridge, tap, backend, mac: Mac::ZERO, mtu: Mtu::MAX };
     let removed = runtime()?.block_on(async { Wiring::new(spec)?.cleanup().await })?;
     match removed.as_slice() {
         [] => eprintln!("weft-switch: nothing to remove"),
@@ -98,6 +99,7 @@ impl Switch {
         let spec = Spec {
             bridge: config.names.bridge.clone(),
             tap: config.names.tap.clone(),
+            backend: config.names.backend,
             mac: bridge_mac(config.local),
             mtu,
         };
@@ -112,7 +114,8 @@ impl Switch {
         let forwarder = Forwarder::new(Arc::clone(&table));
         let worker =
             Worker::new(tap, underlay, forwarder, Arc::clone(&cell), Arc::clone(&counters));
-        let (thread, ended) = FrameThread::spawn(worker, clock).context("cannot start a thread")?;
+        let (thread, ended) =
+            FrameThread::spawn(worker, clock, config.poll).context("cannot start a thread")?;
         info!(local = %config.local, port = config.port, vni = %config.vni, %mtu, peers = config.peers.len(), "switching");
         let frames = Frames { thread: Some(thread), ended: Some(ended), gauge };
         let (restarts, repairs, complaint) = (0, 0, None);
@@ -278,7 +281,7 @@ impl Switch {
         let forwarder = Forwarder::new(Arc::clone(&self.table));
         let (cell, counters) = (Arc::clone(&self.cell), Arc::clone(&self.counters));
         let worker = Worker::new(tap, underlay, forwarder, cell, counters);
-        let (thread, ended) = FrameThread::spawn(worker, self.clock)?;
+        let (thread, ended) = FrameThread::spawn(worker, self.clock, self.config.poll)?;
         self.frames = Frames { thread: Some(thread), ended: Some(ended), gauge };
         self.learn_local().await;
         Ok(())

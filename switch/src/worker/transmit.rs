@@ -1,0 +1,499 @@
+//! From the TAP to the underlay.
+
+use std::io::IoSlice;
+use std::net::SocketAddr;
+
+use super::{Context, receive::write};
+use crate::buf::{Batch, Buf, Slot};
+use crate::checksum::{Sum, nonzero_for, put};
+use crate::frame::ETHERNET_LEN;
+use crate::limiter::Limiter;
+use crate::segment::{HEADER_MAX, Segments};
+use crate::too_big::{Fragments, Remedy, answer};
+use crate::vxlan::{self, HEADER_LEN};
+use crate::{
+    DropReason, FlowHash, Frame, Layers, Message, Offload, PeerId, Port, RunLimits, SendError, Tap,
+    Underlay, Verdict,
+};
+
+/// Frames that may wait to be sent together; a flood to many peers sends them in several goes.
+const WAITING: usize = 512;
+/// Datagrams in the messages of one call.
+const PARTS: usize = 256;
+/// Messages of one call.
+const MESSAGES: usize = 32;
+/// Datagrams in a message that is made of a super-frame.
+const RUN: usize = 128;
+/// Scratch memory for the headers of each of them.
+const HEADERS: usize = HEADER_LEN + HEADER_MAX;
+
+/// Turns frames of the bridge into datagrams.
+#[derive(Debug)]
+pub(super) struct Transmit {
+    /// Frames of the batch that wait, in order; those of a slot have their tunnel header.
+    waiting: Vec<Waiting>,
+    /// Which lanes they wait for, as a set of bits.
+    lanes: u64,
+    headers: Box<[u8]>,
+    scratch: Buf,
+    spare: Buf,
+    answers: Limiter,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    slot: usize,
+    id: PeerId,
+    lane: usize,
+    /// Octets, with the tunnel header.
+    len: usize,
+    /// Which message of the last call it was in, and what became of that.
+    run: usize,
+    sent: Result<(), SendError>,
+}
+
+/// Frames that make one message.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    id: Option<PeerId>,
+    /// Which parts are its own.
+    first: usize,
+    end: usize,
+    /// Octets of each datagram; the last may have less, and then nothing follows it.
+    size: usize,
+    octets: usize,
+    closed: bool,
+}
+
+impl Run {
+    fn takes(&self, frame: &Waiting, limits: RunLimits) -> bool {
+        self.id == Some(frame.id)
+            && !self.closed
+            && frame.len <= self.size
+            && self.end - self.first < limits.datagrams
+            && self.octets + frame.len <= limits.octets
+    }
+
+    fn add(&mut self, frame: &Waiting) {
+        self.end += 1;
+        self.octets += frame.len;
+        self.closed = frame.len < self.size;
+    }
+}
+
+/// How a frame is to be sent.
+#[derive(Clone, Copy)]
+struct Job {
+    slot: usize,
+    lane: usize,
+    /// Payload octets of the packets that a super-frame stands for; 0 for a plain frame.
+    segment: usize,
+    layers: Option<Layers>,
+}
+
+impl Transmit {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: Vec::with_capacity(WAITING),
+            lanes: 0,
+            headers: vec![0; RUN * HEADERS].into(),
+            scratch: Buf::new(),
+            spare: Buf::new(),
+            answers: Limiter::default(),
+        }
+    }
+
+    /// Handles a batch of frames and super-frames: when this returns, all was sent.
+    pub(super) fn handle<T: Tap, U: Underlay>(
+        &mut self,
+        batch: &mut Batch,
+        context: &mut Context<'_, T, U>,
+    ) {
+        for slot in 0..batch.len() {
+            self.handle_slot(batch.slots_mut(), slot, context);
+        }
+        self.flush(batch.slots_mut(), context);
+    }
+
+    fn handle_slot<T: Tap, U: Underlay>(
+        &mut self,
+        slots: &mut [Slot],
+        at: usize,
+        context: &mut Context<'_, T, U>,
+    ) {
+        let Some(slot) = slots.get_mut(at) else { return };
+        let (shared, octets) = (&mut *context.shared, slot.buf.octets());
+        let layers = Layers::parse(octets);
+        let Ok(frame) = Frame::parse(octets) else {
+            shared.counters.from_tap.count(octets.len());
+            return shared.counters.count_drop(DropReason::Runt);
+        };
+        let offload = Offload::parse(&slot.vnet, octets, layers.as_ref());
+        let segment = offload.map_or(0, |offload| usize::from(offload.segment));
+        let packets = layers.map_or(1, |it| packets_in(&it, octets, segment));
+        shared.counters.from_tap.count_many(packets, octets.len());
+        let verdict = match offload {
+            Ok(_) => shared.forwarder.forward(&shared.plan, Port::Local, frame, context.now),
+            Err(_) => Verdict::Drop(DropReason::BadOffload),
+        };
+        if offload.is_ok_and(|it| it.checksum && it.segment == 0) {
+            complete_checksum(slot, layers.as_ref());
+        }
+        let flow = FlowHash::of(slot.buf.octets(), layers.as_ref());
+        let job = Job { slot: at, lane: flow.pick(context.underlay.lanes()), segment, layers };
+        match verdict {
+            Verdict::Peer(id) => self.send(slots, id, job, context),
+            Verdict::Flood => {
+                let mut next = 0;
+                while let Some(id) = context.shared.plan.flood().get(next).copied() {
+                    self.send(slots, id, job, context);
+                    next += 1;
+                }
+            }
+            Verdict::Drop(reason) => context.shared.counters.count_drop(reason),
+            // Split horizon: what came from the TAP never returns to it.
+            Verdict::Local => context.shared.counters.count_drop(DropReason::LocalDestination),
+        }
+    }
+
+    /// Sends a frame to a peer, or puts it among those that wait.
+    fn send<T: Tap, U: Underlay>(
+        &mut self,
+        slots: &mut [Slot],
+        id: PeerId,
+        job: Job,
+        context: &mut Context<'_, T, U>,
+    ) {
+        if job.segment > 0 {
+            // What waits has come before: it must not be overtaken.
+            self.flush(slots, context);
+            return self.send_super(slots, id, job, context);
+        }
+        let Some(slot) = slots.get_mut(job.slot) else { return };
+        // A flood meets its own frame waiting for another peer, with its tunnel header on.
+        let waits = self.waiting.last().is_some_and(|last| last.slot == job.slot);
+        let header = if waits { HEADER_LEN } else { 0 };
+        let mtu = usize::from(context.shared.mtu_of(id).octets());
+        if slot.buf.octets().len() > header + ETHERNET_LEN + mtu {
+            self.flush(slots, context);
+            return self.handle_too_big(slots, id, job.slot, context);
+        }
+        if !waits {
+            vxlan::encap(&mut slot.buf, context.shared.plan.vni());
+        }
+        let len = slot.buf.octets().len();
+        self.waiting.push(Waiting {
+            slot: job.slot,
+            id,
+            lane: job.lane,
+            len,
+            run: 0,
+            sent: Ok(()),
+        });
+        self.lanes |= 1 << job.lane;
+        if self.waiting.len() == WAITING {
+            self.flush(slots, context);
+        }
+    }
+
+    /// Sends all that waits.
+    fn flush<T: Tap, U: Underlay>(&mut self, slots: &mut [Slot], context: &mut Context<'_, T, U>) {
+        while self.lanes != 0 {
+            let lane = usize::try_from(self.lanes.trailing_zeros()).unwrap_or_default();
+            self.lanes &= self.lanes - 1;
+            let mut from = 0;
+            while from < self.waiting.len() {
+                from = self.send_some(slots, lane, from, context);
+            }
+        }
+        for n in 0..self.waiting.len() {
+            let previous = n.checked_sub(1).and_then(|n| self.waiting.get(n)).map(|it| it.slot);
+            let Some(frame) = self.waiting.get(n) else { break };
+            if previous != Some(frame.slot)
+                && let Some(slot) = slots.get_mut(frame.slot)
+            {
+                slot.buf.pop_front(HEADER_LEN);
+            }
+        }
+        for n in 0..self.waiting.len() {
+            let Some(frame) = self.waiting.get(n).copied() else { break };
+            let counters = &context.shared.counters;
+            match frame.sent {
+                Ok(()) => {
+                    if let Some(peer) = counters.peer(frame.id) {
+                        peer.sent.count(frame.len - HEADER_LEN);
+                    }
+                }
+                Err(SendError::TooBig) => {
+                    context.shared.narrow(frame.id, context.underlay);
+                    self.handle_too_big(slots, frame.id, frame.slot, context);
+                }
+                Err(error) => counters.count_drop(error.into()),
+            }
+        }
+        self.waiting.clear();
+    }
+
+    /// Sends, of what waits for `lane` from place `from` on, as much as one call takes. Returns
+    /// where to go on.
+    fn send_some<T: Tap, U: Underlay>(
+        &mut self,
+        slots: &[Slot],
+        lane: usize,
+        from: usize,
+        context: &mut Context<'_, T, U>,
+    ) -> usize {
+        let limits = context.underlay.limits();
+        let mut parts = [IoSlice::new(&[]); PARTS];
+        let mut runs = [Run::default(); MESSAGES];
+        let (mut used, mut open, mut next) = (0, 0, from);
+        for frame in self.waiting.iter_mut().skip(from) {
+            if frame.lane == lane {
+                let Some(part) = parts.get_mut(used) else { break };
+                let joins =
+                    open > 0 && runs.get(open - 1).is_some_and(|it| it.takes(frame, limits));
+                open += usize::from(!joins);
+                let Some(run) = runs.get_mut(open - 1) else { break };
+                if !joins {
+                    let (first, end, size) = (used, used, frame.len);
+                    *run = Run { id: Some(frame.id), first, end, size, ..Run::default() };
+                }
+                *part = IoSlice::new(slots.get(frame.slot).map_or(&[], |slot| slot.buf.octets()));
+                run.add(frame);
+                frame.run = open - 1;
+                used += 1;
+            }
+            next += 1;
+        }
+        let open = open.min(MESSAGES);
+        let outcomes = send_runs(&parts, runs.get(..open).unwrap_or_default(), lane, context);
+        for frame in self.waiting.iter_mut().take(next).skip(from).filter(|it| it.lane == lane) {
+            frame.sent = outcomes.get(frame.run).copied().unwrap_or(Ok(()));
+        }
+        next
+    }
+
+    /// Sends a super-frame as runs of datagrams: headers are made, the payload stays in place.
+    fn send_super<T: Tap, U: Underlay>(
+        &mut self,
+        slots: &[Slot],
+        id: PeerId,
+        job: Job,
+        context: &mut Context<'_, T, U>,
+    ) {
+        let Some((frame, layers)) = super_frame(slots, job) else { return };
+        let Some(mut segments) = Segments::new(frame, layers, job.segment) else {
+            return context.shared.counters.count_drop(DropReason::BadOffload);
+        };
+        let packet = segments.header_len() - layers.network + segments.size();
+        if packet + layers.tags > usize::from(context.shared.mtu_of(id).octets()) {
+            return self.handle_super_too_big(slots, id, job, context);
+        }
+        while segments.left() > 0 {
+            if let Err(error) = self.send_segments(&mut segments, id, job.lane, context) {
+                if error != SendError::TooBig {
+                    context.shared.counters.count_drop(error.into());
+                    continue;
+                }
+                context.shared.narrow(id, context.underlay);
+                return self.handle_super_too_big(slots, id, job, context);
+            }
+        }
+    }
+
+    /// Sends as many segments as one message takes; what remains is spread evenly, as a small rest
+    /// costs as much as a full message.
+    fn send_segments<T: Tap, U: Underlay>(
+        &mut self,
+        segments: &mut Segments<'_>,
+        id: PeerId,
+        lane: usize,
+        context: &mut Context<'_, T, U>,
+    ) -> Result<(), SendError> {
+        let Some(peer) = context.shared.plan.peer(id).copied() else {
+            return Err(SendError::NoRoute);
+        };
+        let limits = context.underlay.limits();
+        let size = HEADER_LEN + segments.header_len() + segments.size();
+        let most = (limits.octets / size).clamp(1, limits.datagrams.min(RUN));
+        let messages = segments.left().div_ceil(most).max(1);
+        let mut parts = [IoSlice::new(&[]); 2 * RUN];
+        let (mut used, mut octets, mut packets) = (0, 0, 0);
+        let tunnel = vxlan::header(context.shared.plan.vni());
+        let mut rooms = self.headers.chunks_exact_mut(HEADERS);
+        for pair in parts.as_chunks_mut::<2>().0.iter_mut().take(segments.left().div_ceil(messages))
+        {
+            let Some(room) = rooms.next() else { break };
+            let Some((front, rest)) = room.split_first_chunk_mut::<HEADER_LEN>() else { break };
+            *front = tunnel;
+            let Some((header, payload)) = segments.next(rest) else { break };
+            let header_len = header.len();
+            octets += header_len + payload.len();
+            packets += 1;
+            let headers = room.get(..HEADER_LEN + header_len).unwrap_or_default();
+            *pair = [IoSlice::new(headers), IoSlice::new(payload)];
+            used += 2;
+        }
+        let message = Message { to: peer.addr, parts: parts.get(..used).unwrap_or_default(), size };
+        let mut outcome = Ok(());
+        context.underlay.send(lane, &[message], &mut |_, it| outcome = it);
+        if let (Ok(()), Some(peer)) = (outcome, context.shared.counters.peer(id)) {
+            peer.sent.count_many(packets, octets);
+        }
+        outcome
+    }
+
+    /// The packets of a super-frame are too big for the path: TCP without DF is cut smaller, UDP
+    /// without DF fragmented, and of all others the sender is told.
+    fn handle_super_too_big<T: Tap, U: Underlay>(
+        &mut self,
+        slots: &[Slot],
+        id: PeerId,
+        job: Job,
+        context: &mut Context<'_, T, U>,
+    ) {
+        let Some((frame, layers)) = super_frame(slots, job) else { return };
+        let mtu = context.shared.mtu_of(id);
+        if Remedy::of(frame, Some(&layers)) != Remedy::Fragment {
+            return self.refuse(frame, Some(&layers), id, context);
+        }
+        if let Some(mut smaller) = Segments::fitting(frame, layers, mtu) {
+            while smaller.left() > 0 {
+                if let Err(error) = self.send_segments(&mut smaller, id, job.lane, context) {
+                    context.shared.counters.count_drop(error.into());
+                }
+            }
+            return;
+        }
+        let Some(mut datagrams) = Segments::new(frame, layers, job.segment) else { return };
+        let (mut whole, mut scratch) = (Buf::default(), std::mem::take(&mut self.scratch));
+        std::mem::swap(&mut whole, &mut self.spare);
+        let mut header = [0; HEADER_MAX];
+        while let Some((header, payload)) = datagrams.next(&mut header) {
+            if whole.fill_parts(header, payload) {
+                send_fragments(whole.octets(), id, &mut scratch, context);
+            }
+        }
+        (self.scratch, self.spare) = (scratch, whole);
+    }
+
+    /// A packet that the path to `id` does not carry in one piece.
+    fn handle_too_big<T: Tap, U: Underlay>(
+        &mut self,
+        slots: &[Slot],
+        id: PeerId,
+        slot: usize,
+        context: &mut Context<'_, T, U>,
+    ) {
+        let Some(slot) = slots.get(slot) else { return };
+        let layers = Layers::parse(slot.buf.octets());
+        if Remedy::of(slot.buf.octets(), layers.as_ref()) == Remedy::Fragment {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            send_fragments(slot.buf.octets(), id, &mut scratch, context);
+            self.scratch = scratch;
+        } else {
+            self.refuse(slot.buf.octets(), layers.as_ref(), id, context);
+        }
+    }
+
+    /// Drops a packet that is too big, and tells its sender where there is a way to.
+    fn refuse<T: Tap, U: Underlay>(
+        &mut self,
+        frame: &[u8],
+        layers: Option<&Layers>,
+        id: PeerId,
+        context: &mut Context<'_, T, U>,
+    ) {
+        let Context { shared, tap, now, .. } = context;
+        let counters = &shared.counters;
+        counters.count_drop(DropReason::TooBig);
+        let Some(layers) = layers.filter(|it| Remedy::of(frame, Some(it)) == Remedy::Answer) else {
+            return;
+        };
+        if !self.answers.admit(*now) {
+            counters.icmp_limited.add(1);
+        } else if answer(frame, layers, shared.mtu_of(id), &mut self.scratch) {
+            counters.icmp_sent.add(1);
+            write(&[IoSlice::new(self.scratch.octets())], counters, *tap);
+        }
+    }
+}
+
+fn super_frame(slots: &[Slot], job: Job) -> Option<(&[u8], Layers)> {
+    Some((slots.get(job.slot)?.buf.octets(), job.layers?))
+}
+
+fn send_runs<T: Tap, U: Underlay>(
+    parts: &[IoSlice<'_>],
+    runs: &[Run],
+    lane: usize,
+    context: &mut Context<'_, T, U>,
+) -> [Result<(), SendError>; MESSAGES] {
+    let mut outcomes = [Ok(()); MESSAGES];
+    let nowhere = Message { to: SocketAddr::from(([0; 4], 0)), parts: &[], size: 0 };
+    let mut messages = [nowhere; MESSAGES];
+    for (message, run) in messages.iter_mut().zip(runs) {
+        // A peer that has left the plan since gets an address that no route leads to.
+        let peer = run.id.and_then(|id| context.shared.plan.peer(id));
+        let parts = parts.get(run.first..run.end).unwrap_or_default();
+        *message = Message { to: peer.map_or(nowhere.to, |peer| peer.addr), parts, size: run.size };
+    }
+    let messages = messages.get(..runs.len()).unwrap_or_default();
+    context.underlay.send(lane, messages, &mut |n, outcome| {
+        if let Some(slot) = outcomes.get_mut(n) {
+            *slot = outcome;
+        }
+    });
+    outcomes
+}
+
+/// Sends the IPv4 packet in `frame` in fragments.
+fn send_fragments<T: Tap, U: Underlay>(
+    frame: &[u8],
+    id: PeerId,
+    scratch: &mut Buf,
+    context: &mut Context<'_, T, U>,
+) {
+    let Context { shared, underlay, .. } = context;
+    let counters = &shared.counters;
+    let fragments =
+        Layers::parse(frame).and_then(|layers| Fragments::new(frame, &layers, shared.mtu_of(id)));
+    let (Some(mut fragments), Some(peer)) = (fragments, shared.plan.peer(id)) else {
+        return counters.count_drop(DropReason::TooBig);
+    };
+    counters.fragmented.add(1);
+    while fragments.next(scratch) {
+        let len = scratch.octets().len();
+        let layers = Layers::parse(scratch.octets());
+        let lane = FlowHash::of(scratch.octets(), layers.as_ref()).pick(underlay.lanes());
+        vxlan::encap(scratch, shared.plan.vni());
+        let parts = [IoSlice::new(scratch.octets())];
+        let message = Message { to: peer.addr, parts: &parts, size: len + HEADER_LEN };
+        let mut outcome = Ok(());
+        underlay.send(lane, &[message], &mut |_, it| outcome = it);
+        match (outcome, counters.peer(id)) {
+            (Ok(()), Some(peer)) => peer.sent.count(len),
+            (Ok(()), None) => {}
+            (Err(error), _) => counters.count_drop(error.into()),
+        }
+    }
+}
+
+/// How many packets a frame stands for.
+fn packets_in(layers: &Layers, frame: &[u8], segment: usize) -> usize {
+    match crate::segment::header_len(frame, layers) {
+        Some(header_len) if segment > 0 => (layers.end - header_len).div_ceil(segment).max(1),
+        Some(_) | None => 1,
+    }
+}
+
+/// Finishes the checksum that the kernel has left to its network card, whatever the protocol.
+fn complete_checksum(slot: &mut Slot, layers: Option<&Layers>) {
+    let (start, field) = Offload::partial(&slot.vnet);
+    let octets = slot.buf.octets_mut();
+    let end = layers.map_or(octets.len(), |layers| layers.end);
+    let Some(covered) = octets.get(start..end) else { return };
+    let checksum = Sum::default().add(covered).finish();
+    let protocol = layers.map_or(0, |layers| layers.protocol);
+    put(octets, field, nonzero_for(protocol, checksum));
+}
