@@ -18,6 +18,11 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
+    /// Replaces the count by one that is kept elsewhere; for the same worker only.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// The count so far.
     pub fn load(&self) -> u64 {
         self.0.load(Relaxed)
@@ -44,6 +49,11 @@ impl Traffic {
     pub fn count(&self, octets: usize) {
         self.frames.add(1);
         self.octets.add(octets as u64);
+    }
+
+    fn absorb(&self, other: &Self) {
+        self.frames.add(other.frames.load());
+        self.octets.add(other.octets.load());
     }
 
     /// Counts the frames that a super-frame stands for, and its octets.
@@ -93,6 +103,8 @@ pub struct Counters {
     pub joined: Counter,
     /// Super-frames that the TAP refused, and got in pieces.
     pub tap_fallbacks: Counter,
+    /// Runs of datagrams that the socket refused, and were sent one by one.
+    pub udp_fallbacks: Counter,
     /// Packets from a peer whose checksum was left half done, and finished here.
     pub checksums: Counter,
     /// Packets to a peer that were sent in fragments.
@@ -110,6 +122,42 @@ impl Counters {
     pub fn new(peers: usize) -> Self {
         let peers = std::iter::repeat_with(CachePadded::default).take(peers).collect();
         Self { peers, ..Self::default() }
+    }
+
+    /// What several workers have counted together, as of now.
+    pub fn total<'a>(all: impl IntoIterator<Item = &'a Self>, peers: usize) -> Self {
+        let total = Self::new(peers);
+        for one in all {
+            total.from_tap.absorb(&one.from_tap);
+            total.to_tap.absorb(&one.to_tap);
+            for (sum, count) in total.scalars().into_iter().zip(one.scalars()) {
+                sum.add(count.load());
+            }
+            for (sum, count) in total.drops.iter().zip(&one.drops) {
+                sum.add(count.load());
+            }
+            for (sum, peer) in total.peers.iter().zip(&one.peers) {
+                sum.received.absorb(&peer.received);
+                sum.sent.absorb(&peer.sent);
+                sum.heard.fetch_max(peer.heard.load(Relaxed), Relaxed);
+            }
+        }
+        total
+    }
+
+    fn scalars(&self) -> [&Counter; 8] {
+        let Self { segmented, joined, tap_fallbacks, checksums, fragmented, .. } = self;
+        let Self { icmp_sent, icmp_limited, udp_fallbacks, .. } = self;
+        [
+            segmented,
+            joined,
+            tap_fallbacks,
+            udp_fallbacks,
+            checksums,
+            fragmented,
+            icmp_sent,
+            icmp_limited,
+        ]
     }
 
     /// Counts a frame that went no further.

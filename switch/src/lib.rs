@@ -2,7 +2,7 @@
 //!
 //! The core is pure: [`Forwarder`] and [`MacTable`] decide where a frame goes, [`vxlan`] wraps it,
 //! [`Segments`] and [`Fragments`] cut it; all of them are given the time and the octets. Around it
-//! is a thin shell: a [`Worker`] runs in a [`FrameThread`] between a [`Tap`] and an [`Underlay`],
+//! is a thin shell: [`Worker`]s run in [`FrameThreads`] between a [`Tap`] and an [`Underlay`],
 //! each of which has a kernel and an in-memory form. Control hands an immutable [`Plan`] down
 //! through a [`PlanCell`], and reads [`Counters`]; [`Wiring`] and [`Watch`] are its hands and eyes
 //! in the kernel.
@@ -52,7 +52,7 @@ pub use mtu::{Mtu, OVERHEAD_V4, OVERHEAD_V6};
 pub use offload::{BadOffload, Offload, VNET_HEADER_LEN};
 pub use plan::{Peer, PeerId, Plan, PlanCell, Port};
 pub use segment::{HEADER_MAX, Segments};
-pub use shell::{Clock, Ended, FrameThread};
+pub use shell::{Clock, Ended, FrameThreads};
 pub use spin::Poll;
 pub use table::{Learned, Limits, MacTable, Row, TableEvents};
 pub use tap::{Backend, Cable, KernelTap, MemoryTap, OffloadTap, PlainTap, Takes, Tap, TapError};

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
 use crate::spin::Spin;
 use crate::{Fault, Poll, Tap, Tick, Underlay, Worker};
@@ -34,44 +34,67 @@ impl Clock {
     }
 }
 
-/// A thread that runs a worker. Dropping it stops the thread and waits for it.
+/// Threads that run workers. Dropping them stops the threads and waits for them.
 #[derive(Debug)]
-pub struct FrameThread {
-    handle: Option<JoinHandle<()>>,
+pub struct FrameThreads {
+    handles: Vec<JoinHandle<()>>,
     wake: Arc<OwnedFd>,
 }
 
-/// Resolves when the thread has ended: `Ok` with how its worker ended, or an error when it panicked.
-pub type Ended = oneshot::Receiver<Result<(), Fault>>;
+/// Tells how threads have ended, one after the other: `Ok` when they were told to.
+pub type Ended = mpsc::UnboundedReceiver<Result<(), Fault>>;
 
-impl FrameThread {
-    /// Starts a thread that runs `worker` until one of its sides fails or the thread is dropped.
+impl FrameThreads {
+    /// Starts a thread for each of `workers`, which runs until one of its sides fails or this is
+    /// dropped.
     ///
     /// # Errors
-    /// The system has no thread or descriptor to spare.
-    pub fn spawn<T, U>(worker: Worker<T, U>, clock: Clock, spin: Poll) -> io::Result<(Self, Ended)>
+    /// The system has no thread or descriptor to spare; those started are stopped again.
+    pub fn spawn<T, U>(
+        workers: Vec<Worker<T, U>>,
+        clock: Clock,
+        poll: Poll,
+    ) -> io::Result<(Self, Ended)>
     where
         T: Tap + AsFd + Send + 'static,
         U: Underlay + AsFd + Send + 'static,
     {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let (report, ended) = oneshot::channel();
-        let stop = Arc::clone(&wake);
-        let handle = std::thread::Builder::new().name("frames-0".into()).spawn(move || {
-            let end = run(worker, clock, spin, &stop);
-            // Nobody listens any more when the thread is stopped by being dropped.
-            drop(report.send(end));
-        })?;
-        Ok((Self { handle: Some(handle), wake }, ended))
+        let (report, ended) = mpsc::unbounded_channel();
+        let mut threads = Self { handles: Vec::new(), wake };
+        for (n, worker) in workers.into_iter().enumerate() {
+            let stop = Arc::clone(&threads.wake);
+            let report = Report { end: Err(Fault::Panicked), to: report.clone() };
+            let thread = std::thread::Builder::new().name(format!("frames-{n}"));
+            let handle = thread.spawn(move || {
+                let mut report = report;
+                report.end = run(worker, clock, poll, &stop);
+            })?;
+            threads.handles.push(handle);
+        }
+        Ok((threads, ended))
     }
 }
 
-impl Drop for FrameThread {
+/// Tells the end of a thread, also when that is a panic.
+struct Report {
+    end: Result<(), Fault>,
+    to: mpsc::UnboundedSender<Result<(), Fault>>,
+}
+
+impl Drop for Report {
     fn drop(&mut self) {
-        // An eventfd that cannot be written to is already readable.
+        // Nobody listens any more when the thread is stopped by being dropped.
+        drop(self.to.send(std::mem::replace(&mut self.end, Ok(()))));
+    }
+}
+
+impl Drop for FrameThreads {
+    fn drop(&mut self) {
+        // An eventfd that cannot be written to is already readable. It stays so: all threads see it.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-        if let Some(handle) = self.handle.take() {
-            // A panic was reported by the channel it closed.
+        for handle in self.handles.drain(..) {
+            // A panic was reported by its guard.
             drop(handle.join());
         }
     }

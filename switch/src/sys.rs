@@ -2,6 +2,8 @@
 //! what it relies on.
 #![expect(unsafe_code, reason = "this module is where it lives")]
 
+mod steering;
+
 use std::fs::File;
 use std::io;
 use std::mem::{size_of, size_of_val, zeroed};
@@ -10,6 +12,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::ptr::{null_mut, read_unaligned};
 
 use socket2::SockAddr;
+
+pub(crate) use steering::steer_by_flow;
 
 use crate::checksum::sum_lanes;
 use crate::{Message, Slot};

@@ -31,6 +31,8 @@ pub struct Spec {
     pub tap: String,
     /// How the TAP is opened.
     pub backend: Backend,
+    /// How many queues of it.
+    pub queues: usize,
     /// The bridge's address, if it has to be made.
     pub mac: Mac,
     /// The bridge's MTU: what pods may send without being told that it is too big.
@@ -129,20 +131,20 @@ impl Wiring {
     ///
     /// # Errors
     /// As [`WiringError`] says.
-    pub async fn install(&self) -> Result<(KernelTap, Installed), WiringError> {
+    pub async fn install(&self) -> Result<(Vec<KernelTap>, Installed), WiringError> {
         let mut installed = Installed::default();
         let bridge = self.install_bridge(&mut installed).await?;
         let found = self.links.find(&self.spec.tap).await?;
         if found.as_ref().is_some_and(|link| !link.is_tap()) {
             return Err(WiringError::NotATap(self.spec.tap.clone()));
         }
-        let (tap, made) = self.open_fitting(found).await?;
+        let (taps, made) = self.open_fitting(found).await?;
         if made {
             installed.done.push(Change::TapMade);
             self.dress_tap().await?;
         }
         self.install_tap(&bridge, &mut installed).await?;
-        Ok((tap, installed))
+        Ok((taps, installed))
     }
 
     /// Mends bridge and TAP where somebody changed them. The TAP must exist.
@@ -229,7 +231,10 @@ impl Wiring {
 
     /// Opens the TAP. One that weft once made for another backend is made anew: it is nobody's but
     /// ours, and nobody has it open. Tells whether the TAP was made.
-    async fn open_fitting(&self, found: Option<Link>) -> Result<(KernelTap, bool), WiringError> {
+    async fn open_fitting(
+        &self,
+        found: Option<Link>,
+    ) -> Result<(Vec<KernelTap>, bool), WiringError> {
         let ours = found.as_ref().filter(|link| link.is_ours());
         if let Some(link) = ours
             && link.multi_queue != (self.spec.backend != Backend::Plain)
@@ -246,17 +251,19 @@ impl Wiring {
         Ok((self.open_tap()?, found.is_none()))
     }
 
-    fn open_tap(&self) -> Result<KernelTap, WiringError> {
+    fn open_tap(&self) -> Result<Vec<KernelTap>, WiringError> {
         self.open_tap_as(self.spec.backend)
     }
 
-    fn open_tap_as(&self, backend: Backend) -> Result<KernelTap, WiringError> {
+    fn open_tap_as(&self, backend: Backend) -> Result<Vec<KernelTap>, WiringError> {
         let name = &self.spec.tap;
-        KernelTap::open(name, backend).map_err(|error| match error.raw_os_error() {
-            Some(libc::EBUSY) => WiringError::Busy(name.clone()),
-            Some(libc::EPERM | libc::EACCES) => WiringError::Denied("opening the TAP"),
-            Some(libc::EINVAL) => WiringError::NotATap(name.clone()),
-            _ => WiringError::Tap(name.clone(), error),
+        KernelTap::open(name, backend, self.spec.queues).map_err(|error| {
+            match error.raw_os_error() {
+                Some(libc::EBUSY) => WiringError::Busy(name.clone()),
+                Some(libc::EPERM | libc::EACCES) => WiringError::Denied("opening the TAP"),
+                Some(libc::EINVAL) => WiringError::NotATap(name.clone()),
+                _ => WiringError::Tap(name.clone(), error),
+            }
         })
     }
 

@@ -48,6 +48,9 @@ pub enum Fault {
     /// Waiting failed.
     #[error("poll failed")]
     Poll(#[source] io::Error),
+    /// A defect: the thread panicked, and stderr says where.
+    #[error("the frame thread panicked")]
+    Panicked,
 }
 
 /// What both directions go by.
@@ -128,6 +131,7 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
             self.transmit.handle(batch, &mut context);
         }
         read.map_err(Fault::Tap)?;
+        shared.counters.udp_fallbacks.set(underlay.fallbacks());
         Ok(moved)
     }
 

@@ -2,9 +2,10 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
 
 use super::{OffloadTap, PlainTap, Takes, Tap, TapError};
-use crate::{Batch, VNET_HEADER_LEN};
+use crate::{Batch, VNET_HEADER_LEN, sys};
 
 /// How a TAP is opened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,8 +22,8 @@ pub enum Backend {
 #[derive(Debug)]
 pub struct KernelTap {
     kind: Kind,
-    /// A name in the abstract space is the network namespace's own, and gone with its holder.
-    _lock: UnixDatagram,
+    /// A name in the abstract space is the network namespace's own, and gone with its holders.
+    _lock: Arc<UnixDatagram>,
 }
 
 #[derive(Debug)]
@@ -32,20 +33,26 @@ enum Kind {
 }
 
 impl KernelTap {
-    /// Opens the TAP device `name`, which is created if there is none.
+    /// Opens the TAP device `name`, which is created if there is none: `queues` of it, or one where
+    /// it goes without offloads. A flow keeps to one queue, where the kernel can be told so.
     ///
     /// # Errors
     /// As those of [`OffloadTap::open`] and [`PlainTap::open`]; `EBUSY` when a process has it open.
-    pub fn open(name: &str, backend: Backend) -> io::Result<Self> {
+    pub fn open(name: &str, backend: Backend, queues: usize) -> io::Result<Vec<Self>> {
         let lock = SocketAddr::from_abstract_name(format!("weft/tap/{name}"))?;
         let lock = UnixDatagram::bind_addr(&lock).map_err(|error| {
             let held = error.kind() == ErrorKind::AddrInUse;
             if held { io::Error::from_raw_os_error(libc::EBUSY) } else { error }
         })?;
-        let offload = || OffloadTap::open(name).map(Kind::Offload);
-        let plain = || PlainTap::open(name).map(Kind::Plain);
+        let lock = Arc::new(lock);
+        let tap = |kind| Self { kind, _lock: Arc::clone(&lock) };
+        let plain = || PlainTap::open(name).map(|it| vec![tap(Kind::Plain(it))]);
+        let offload = || -> io::Result<Vec<_>> {
+            let queue = |_| OffloadTap::open(name).map(|it| tap(Kind::Offload(it)));
+            (0..queues.max(1)).map(queue).collect()
+        };
         let unfit = |error: &io::Error| error.raw_os_error() == Some(libc::EINVAL);
-        let kind = match backend {
+        let taps = match backend {
             Backend::Offload => offload()?,
             Backend::Plain => plain()?,
             Backend::Auto => match offload() {
@@ -53,7 +60,11 @@ impl KernelTap {
                 opened => opened?,
             },
         };
-        Ok(Self { kind, _lock: lock })
+        if let [first, _, ..] = taps.as_slice() {
+            // Without it a flow may change queues once: reordered for a moment, not lost.
+            drop(sys::steer_by_flow(first.as_fd()));
+        }
+        Ok(taps)
     }
 
     /// Whether super-frames go through it, and which the kernel hands over (`TUN_F_*`).

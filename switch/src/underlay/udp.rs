@@ -51,21 +51,31 @@ pub enum OpenError {
 }
 
 impl UdpUnderlay {
-    /// Binds to `local`: receives on `port`, sends from ports of the kernel's choice.
+    /// Binds to `local`: receives on `port`, sends from ports of the kernel's choice. There are
+    /// `workers` of them; each flow of a peer, told by its source port, comes to one.
     ///
     /// # Errors
     /// As [`OpenError`] says; nothing is left open.
-    pub fn open(local: IpAddr, port: u16) -> Result<Self, OpenError> {
+    pub fn open(local: IpAddr, port: u16, workers: usize) -> Result<Vec<Self>, OpenError> {
         let addr = SocketAddr::new(local, port);
         let failed = |error: io::Error| match error.raw_os_error() {
             Some(libc::EADDRINUSE) => OpenError::Taken(addr),
             Some(libc::EADDRNOTAVAIL) => OpenError::NoSuchAddress(local),
             _ => OpenError::Other(addr, error),
         };
-        let receiver = receiver(addr).map_err(failed)?;
-        let senders: io::Result<_> = (0..SENDERS).map(|_| sender(local)).collect();
-        let limits = RunLimits { datagrams: RUN_DATAGRAMS, octets: RUN_OCTETS };
-        Ok(Self { local, receiver, senders: senders.map_err(failed)?, limits })
+        let open = |receiver: UdpSocket| {
+            let senders: io::Result<_> = (0..SENDERS).map(|_| sender(local)).collect();
+            let limits = RunLimits { datagrams: RUN_DATAGRAMS, octets: RUN_OCTETS };
+            Ok(Self { local, receiver, senders: senders?, limits })
+        };
+        // Alone first: a socket that shares its port would also share it with another weft's.
+        let alone = receiver(addr, false).map_err(failed)?;
+        if workers < 2 {
+            return Ok(vec![open(alone).map_err(failed)?]);
+        }
+        drop(alone);
+        let worker = |_| receiver(addr, true).and_then(open).map_err(failed);
+        (0..workers).map(worker).collect()
     }
 
     /// Reads, from another thread, how many datagrams the kernel dropped as its buffer was full.
@@ -209,8 +219,9 @@ impl Sender {
     }
 }
 
-fn receiver(addr: SocketAddr) -> io::Result<UdpSocket> {
+fn receiver(addr: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = socket(addr)?;
+    socket.set_reuse_port(shared)?;
     set_receive_buffer(&socket, RECEIVE_BUFFER)?;
     // Without it each datagram comes alone: slower, not wrong.
     drop(sys::set_udp_gro(socket.as_fd()));

@@ -49,6 +49,11 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = Limits::default().stations, value_parser = table_size)]
     table_size: usize,
 
+    /// Threads, each with a queue of the TAP and sockets of its own [default: half the processors,
+    /// at most 8]
+    #[arg(long, value_name = "N", value_parser = queues)]
+    queues: Option<usize>,
+
     /// After a frame, look for the next before sleeping: `adaptive` while it pays, `off` never, or
     /// always for so many microseconds
     #[arg(long, value_name = "adaptive|off|USEC", default_value = "adaptive", value_parser = poll)]
@@ -66,6 +71,9 @@ struct Args {
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: LevelFilter,
 }
+
+/// As many as a TAP device can have (drivers/net/tun.c, `MAX_TAP_QUEUES`).
+const QUEUES_MAX: usize = 256;
 
 /// What the command line asks for.
 pub(crate) enum Command {
@@ -99,6 +107,7 @@ pub(crate) struct Config {
     pub(crate) mtu: MtuChoice,
     pub(crate) limits: Limits,
     pub(crate) poll: Poll,
+    pub(crate) queues: usize,
     pub(crate) stats: Option<Duration>,
     pub(crate) log_level: LevelFilter,
 }
@@ -162,6 +171,12 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         return Err(wrong("--local is missing: give this node's underlay address".into()));
     };
     check_addresses(local, &args.peers)?;
+    let plain = names.backend == Backend::Plain;
+    if plain && args.queues.is_some_and(|queues| queues > 1) {
+        return Err(wrong(
+            "--tap plain has one queue: leave out --queues, or use --tap offload".into(),
+        ));
+    }
     Ok(Command::Run(Config {
         local,
         peers: args.peers,
@@ -171,6 +186,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         mtu: args.mtu,
         limits: Limits { stations: args.table_size, ..Limits::default() },
         poll: args.poll,
+        queues: if plain { 1 } else { args.queues.unwrap_or_else(default_queues) },
         stats: args.stats,
         log_level: args.log_level,
     }))
@@ -262,6 +278,16 @@ fn mtu(text: &str) -> Result<MtuChoice, String> {
 fn table_size(text: &str) -> Result<usize, String> {
     let size = text.parse().ok().filter(|size| (1..=16_777_216).contains(size));
     size.ok_or_else(|| "a table has 1 to 16777216 stations".into())
+}
+
+fn queues(text: &str) -> Result<usize, String> {
+    let queues = text.parse().ok().filter(|queues| (1..=QUEUES_MAX).contains(queues));
+    queues.ok_or_else(|| format!("1 to {QUEUES_MAX} queues are possible"))
+}
+
+fn default_queues() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    (processors / 2).clamp(1, 8)
 }
 
 fn poll(text: &str) -> Result<Poll, String> {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use switch::{
-    Clock, Counters, DropGauge, Ended, Fault, Forwarder, FrameThread, Installed, Mac, MacTable,
-    Mtu, Notice, Peer, Plan, PlanCell, Port, Spec, UdpUnderlay, Watch, Wiring, WiringError, Worker,
-    path_mtu,
+    Clock, Counters, DropGauge, Ended, Fault, Forwarder, FrameThreads, Installed, KernelTap, Mac,
+    MacTable, Mtu, Notice, Peer, Plan, PlanCell, Port, Spec, UdpUnderlay, Watch, Wiring,
+    WiringError, Worker, path_mtu,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
@@ -33,7 +33,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
 /// Removes what earlier runs made.
 pub(crate) fn cleanup(names: Names) -> anyhow::Result<()> {
     let Names { bridge, tap, backend } = names;
-    let spec = Spec { bridge, tap, backend, mac: Mac::ZERO, mtu: Mtu::MAX };
+    let spec = Spec { bridge, tap, backend, queues: 1, mac: Mac::ZERO, mtu: Mtu::MAX };
     let removed = runtime()?.block_on(async { Wiring::new(spec)?.cleanup().await })?;
     match removed.as_slice() {
         [] => eprintln!("weft-switch: nothing to remove"),
@@ -51,7 +51,8 @@ struct Switch {
     config: Config,
     clock: Clock,
     table: Arc<MacTable>,
-    counters: Arc<Counters>,
+    /// One for each worker.
+    counters: Vec<Arc<Counters>>,
     cell: Arc<PlanCell>,
     wiring: Wiring,
     installed: Installed,
@@ -64,11 +65,12 @@ struct Switch {
     complaint: Option<String>,
 }
 
-/// The frame thread, or that there is none at the moment.
+/// The frame threads, or that there are none at the moment.
+#[derive(Default)]
 struct Frames {
-    thread: Option<FrameThread>,
+    threads: Option<FrameThreads>,
     ended: Option<Ended>,
-    gauge: Option<DropGauge>,
+    gauges: Vec<DropGauge>,
 }
 
 enum Event {
@@ -93,33 +95,25 @@ struct Sources {
 impl Switch {
     async fn start(config: Config) -> anyhow::Result<Self> {
         // First of all: a second switch on this address must fail before it touches anything.
-        let underlay = UdpUnderlay::open(config.local, config.port)?;
+        let underlays = UdpUnderlay::open(config.local, config.port, config.queues)?;
         let peers = measure_all(&config)?;
         let mtu = overlay_mtu(&config, &peers);
         let spec = Spec {
             bridge: config.names.bridge.clone(),
             tap: config.names.tap.clone(),
             backend: config.names.backend,
+            queues: config.queues,
             mac: bridge_mac(config.local),
             mtu,
         };
         let table = Arc::new(MacTable::new(config.limits));
-        let counters = Arc::new(Counters::new(peers.len()));
+        let counters = (0..config.queues).map(|_| Arc::new(Counters::new(peers.len()))).collect();
         let cell = Arc::new(PlanCell::new(Plan::new(config.vni, peers)));
         let wiring = Wiring::new(spec)?;
-        let (tap, installed) = wiring.install().await?;
+        let (taps, installed) = wiring.install().await?;
         announce(&installed);
         let clock = Clock::start();
-        let gauge = underlay.drop_gauge().ok();
-        let forwarder = Forwarder::new(Arc::clone(&table));
-        let worker =
-            Worker::new(tap, underlay, forwarder, Arc::clone(&cell), Arc::clone(&counters));
-        let (thread, ended) =
-            FrameThread::spawn(worker, clock, config.poll).context("cannot start a thread")?;
-        info!(local = %config.local, port = config.port, vni = %config.vni, %mtu, peers = config.peers.len(), "switching");
-        let frames = Frames { thread: Some(thread), ended: Some(ended), gauge };
-        let (restarts, repairs, complaint) = (0, 0, None);
-        Ok(Self {
+        let mut switch = Self {
             config,
             clock,
             table,
@@ -127,11 +121,40 @@ impl Switch {
             cell,
             wiring,
             installed,
-            frames,
-            restarts,
-            repairs,
-            complaint,
-        })
+            frames: Frames::default(),
+            restarts: 0,
+            repairs: 0,
+            complaint: None,
+        };
+        switch.start_frames(underlays, taps)?;
+        let Config { local, port, vni, peers, .. } = &switch.config;
+        info!(%local, port, %vni, %mtu, peers = peers.len(), "switching");
+        Ok(switch)
+    }
+
+    /// Starts a thread for each queue of the TAP.
+    fn start_frames(
+        &mut self,
+        mut underlays: Vec<UdpUnderlay>,
+        taps: Vec<KernelTap>,
+    ) -> anyhow::Result<()> {
+        if taps.len() < underlays.len() {
+            // The TAP has one queue only. A socket that nobody reads from would lose its share.
+            drop(underlays);
+            underlays = UdpUnderlay::open(self.config.local, self.config.port, taps.len())?;
+        }
+        let gauges = underlays.iter().filter_map(|it| it.drop_gauge().ok()).collect();
+        let offloads = taps.first().and_then(KernelTap::offloads);
+        info!(queues = taps.len(), ?offloads, "starting the frame threads");
+        let sides = taps.into_iter().zip(underlays).zip(&self.counters);
+        let workers = sides.map(|((tap, underlay), counters)| {
+            let forwarder = Forwarder::new(Arc::clone(&self.table));
+            Worker::new(tap, underlay, forwarder, Arc::clone(&self.cell), Arc::clone(counters))
+        });
+        let threads = FrameThreads::spawn(workers.collect(), self.clock, self.config.poll);
+        let (threads, ended) = threads.context("cannot start a thread")?;
+        self.frames = Frames { threads: Some(threads), ended: Some(ended), gauges };
+        Ok(())
     }
 
     async fn run(mut self) -> anyhow::Result<()> {
@@ -142,7 +165,7 @@ impl Switch {
             match sources.next(&mut self.frames.ended).await {
                 Event::Stop(signal) => {
                     info!(signal, "stopping; bridge and TAP stay");
-                    self.frames.thread = None;
+                    self.frames.threads = None;
                     if self.config.stats.is_some() {
                         self.print_stats().await;
                     }
@@ -159,7 +182,7 @@ impl Switch {
                     self.handle_notice(Notice::Overrun).await;
                 }
                 Event::FramesEnded(Some(fault)) => self.handle_fault(&fault),
-                Event::FramesEnded(None) => bail!("the frame thread panicked: please report this"),
+                Event::FramesEnded(None) => bail!("a frame thread panicked: please report this"),
             }
         }
     }
@@ -204,7 +227,7 @@ impl Switch {
     async fn keep_house(&mut self) {
         self.table.age(self.clock.now());
         self.measure_again();
-        if self.frames.thread.is_none() {
+        if self.frames.threads.is_none() {
             self.restart().await;
         }
     }
@@ -230,7 +253,7 @@ impl Switch {
 
     /// Puts bridge and TAP right where somebody changed them.
     async fn mend(&mut self) {
-        if self.frames.thread.is_none() {
+        if self.frames.threads.is_none() {
             return;
         }
         let peers: Vec<_> = self.cell.load().peers().map(|(_, peer)| *peer).collect();
@@ -260,7 +283,7 @@ impl Switch {
 
     fn handle_fault(&mut self, fault: &Fault) {
         warn!(%fault, "the frame thread stopped, starting it again");
-        self.frames = Frames { thread: None, ended: None, gauge: None };
+        self.frames = Frames::default();
     }
 
     async fn restart(&mut self) {
@@ -274,15 +297,10 @@ impl Switch {
     }
 
     async fn try_restart(&mut self) -> anyhow::Result<()> {
-        let underlay = UdpUnderlay::open(self.config.local, self.config.port)?;
-        let (tap, installed) = self.wiring.install().await?;
+        let underlays = UdpUnderlay::open(self.config.local, self.config.port, self.config.queues)?;
+        let (taps, installed) = self.wiring.install().await?;
         self.adopt(installed);
-        let gauge = underlay.drop_gauge().ok();
-        let forwarder = Forwarder::new(Arc::clone(&self.table));
-        let (cell, counters) = (Arc::clone(&self.cell), Arc::clone(&self.counters));
-        let worker = Worker::new(tap, underlay, forwarder, cell, counters);
-        let (thread, ended) = FrameThread::spawn(worker, self.clock, self.config.poll)?;
-        self.frames = Frames { thread: Some(thread), ended: Some(ended), gauge };
+        self.start_frames(underlays, taps)?;
         self.learn_local().await;
         Ok(())
     }
@@ -297,17 +315,20 @@ impl Switch {
     }
 
     async fn print_stats(&mut self) {
-        let gauge = self.frames.gauge.as_ref();
+        let gauges = &self.frames.gauges;
+        let drops = gauges.iter().map(|gauge| gauge.load().map(u64::from)).sum::<Result<_, _>>();
         let kernel_drops = KernelDrops {
             tap_queue_full: self.wiring.tap_drops().await.ok(),
-            socket_buffer_full: gauge.and_then(|gauge| gauge.load().ok()).map(u64::from),
+            socket_buffer_full: drops.ok(),
         };
-        printed(self.subject(&self.cell.load()).print_stats(kernel_drops));
+        let plan = self.cell.load();
+        let all = self.counters.iter().map(Arc::as_ref);
+        let total = Counters::total(all, plan.peers().count());
+        printed(self.subject(&plan).print_stats(&total, kernel_drops));
     }
 
     fn subject<'a>(&'a self, plan: &'a Plan) -> Subject<'a> {
         Subject {
-            counters: &self.counters,
             table: &self.table,
             plan,
             generation: self.cell.generation(),
@@ -336,10 +357,12 @@ impl Sources {
             biased;
             _ = self.interrupt.recv() => Event::Stop("SIGINT"),
             _ = self.terminate.recv() => Event::Stop("SIGTERM"),
-            end = or_never(ended.as_mut()) => match end {
-                Ok(Err(fault)) => Event::FramesEnded(Some(fault)),
-                // It ends without a fault only when it is told to, and nobody has told it.
-                Ok(Ok(())) | Err(_) => Event::FramesEnded(None),
+            end = or_never(ended.as_mut().map(|ended| Box::pin(ended.recv()))) => match end {
+                Some(Err(fault @ (Fault::Tap(_) | Fault::Underlay(_) | Fault::Poll(_)))) => {
+                    Event::FramesEnded(Some(fault))
+                }
+                // They end without a fault only when told to, and nobody has told them.
+                Some(Err(Fault::Panicked) | Ok(())) | None => Event::FramesEnded(None),
             },
             _ = self.user.recv() => Event::PrintStations,
             _ = or_never(self.stats.as_mut().map(|it| Box::pin(it.tick()))) => Event::PrintStats,

@@ -19,6 +19,9 @@ pub(crate) struct Stats<'a, D: Serialize> {
     from_tap: &'a Traffic,
     to_tap: &'a Traffic,
     segmented: u64,
+    joined: u64,
+    tap_fallbacks: u64,
+    udp_fallbacks: u64,
     checksums: u64,
     fragmented: u64,
     icmp_sent: u64,
@@ -57,7 +60,6 @@ struct PeerStats<'a> {
 
 /// What to report on.
 pub(crate) struct Subject<'a> {
-    pub(crate) counters: &'a Counters,
     pub(crate) table: &'a MacTable,
     pub(crate) plan: &'a Plan,
     pub(crate) generation: u64,
@@ -68,8 +70,12 @@ pub(crate) struct Subject<'a> {
 
 impl Subject<'_> {
     /// Prints all counters as one line.
-    pub(crate) fn print_stats(&self, kernel_drops: KernelDrops) -> io::Result<()> {
-        let Subject { counters, table, now, .. } = *self;
+    pub(crate) fn print_stats(
+        &self,
+        counters: &Counters,
+        kernel_drops: KernelDrops,
+    ) -> io::Result<()> {
+        let Subject { table, now, .. } = *self;
         print(&Stats {
             time_ms: epoch_ms(),
             uptime_ms: now.as_millis(),
@@ -79,6 +85,9 @@ impl Subject<'_> {
             from_tap: &counters.from_tap,
             to_tap: &counters.to_tap,
             segmented: counters.segmented.load(),
+            joined: counters.joined.load(),
+            tap_fallbacks: counters.tap_fallbacks.load(),
+            udp_fallbacks: counters.udp_fallbacks.load(),
             checksums: counters.checksums.load(),
             fragmented: counters.fragmented.load(),
             icmp_sent: counters.icmp_sent.load(),
@@ -86,7 +95,7 @@ impl Subject<'_> {
             drops: counters.drops(),
             kernel_drops,
             table: Table { stations: table.len(), events: table.events() },
-            peers: self.peers(),
+            peers: self.peers(counters),
         })
     }
 
@@ -97,9 +106,9 @@ impl Subject<'_> {
         print(&Stations { stations })
     }
 
-    fn peers(&self) -> Vec<PeerStats<'_>> {
+    fn peers<'c>(&self, counters: &'c Counters) -> Vec<PeerStats<'c>> {
         let peers = self.plan.peers().filter_map(|(id, peer)| {
-            let counters = self.counters.peer(id)?;
+            let counters = counters.peer(id)?;
             let heard = counters.heard().map(|at| self.now.since(at).as_millis());
             Some(PeerStats {
                 addr: peer.addr.ip(),
