@@ -10,7 +10,10 @@ const QUEUE_LEN: usize = 1000;
 
 /// A TAP without a kernel: what is written comes out of the [`Cable`] at its other end.
 #[derive(Debug)]
-pub struct MemoryTap(Arc<Mutex<Queues>>);
+pub struct MemoryTap {
+    queues: Arc<Mutex<Queues>>,
+    takes: Takes,
+}
 
 /// The pods' end of a [`MemoryTap`].
 #[derive(Clone, Debug)]
@@ -18,49 +21,79 @@ pub struct Cable(Arc<Mutex<Queues>>);
 
 #[derive(Debug, Default)]
 struct Queues {
-    to_switch: VecDeque<Vec<u8>>,
-    to_pods: VecDeque<Vec<u8>>,
+    to_switch: VecDeque<Queued>,
+    to_pods: VecDeque<Queued>,
+    refuses: bool,
     /// Buffers that were emptied: after a while nothing is allocated any more.
     spare: Vec<Vec<u8>>,
 }
 
+/// A frame, and what is left to do with it.
+type Queued = ([u8; VNET_HEADER_LEN], Vec<u8>);
+
 impl MemoryTap {
-    /// A TAP and the cable that is plugged into it.
+    /// A TAP without offloads, and the cable that is plugged into it.
     pub fn pair() -> (Self, Cable) {
+        Self::taking(Takes::default())
+    }
+
+    /// A TAP that takes super-frames, and the cable that is plugged into it.
+    pub fn offloading_pair() -> (Self, Cable) {
+        Self::taking(Takes { tcp: true, udp: true })
+    }
+
+    fn taking(takes: Takes) -> (Self, Cable) {
         let queues = Arc::new(Mutex::new(Queues::default()));
-        (Self(Arc::clone(&queues)), Cable(queues))
+        (Self { queues: Arc::clone(&queues), takes }, Cable(queues))
     }
 }
 
 impl Cable {
-    /// Sends a frame to the switch; `false` when the queue is full.
+    /// Sends a complete frame to the switch; `false` when the queue is full.
     pub fn send(&self, frame: &[u8]) -> bool {
+        self.send_with(&[0; VNET_HEADER_LEN], frame)
+    }
+
+    /// Sends a frame to the switch of which `vnet` says what is left to do with it.
+    pub fn send_with(&self, vnet: &[u8; VNET_HEADER_LEN], frame: &[u8]) -> bool {
         let mut queues = lock(&self.0);
         let queued = queues.to_switch.len();
         let Some(buffer) = queues.copy(&[IoSlice::new(frame)], queued) else {
             return false;
         };
-        queues.to_switch.push_back(buffer);
+        queues.to_switch.push_back((*vnet, buffer));
         true
     }
 
     /// Takes the next frame from the switch into `frame`, replacing what was there.
     pub fn recv(&self, frame: &mut Vec<u8>) -> bool {
+        self.recv_with(frame).is_some()
+    }
+
+    /// The same, and tells what is left to do with the frame.
+    pub fn recv_with(&self, frame: &mut Vec<u8>) -> Option<[u8; VNET_HEADER_LEN]> {
         let mut queues = lock(&self.0);
-        let Some(next) = queues.to_pods.pop_front() else { return false };
+        let (vnet, next) = queues.to_pods.pop_front()?;
         queues.spare.push(std::mem::replace(frame, next));
-        true
+        Some(vnet)
+    }
+
+    /// From now on the device refuses super-frames, whatever it said before.
+    pub fn refuse_super_frames(&self) {
+        lock(&self.0).refuses = true;
     }
 }
 
 impl Tap for MemoryTap {
     fn recv(&mut self, batch: &mut Batch) -> io::Result<()> {
-        let mut queues = lock(&self.0);
-        while let Some(frame) = queues.to_switch.pop_front() {
-            let taken =
-                batch.read_next(|slot| if slot.buf.fill(&frame) { Ok(()) } else { Err(()) });
+        let mut queues = lock(&self.queues);
+        while let Some((vnet, frame)) = queues.to_switch.pop_front() {
+            let taken = batch.read_next(|slot| {
+                slot.vnet = vnet;
+                if slot.buf.fill(&frame) { Ok(()) } else { Err(()) }
+            });
             if taken.is_none() {
-                queues.to_switch.push_front(frame);
+                queues.to_switch.push_front((vnet, frame));
                 break;
             }
             queues.spare.push(frame);
@@ -70,21 +103,27 @@ impl Tap for MemoryTap {
 
     fn send(
         &mut self,
-        _vnet: &[u8; VNET_HEADER_LEN],
+        vnet: &[u8; VNET_HEADER_LEN],
         parts: &[IoSlice<'_>],
     ) -> Result<(), TapError> {
-        let mut queues = lock(&self.0);
+        let mut queues = lock(&self.queues);
+        if queues.refuses && *vnet != [0; VNET_HEADER_LEN] {
+            return Err(TapError::Refused);
+        }
         let queued = queues.to_pods.len();
         let buffer = queues.copy(parts, queued).ok_or(TapError::Full)?;
-        queues.to_pods.push_back(buffer);
+        queues.to_pods.push_back((*vnet, buffer));
         Ok(())
     }
 
     fn takes(&self) -> Takes {
-        Takes::default()
+        self.takes
     }
 
-    fn refuse(&mut self, _without: Takes) {}
+    fn refuse(&mut self, without: Takes) {
+        self.takes.tcp &= !without.tcp;
+        self.takes.udp &= !without.udp;
+    }
 }
 
 impl Queues {

@@ -37,14 +37,16 @@ pub struct Datagram {
 struct Queues {
     mtu: u32,
     sent: VecDeque<Datagram>,
-    delivered: VecDeque<Datagram>,
+    /// With the size of each datagram of a run, or 0.
+    delivered: VecDeque<(Datagram, usize)>,
     spare: Vec<Vec<u8>>,
 }
 
 impl MemoryNet {
     /// A network whose links carry IP packets of `mtu` octets.
     pub fn new(mtu: u32) -> Self {
-        let (sent, delivered, spare) = Default::default();
+        let (sent, spare) = Default::default();
+        let delivered = VecDeque::new();
         Self(Arc::new(Mutex::new(Queues { mtu, sent, delivered, spare })))
     }
 
@@ -65,13 +67,19 @@ impl MemoryNet {
 
     /// Puts a datagram into its receiver's socket.
     pub fn deliver(&self, datagram: Datagram) {
-        self.lock().delivered.push_back(datagram);
+        self.deliver_run(datagram, 0);
+    }
+
+    /// Puts a run of datagrams into its receiver's socket, as UDP_GRO does: `size` octets each, and
+    /// the last may have less.
+    pub fn deliver_run(&self, run: Datagram, size: usize) {
+        self.lock().delivered.push_back((run, size));
     }
 
     /// Delivers all that was sent, in order.
     pub fn deliver_all(&self) {
         let queues = &mut *self.lock();
-        queues.delivered.append(&mut queues.sent);
+        queues.delivered.extend(queues.sent.drain(..).map(|datagram| (datagram, 0)));
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {
@@ -83,19 +91,19 @@ impl Underlay for MemoryUnderlay {
     fn recv(&mut self, batch: &mut Batch) -> io::Result<()> {
         let mut queues = self.net.lock();
         for _ in 0..queues.delivered.len() {
-            let Some(datagram) = queues.delivered.pop_front() else { break };
+            let Some((datagram, size)) = queues.delivered.pop_front() else { break };
             if datagram.to != self.addr {
-                queues.delivered.push_back(datagram);
+                queues.delivered.push_back((datagram, size));
                 continue;
             }
             let taken = batch.read_next(|slot| {
                 slot.from = datagram.from;
-                slot.stride = 0;
+                slot.stride = size;
                 if slot.buf.fill(&datagram.payload) { Ok(()) } else { Err(()) }
             });
             match taken {
                 Some(_) => queues.spare.push(datagram.payload),
-                None => queues.delivered.push_back(datagram),
+                None => queues.delivered.push_back((datagram, size)),
             }
         }
         Ok(())
