@@ -12,6 +12,7 @@
 use crate::Layers;
 use crate::checksum::field_of;
 use crate::layers::{IpVersion, TCP, UDP};
+use crate::segment::header_len;
 
 /// Octets of the header: the legacy form, which every kernel has.
 pub const VNET_HEADER_LEN: usize = 10;
@@ -68,8 +69,10 @@ impl Offload {
             (GSO_UDP_L4, _) => UDP,
             _ => return Err(BadOffload),
         };
+        let payload = header_len(frame, layers).and_then(|len| layers.end.checked_sub(len));
         let honest = checksum
             && segment > 0
+            && payload.is_some_and(|payload| payload >= segment.into())
             && layers.protocol == expected
             && !layers.fragment
             && start == layers.transport
@@ -165,6 +168,11 @@ mod tests {
         sizeless[4..6].fill(0);
         assert_eq!(Offload::parse(&sizeless, &frame, Some(&layers)), Err(BadOffload));
         assert_eq!(Offload::parse(&honest, &frame, None), Err(BadOffload));
+        for (size, outcome) in [(3000, Ok(())), (3001, Err(BadOffload)), (0xffff, Err(BadOffload))]
+        {
+            let header = Offload { segment: size, checksum: true }.emit(Some(&layers), 54);
+            assert_eq!(Offload::parse(&header, &frame, Some(&layers)).map(drop), outcome, "{size}");
+        }
     }
 
     proptest! {
