@@ -141,12 +141,12 @@ struct Origin {
 /// Payload octets of the packets that a super-frame stands for; `None` when it is none.
 fn segment_of(frame: &[u8], layers: &Layers, origin: Origin, shared: &Shared) -> Option<u16> {
     let mtu = usize::from(shared.mtu_of(origin.id).octets());
-    if layers.packet_len() <= mtu {
-        return None;
-    }
     let size = match layers.protocol {
         // The sender's own size is not told: what the path carries is what it had in mind.
-        TCP => (mtu - layers.tags).checked_sub(header_len(frame, layers)? - layers.network)?,
+        TCP if layers.packet_len() > mtu => {
+            (mtu - layers.tags).checked_sub(header_len(frame, layers)? - layers.network)?
+        }
+        // Datagrams stay apart even where the path would carry all of them in one.
         UDP if origin.stride > 0 => origin.stride,
         _ => return None,
     };

@@ -1,3 +1,5 @@
+mod offload;
+
 use std::io::IoSlice;
 use std::net::IpAddr;
 
@@ -442,7 +444,10 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
-        let (tap, cable) = MemoryTap::pair();
+        Self::with_tap(MemoryTap::pair())
+    }
+
+    fn with_tap((tap, cable): (MemoryTap, Cable)) -> Self {
         let net = MemoryNet::new(1500);
         let table = Arc::new(MacTable::new(Limits::default()));
         let cell = Arc::new(PlanCell::new(Plan::new(Vni::DEFAULT, [A, B, C].map(peer))));
