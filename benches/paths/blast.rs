@@ -2,7 +2,8 @@
 //!
 //! iperf3 makes a few system calls for each packet, so that on two processors it and not the path
 //! is measured. Here one call sends 64 datagrams, and one receives as many as there are. Each is
-//! still a packet of its own to the kernel: no segmentation offload.
+//! still a packet of its own to the kernel: no segmentation offload. Of many flows each has a socket
+//! and sends a few datagrams at a time, each of another size: one call cannot send for all.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -17,8 +18,11 @@ use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 use weft_tests::harness::{Deadline, Stopwatch};
 
-/// Datagrams per system call.
+/// Datagrams per system call, of one flow and of one among many.
 const BATCH: usize = 64;
+const FEW: usize = 4;
+/// Between the sizes of two datagrams: a prime, so that all sizes come in no order that matters.
+const STRIDE: usize = 389;
 /// What may wait while the counter is not scheduled: its own losses are not the path's.
 const RECEIVE_BUFFER: usize = 8 << 20;
 /// How long the first datagram may take to come.
@@ -28,15 +32,22 @@ const LULL: Duration = Duration::from_millis(100);
 /// The longest datagram that is counted whole.
 const LONGEST: usize = 2048;
 
-/// Sends datagrams of one flow as fast as it goes.
+/// Sends datagrams as fast as it goes.
 #[derive(Debug, Args)]
 pub(crate) struct Blast {
     #[arg(long)]
     to: SocketAddr,
     #[arg(long)]
-    octets: usize,
-    #[arg(long)]
     seconds: u64,
+    /// Flows that take turns
+    #[arg(long, default_value_t = 1)]
+    flows: usize,
+    /// Octets of the shortest datagram
+    #[arg(long)]
+    least: usize,
+    /// Octets of the longest
+    #[arg(long)]
+    most: usize,
 }
 
 /// Counts datagrams, from the first one on.
@@ -50,19 +61,24 @@ pub(crate) struct Count {
 
 impl Blast {
     pub(crate) fn run(&self) -> Result<()> {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect(self.to)?;
-        let datagram = vec![0x5a; self.octets];
-        let slices = [[IoSlice::new(&datagram)]; BATCH];
-        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+        let sockets = (0..self.flows).map(|_| self.socket()).collect::<Result<Vec<_>>>()?;
+        let batch = if self.flows == 1 { BATCH } else { FEW };
+        let octets = vec![0x5a; self.most];
+        let sizes = (0..self.flows * batch).map(|n| self.least + n * STRIDE % self.spread());
+        let slices: Vec<_> =
+            sizes.map(|size| [IoSlice::new(octets.get(..size).unwrap_or(&octets))]).collect();
+        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(batch, None);
         // As connected: no address for each.
-        let to: [Option<SockaddrIn>; BATCH] = [None; BATCH];
+        let to: Vec<Option<SockaddrIn>> = vec![None; batch];
         // A little longer than the counter counts.
         let end = Deadline::after(Duration::from_secs(self.seconds) + LULL);
         let (start, mut sent) = (Stopwatch::start(), 0_u64);
-        while !end.passed() {
+        for (socket, slices) in sockets.iter().zip(slices.chunks_exact(batch)).cycle() {
+            if end.passed() {
+                break;
+            }
             let fd = socket.as_raw_fd();
-            match sendmmsg(fd, &mut headers, &slices, to, [], MsgFlags::empty()) {
+            match sendmmsg(fd, &mut headers, slices, &to, [], MsgFlags::empty()) {
                 Ok(results) => sent += results.count() as u64,
                 // The pod's own queue is full, or a lost answer has come back.
                 Err(Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR | Errno::ECONNREFUSED) => {}
@@ -71,6 +87,17 @@ impl Blast {
         }
         report(sent, start.elapsed());
         Ok(())
+    }
+
+    fn socket(&self) -> Result<UdpSocket> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect(self.to)?;
+        Ok(socket)
+    }
+
+    /// How many sizes there are.
+    fn spread(&self) -> usize {
+        self.most.saturating_sub(self.least) + 1
     }
 }
 

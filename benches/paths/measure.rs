@@ -1,72 +1,32 @@
-//! What is measured on a path: a TCP stream, small datagrams, round trips.
+//! How each load is made and measured: TCP by iperf3, datagrams by this program, round trips by
+//! sockperf.
 
 use std::env;
-use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
 use serde_json::Value;
-use weft_tests::harness::{Pod, wait_until};
+use weft_tests::harness::{Pod, Stopwatch, pause, wait_until};
 
+use crate::figure::{Figure, Figures};
+use crate::machine::Usage;
 use crate::overlay::{Kind, Overlay};
 
 /// Beyond its seconds, what a measurement may take to start and to end.
 const GRACE: Duration = Duration::from_secs(20);
 /// How long a server may take to listen.
 const WAIT: Duration = Duration::from_secs(10);
-/// Octets of a small datagram and of a request.
-const SMALL: usize = 64;
 /// Where servers listen.
 const PORT: u16 = 5201;
-/// Of its time sockperf leaves out 400 ms at the start and 50 ms at the end.
+/// Seconds that streams and round trips take to settle, and that are left out. (Of its time
+/// sockperf leaves out 400 ms at the start and 50 ms at the end.)
 const WARM_UP: u64 = 1;
-
-/// One measurement of each kind.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Sample {
-    /// TCP, one stream: Mbit/s of payload received.
-    pub(crate) tcp_mbits: f64,
-    /// Segments it had to send again.
-    pub(crate) tcp_retransmits: f64,
-    /// Small datagrams of one flow, sent as fast as the pod can: received per second.
-    pub(crate) udp_received: f64,
-    /// ... and sent per second.
-    pub(crate) udp_sent: f64,
-    /// A request of 64 octets and its answer, one after the other: the median, in us.
-    pub(crate) rtt_p50: f64,
-    /// ... and what 99 of 100 stay below.
-    pub(crate) rtt_p99: f64,
-}
-
-impl Sample {
-    /// Measures everything once.
-    pub(crate) fn take(overlay: &Overlay, seconds: u64) -> Result<Self> {
-        let [from, to] = overlay.pods();
-        let context = |what| format!("{what} over {}", overlay.kind().title());
-        let (tcp_mbits, tcp_retransmits) =
-            stream(from, to, seconds).with_context(|| context("TCP"))?;
-        let (udp_sent, udp_received) = blast(from, to, seconds).with_context(|| context("UDP"))?;
-        let (rtt_p50, rtt_p99) =
-            round_trips(from, to, seconds).with_context(|| context("round trips"))?;
-        Ok(Self { tcp_mbits, tcp_retransmits, udp_received, udp_sent, rtt_p50, rtt_p99 })
-    }
-}
-
-impl fmt::Display for Sample {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "TCP {:.0} Mbit/s, {:.0} again; UDP {:.0} of {:.0} packets/s; round trip {:.1} us, p99 {:.1}",
-            self.tcp_mbits,
-            self.tcp_retransmits,
-            self.udp_received,
-            self.udp_sent,
-            self.rtt_p50,
-            self.rtt_p99
-        )
-    }
-}
+/// From the start of a client to its load, and how much earlier than the load the watch ends.
+const LEAD: Duration = Duration::from_millis(150);
+/// How long a path without traffic is watched, and how long it may take to come to rest.
+const REST: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// An error that names what is missing of the programs that measurements need.
 pub(crate) fn require_tools(kinds: &[Kind]) -> Result<()> {
@@ -84,50 +44,119 @@ pub(crate) fn require_tools(kinds: &[Kind]) -> Result<()> {
     bail!("programs are missing: apt-get install {}", missing.join(" "))
 }
 
-/// Mbit/s and retransmissions of one TCP stream, without its first second.
-fn stream(from: &Pod, to: &Pod, seconds: u64) -> Result<(f64, f64)> {
-    let (port, time) = (PORT.to_string(), seconds.to_string());
+/// TCP streams, without their first second.
+pub(crate) fn streams(overlay: &Overlay, seconds: u64, options: &[&str]) -> Result<Figures> {
+    let [_from, to] = overlay.pods();
+    let (port, time, omit) = (PORT.to_string(), seconds.to_string(), WARM_UP.to_string());
     let mut server =
         to.spawn(&["iperf3", "--server", "--one-off", "--forceflush", "--port", &port])?;
     server.wait_for_line("Server listening", WAIT)?;
     let to = to.addr().to_string();
-    let argv = ["iperf3", "-J", "--client", &to, "--port", &port, "--time", &time, "--omit", "1"];
-    let said = from.run_for(Duration::from_secs(seconds) + GRACE, &argv)?;
+    let argv = ["iperf3", "-J", "--client", &to, "--port", &port, "--time", &time, "--omit", &omit];
+    let argv: Vec<_> = argv.iter().chain(options).copied().collect();
+    let (said, usage) = watched(overlay, &argv, Duration::from_secs(WARM_UP), seconds)?;
     let said: Value = serde_json::from_str(&said).context("iperf3 printed no JSON")?;
-    let rate = number(&said, "/end/sum_received/bits_per_second")? / 1e6;
-    Ok((rate, number(&said, "/end/sum_sent/retransmits")?))
+    let forth = number(&said, "/end/sum_received/bits_per_second")? / 1e6;
+    let back = number(&said, "/end/sum_received_bidir_reverse/bits_per_second").ok();
+    let back = back.map(|bits| bits / 1e6);
+    let mbits = forth + back.unwrap_or_default();
+    let again = number(&said, "/end/sum_sent/retransmits")?
+        + number(&said, "/end/sum_sent_bidir_reverse/retransmits").unwrap_or_default();
+    // Seconds per second over GB per second.
+    let per_gb = |cores: f64| cores / (mbits / 8000.0);
+    Ok(known([
+        (Figure::Mbits, Some(mbits)),
+        (Figure::Back, back),
+        (Figure::Retransmits, Some(again)),
+        (Figure::CpuPerGb, Some(per_gb(usage.cores))),
+        (Figure::SwitchPerGb, usage.switch_cores.map(per_gb)),
+        (Figure::Rss, usage.rss_mib),
+    ]))
 }
 
-/// Datagrams per second, sent and received.
-fn blast(from: &Pod, to: &Pod, seconds: u64) -> Result<(f64, f64)> {
+/// Datagrams as fast as the first pod can send them.
+pub(crate) fn datagrams(
+    overlay: &Overlay,
+    seconds: u64,
+    flows: usize,
+    octets: RangeInclusive<usize>,
+) -> Result<Figures> {
+    let [_from, to] = overlay.pods();
     let program = env::current_exe()?;
     let program = program.to_str().context("this program's path is no text")?;
-    let (port, size, time) = (PORT.to_string(), SMALL.to_string(), seconds.to_string());
+    let (port, time, flows) = (PORT.to_string(), seconds.to_string(), flows.to_string());
+    let [least, most] = [octets.start(), octets.end()].map(ToString::to_string);
     let mut counter = to.spawn(&[program, "count", "--port", &port, "--seconds", &time])?;
     counter.wait_for_line("listening", WAIT)?;
     let to = format!("{}:{port}", to.addr());
-    let limit = Duration::from_secs(seconds) + GRACE;
-    let argv = [program, "blast", "--to", &to, "--octets", &size, "--seconds", &time];
-    let sent = from.run_for(limit, &argv)?;
-    counter.wait(limit)?;
+    let argv = [program, "blast", "--to", &to, "--seconds", &time, "--flows", &flows];
+    let argv: Vec<_> = argv.into_iter().chain(["--least", &least, "--most", &most]).collect();
+    let (sent, usage) = watched(overlay, &argv, Duration::ZERO, seconds)?;
+    counter.wait(Duration::from_secs(seconds) + GRACE)?;
     let rate = |said: &str| -> Result<f64> {
         let last = said.lines().last().unwrap_or_default();
         number(&serde_json::from_str(last).context("no JSON")?, "/per_second")
     };
-    Ok((rate(&sent)?, rate(&counter.stdout())?))
+    let (sent, received) = (rate(&sent)?, rate(&counter.stdout())?);
+    Ok(known([
+        (Figure::Received, Some(received)),
+        (Figure::Sent, Some(sent)),
+        (Figure::Loss, Some(100.0 * (1.0 - received / sent).max(0.0))),
+        (Figure::Rss, usage.rss_mib),
+    ]))
 }
 
-/// The median and the 99th percentile of round trips, in us.
-fn round_trips(from: &Pod, to: &Pod, seconds: u64) -> Result<(f64, f64)> {
+/// Requests and their answers, one after the other.
+pub(crate) fn round_trips(overlay: &Overlay, seconds: u64, octets: usize) -> Result<Figures> {
+    let [from, to] = overlay.pods();
     let (addr, port) = (to.addr().to_string(), PORT.to_string());
     let server = to.spawn(&["sockperf", "server", "-i", &addr, "-p", &port])?;
     listening(to)?;
-    let (size, time) = (SMALL.to_string(), (seconds + WARM_UP).to_string());
+    let (size, time) = (octets.to_string(), (seconds + WARM_UP).to_string());
     let argv = ["sockperf", "ping-pong", "-i", &addr, "-p", &port, "-m", &size, "-t", &time];
     let argv: Vec<_> = argv.into_iter().chain(["--full-rtt"]).collect();
     let said = from.run_for(Duration::from_secs(seconds) + GRACE, &argv)?;
     drop(server);
-    Ok((percentile(&said, "50.000")?, percentile(&said, "99.000")?))
+    Ok(known([
+        (Figure::P50, Some(percentile(&said, "50.000")?)),
+        (Figure::P99, Some(percentile(&said, "99.000")?)),
+    ]))
+}
+
+/// What switches spend when nothing is to be done.
+pub(crate) fn at_rest(overlay: &Overlay) -> Result<Figures> {
+    pause(SETTLE);
+    let (before, watch) = (overlay.switch_time()?, Stopwatch::start());
+    pause(REST);
+    let elapsed = watch.elapsed();
+    let after = overlay.switch_time()?;
+    let spent = before.iter().zip(&after).map(|(before, after)| after.saturating_sub(*before));
+    let most = spent.max().context("no switch to look at")?;
+    Ok(known([
+        (Figure::Rest, Some(100.0 * most.as_secs_f64() / elapsed.as_secs_f64())),
+        (Figure::Rss, overlay.switch_rss_mib()?),
+    ]))
+}
+
+/// Runs a client in the first pod to its end, and watches what its load costs. The load begins
+/// `warm_up` after the client has started.
+fn watched(
+    overlay: &Overlay,
+    argv: &[&str],
+    warm_up: Duration,
+    seconds: u64,
+) -> Result<(String, Usage)> {
+    let [from, _to] = overlay.pods();
+    let load = Duration::from_secs(seconds);
+    let mut client = from.spawn(argv)?;
+    pause(warm_up + LEAD);
+    let usage = Usage::watch(overlay, load.saturating_sub(LEAD * 2))?;
+    let status = client.wait(load + GRACE)?;
+    let said = client.stdout();
+    if !status.success() {
+        bail!("{}: {status}: {} {}", client.label(), client.stderr().trim(), said.trim());
+    }
+    Ok((said, usage))
 }
 
 /// sockperf says that it listens into a buffer that it does not flush: look at the socket itself.
@@ -149,4 +178,8 @@ fn percentile(said: &str, which: &str) -> Result<f64> {
 
 fn number(value: &Value, path: &str) -> Result<f64> {
     value.pointer(path).and_then(Value::as_f64).with_context(|| format!("no {path} in {value}"))
+}
+
+fn known<const N: usize>(figures: [(Figure, Option<f64>); N]) -> Figures {
+    figures.into_iter().filter_map(|(figure, value)| Some((figure, value?))).collect()
 }

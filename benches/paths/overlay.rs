@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weft_tests::harness::ovs::{OuterChecksum, Ovs};
-use weft_tests::harness::weft::Switch;
-use weft_tests::harness::{Lab, Node, Pod, Proc, Underlay, wait_until};
+use weft_tests::harness::{Lab, Node, Pod, PodSpec, Underlay, wait_until};
+
+use crate::switch::Measured;
 
 const VNI: u32 = 6784;
+/// Outer IPv4 20 + UDP 8 + VXLAN 8 + inner Ethernet 14 (RFC 7348 §5).
+const OVERHEAD: u32 = 20 + 8 + 8 + 14;
 /// How long a path may take to carry its first ping.
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -19,6 +22,10 @@ const WAIT: Duration = Duration::from_secs(20);
 pub(crate) enum Kind {
     /// weft-switch: every frame through userspace.
     Weft,
+    /// ... that sleeps whenever nothing is to be done.
+    WeftSleeping,
+    /// ... without the TAP's offloads.
+    WeftPlain,
     /// The kernel's vxlan device in a bridge.
     Kernel,
     /// Open vSwitch's userspace datapath.
@@ -26,12 +33,15 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Weft, Self::Kernel, Self::Ovs];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Weft, Self::WeftSleeping, Self::WeftPlain, Self::Kernel, Self::Ovs];
 
     /// Its name in options and in JSON.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Weft => "weft",
+            Self::WeftSleeping => "weft-poll-off",
+            Self::WeftPlain => "weft-plain",
             Self::Kernel => "kernel",
             Self::Ovs => "ovs",
         }
@@ -40,16 +50,28 @@ impl Kind {
     /// Its name for people.
     pub(crate) const fn title(self) -> &'static str {
         match self {
-            Self::Weft => "weft user path",
+            Self::Weft => "weft",
+            Self::WeftSleeping => "weft --poll off",
+            Self::WeftPlain => "weft --tap plain",
             Self::Kernel => "kernel vxlan",
             Self::Ovs => "Open vSwitch user",
+        }
+    }
+
+    /// How weft-switch is started for it; `None` when it has none.
+    const fn options(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Weft => Some(&[]),
+            Self::WeftSleeping => Some(&["--poll", "off"]),
+            Self::WeftPlain => Some(&["--tap", "plain"]),
+            Self::Kernel | Self::Ovs => None,
         }
     }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.pad(self.name())
     }
 }
 
@@ -58,7 +80,7 @@ impl FromStr for Kind {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
-        found.ok_or_else(|| "a path is weft, kernel or ovs".into())
+        found.ok_or_else(|| format!("a path is one of {}", Self::ALL.map(Self::name).join(", ")))
     }
 }
 
@@ -68,34 +90,45 @@ pub(crate) struct Overlay {
     kind: Kind,
     nodes: [Node; 2],
     pods: [Pod; 2],
-    /// Before the lab, so that they end first.
-    _carriers: Vec<Carrier>,
+    /// Carriers come before the lab, so that they end first.
+    switches: Vec<Measured>,
+    _ovs: Vec<Ovs>,
     _lab: Lab,
 }
 
-/// What carries a path, beside the kernel.
-#[derive(Debug)]
-#[expect(dead_code, reason = "guards: they are only ever dropped")]
-enum Carrier {
-    Weft(Proc),
-    Ovs(Ovs),
-}
-
 impl Overlay {
-    /// Builds the path and waits until it carries.
-    pub(crate) fn start(kind: Kind) -> Result<Self> {
-        let lab = Lab::new(&format!("bench-{kind}"))?;
-        let nodes = lab.nodes::<2>(&Underlay::default())?;
+    /// Builds the path on an underlay of this MTU and waits until it carries. `options` are
+    /// further ones for weft-switch.
+    pub(crate) fn start(kind: Kind, mtu: u32, options: &str) -> Result<Self> {
+        let lab = Lab::new(&format!("bench-{kind}-{mtu}"))?;
+        let nodes = lab.nodes::<2>(&Underlay::default().mtu(mtu))?;
         let [a, b] = &nodes;
-        let pods = [a.pod("p", "10.32.0.1/24")?, b.pod("q", "10.32.0.2/24")?];
+        let pod =
+            |node: &Node, name, cidr| node.add_pod(&PodSpec::new(name, cidr).mtu(mtu - OVERHEAD));
+        let pods = [pod(a, "p", "10.32.0.1/24")?, pod(b, "q", "10.32.0.2/24")?];
         let [p, q] = &pods;
-        let mut carriers = Vec::new();
+        let (mut switches, mut ovs) = (Vec::new(), Vec::new());
         for (node, peer, pod) in [(a, b, p), (b, a, q)] {
-            carriers.extend(carry(kind, node, peer, pod)?);
+            match kind.options() {
+                Some(own) => {
+                    let all: Vec<_> = own.iter().copied().chain(options.split(' ')).collect();
+                    let all: Vec<_> = all.into_iter().filter(|it| !it.is_empty()).collect();
+                    switches.push(Measured::start(node, peer, &all)?);
+                    node.plug(pod)?;
+                }
+                None if kind == Kind::Ovs => ovs.push(open_vswitch(node, peer, pod)?),
+                None => {
+                    node.kernel_vxlan(&[peer], VNI)?;
+                    node.plug(pod)?;
+                }
+            }
         }
         wait_until(WAIT, "a ping across", || p.ping(q.addr(), 1).is_ok_and(|it| it.perfect()))
             .with_context(|| format!("{} does not carry", kind.title()))?;
-        Ok(Self { kind, nodes, pods, _carriers: carriers, _lab: lab })
+        let mut overlay = Self { kind, nodes, pods, switches, _ovs: ovs, _lab: lab };
+        // What was lost until now is nobody's.
+        overlay.losses()?;
+        Ok(overlay)
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -107,6 +140,29 @@ impl Overlay {
         &self.pods
     }
 
+    /// Processor time of each weft-switch, the sender's first; none on other paths.
+    pub(crate) fn switch_time(&self) -> Result<Vec<Duration>> {
+        self.switches.iter().map(Measured::time).collect()
+    }
+
+    /// Resident memory of the larger weft-switch.
+    pub(crate) fn switch_rss_mib(&self) -> Result<Option<f64>> {
+        let sizes: Vec<u64> = self.switches.iter().map(Measured::rss_kib).collect::<Result<_>>()?;
+        let largest = sizes.into_iter().max();
+        Ok(largest.and_then(|kib| u32::try_from(kib).ok()).map(|kib| f64::from(kib) / 1024.0))
+    }
+
+    /// What the switches have counted as lost since this was last called, the sender's counters
+    /// before the receiver's.
+    pub(crate) fn losses(&mut self) -> Result<BTreeMap<String, u64>> {
+        let mut all = BTreeMap::new();
+        for (side, switch) in ["sender", "receiver"].into_iter().zip(&mut self.switches) {
+            let losses = switch.losses().with_context(|| format!("the {side}'s weft-switch"))?;
+            all.extend(losses.into_iter().map(|(name, count)| (format!("{side} {name}"), count)));
+        }
+        Ok(all)
+    }
+
     /// `bridge-nf-call-*` of the nodes: whether bridged frames pass netfilter costs a lot.
     pub(crate) fn filters(&self) -> Result<BTreeMap<String, String>> {
         let [one, two] = &self.nodes;
@@ -116,29 +172,10 @@ impl Overlay {
     }
 }
 
-fn carry(kind: Kind, node: &Node, peer: &Node, pod: &Pod) -> Result<Option<Carrier>> {
-    let carrier = match kind {
-        Kind::Weft => Some(Carrier::Weft(weft(node, peer)?)),
-        Kind::Kernel => {
-            node.kernel_vxlan(&[peer], VNI)?;
-            None
-        }
-        Kind::Ovs => {
-            let ovs = Ovs::start(node, &[peer], VNI, OuterChecksum::Off)?;
-            ovs.plug(pod)?;
-            return Ok(Some(Carrier::Ovs(ovs)));
-        }
-    };
-    node.plug(pod)?;
-    Ok(carrier)
-}
-
-/// As an operator starts it: no statistics.
-fn weft(node: &Node, peer: &Node) -> Result<Proc> {
-    let (local, peer) = (node.addr().to_string(), peer.addr().to_string());
-    let mut switch = Switch::spawn_raw(node, &["--local", &local, "--peer", &peer])?;
-    switch.wait_for_line("switching", WAIT)?;
-    Ok(switch)
+fn open_vswitch(node: &Node, peer: &Node, pod: &Pod) -> Result<Ovs> {
+    let ovs = Ovs::start(node, &[peer], VNI, OuterChecksum::Off)?;
+    ovs.plug(pod)?;
+    Ok(ovs)
 }
 
 /// None when the kernel has no br_netfilter.
