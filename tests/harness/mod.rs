@@ -44,8 +44,8 @@ pub use pcap::Packet;
 pub use pod::{Pod, PodSpec};
 pub use proc::Proc;
 pub use traffic::{
-    Fragment, Ping, PingStats, Transfer, UdpStats, transfer, transfer_both, transfer_to,
-    udp_arriving, udp_echo,
+    Fragment, Ping, PingStats, RunStats, Runs, Transfer, UdpStats, transfer, transfer_both,
+    transfer_to, udp_arriving, udp_echo, udp_runs,
 };
 pub use underlay::{Family, Underlay};
 pub use wait::{Deadline, Serial, Stopwatch, pause, serial, wait_until};

@@ -148,6 +148,40 @@ pub struct UdpStats {
     pub corrupt: u64,
 }
 
+/// Datagrams that are sent in runs: `count` of `size` octets in one call, `runs` times.
+#[derive(Clone, Copy, Debug)]
+pub struct Runs {
+    /// Octets of each datagram but the last of a run, which is shorter.
+    pub size: usize,
+    /// Datagrams of a run.
+    pub count: usize,
+    /// Runs.
+    pub runs: usize,
+}
+
+/// What became of datagrams that were sent in runs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RunStats {
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Those that arrived as they were sent, each counted once.
+    pub received: u64,
+    /// Those that arrived again.
+    pub duplicates: u64,
+    /// Those that had another length or content.
+    pub corrupt: u64,
+    /// What the receiver said.
+    pub said: String,
+}
+
+impl RunStats {
+    /// Whether each datagram arrived once, as it was sent.
+    #[must_use]
+    pub fn perfect(&self) -> bool {
+        self.received == self.sent && self.duplicates == 0 && self.corrupt == 0
+    }
+}
+
 impl Host {
     /// Pings `to` with small packets 50 ms apart; no answer is no error.
     pub fn ping(&self, to: impl Into<IpAddr>, count: u32) -> Result<PingStats> {
@@ -242,6 +276,26 @@ pub fn udp_echo(from: &Host, to: &Host, addr: IpAddr, size: u16, count: u32) -> 
     let [sent, received, corrupt] =
         ["sent", "received", "corrupt"].map(|name| number(&stats, name));
     Ok(UdpStats { sent: sent?, received: received?, corrupt: corrupt? })
+}
+
+/// Sends runs of datagrams (UDP_SEGMENT) to `addr`, an address of `to`, which judges each of them.
+pub fn udp_runs(from: &Host, to: &Host, addr: IpAddr, runs: Runs) -> Result<RunStats> {
+    const SEED: u64 = 0x5eed;
+    let mut receiver = to.spawn_peer(&format!("udp-collect 0 {SEED}"))?;
+    let line = receiver.wait_for_line("listening", LISTEN_WAIT)?;
+    let port = number(&last_json(&line)?, "listening")?;
+    let Runs { size, count, runs } = runs;
+    let sent = from
+        .peer(TRANSFER_WAIT, &format!("udp-gso-send {addr} {port} {size} {count} {runs} {SEED}"))?;
+    receiver.wait(TRANSFER_WAIT)?;
+    let received = last_json(&receiver.stdout())?;
+    Ok(RunStats {
+        sent: number(&sent, "sent")?,
+        received: number(&received, "received")?,
+        duplicates: number(&received, "duplicates")?,
+        corrupt: number(&received, "corrupt")?,
+        said: received.to_string(),
+    })
 }
 
 /// Sends `count` small datagrams to `addr`, an address of `to`, and tells how many arrive there:

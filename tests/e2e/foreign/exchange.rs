@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weft_tests::harness::weft::counter;
 use weft_tests::harness::{
-    Capture, Packet, Pod, Transfer, pause, transfer_both, transfer_to, udp_echo,
+    Capture, Packet, Pod, Runs, Transfer, pause, transfer_both, transfer_to, udp_echo, udp_runs,
 };
 
 const MIB: u64 = 1 << 20;
@@ -17,6 +17,14 @@ const BULK: u64 = 20 * MIB;
 const MBITS_LEAST: f64 = 50.0;
 /// Datagrams: empty, odd, the largest in one piece over any underlay here, in fragments.
 const SIZES: [u16; 6] = [0, 1, 64, 1001, 1400, 60_000];
+/// Datagrams sent in one call: tiny ones that together are smaller than a packet may be, tiny ones
+/// that are not, odd ones, and the largest in one piece over any underlay here.
+const RUNS: [Runs; 4] = [
+    Runs { size: 64, count: 9, runs: 10 },
+    Runs { size: 64, count: 60, runs: 10 },
+    Runs { size: 777, count: 40, runs: 10 },
+    Runs { size: 1380, count: 46, runs: 10 },
+];
 /// Frames of each kind of flood.
 const FLOOD: usize = 20;
 /// Multicast groups of no meaning.
@@ -30,6 +38,7 @@ pub(crate) fn exchange_all(pods: &[Pod]) -> Result<()> {
         let between = || format!("from {} to {}", from.name(), to.name());
         echoes(from, to).with_context(between)?;
         datagrams(from, to).with_context(between)?;
+        runs(from, to).with_context(between)?;
     }
     for (one, two) in pairs(pods).filter(|(one, two)| one.addr() < two.addr()) {
         let between = || format!("between {} and {}", one.name(), two.name());
@@ -69,6 +78,16 @@ fn datagrams(from: &Pod, to: &Pod) -> Result<()> {
                 (stats.received, stats.corrupt) == (5, 0),
                 "{size} octets to {addr}: {stats:?}"
             );
+        }
+    }
+    Ok(())
+}
+
+fn runs(from: &Pod, to: &Pod) -> Result<()> {
+    for addr in [to.addr(), to.addr6()?.into()] {
+        for runs in RUNS {
+            let stats = udp_runs(from, to, addr, runs)?;
+            ensure!(stats.perfect(), "{runs:?} to {addr}: {stats:?}");
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "its output is how it reports")]
 
 mod content;
+mod gso;
 mod icmp;
 mod multicast;
 mod raw;
@@ -28,11 +29,14 @@ const USAGE: &str = "usage: lab-peer COMMAND
   udp-count PORT SECONDS                    counts what arrives
   udp-tell PORT                             says a line about each datagram
   udp-blast ADDR PORT SECONDS [PAYLOAD..]   at full rate; no PAYLOAD: random of 0 to 1472 octets
+  udp-gso-send ADDR PORT SIZE COUNT RUNS SEED  runs of COUNT datagrams, one call each
+  udp-collect PORT SEED                     judges those, until it is silent
   ping ADDR COUNT SIZE INTERVAL_US WAIT_MS system|never|allowed
   mcast-recv IFACE GROUP PORT SECONDS       counts datagrams, by source and duplicate
   mcast-send IFACE GROUP PORT COUNT
   raw-send IFACE COUNT PAYLOAD..            whole frames
   raw-blast IFACE SECONDS PAYLOAD..         whole frames at full rate
+  raw-super IFACE PAYLOAD..                 super-frames, each after its virtio header
   mac-flood IFACE COUNT                     frames from COUNT random source MACs
 PAYLOAD is HEX, HEX+N or +N: the octets, then N random ones";
 
@@ -59,6 +63,11 @@ fn main() -> Result<()> {
         ["udp-blast", addr, port, seconds, ref payloads @ ..] => {
             udp::blast(endpoint(addr, port)?, seconds.parse()?, payloads)
         }
+        ["udp-gso-send", addr, port, size, count, runs, seed] => {
+            let run = (size.parse()?, count.parse()?);
+            gso::send(endpoint(addr, port)?, run, runs.parse()?, seed.parse()?)
+        }
+        ["udp-collect", port, seed] => gso::collect(port.parse()?, seed.parse()?),
         ["ping", addr, count, size, interval, wait, fragment] => icmp::ping(&icmp::Ping {
             to: addr.parse()?,
             count: count.parse()?,
@@ -77,6 +86,7 @@ fn main() -> Result<()> {
         ["raw-blast", iface, seconds, ref payloads @ ..] => {
             raw::blast(iface, seconds.parse()?, payloads)
         }
+        ["raw-super", iface, ref payloads @ ..] => raw::send_super(iface, payloads),
         ["mac-flood", iface, count] => raw::mac_flood(iface, count.parse()?),
         _ => bail!("{USAGE}"),
     }

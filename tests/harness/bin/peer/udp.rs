@@ -140,7 +140,7 @@ pub(crate) fn now_seed() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
-fn socket_towards(to: SocketAddr) -> Result<UdpSocket> {
+pub(crate) fn socket_towards(to: SocketAddr) -> Result<UdpSocket> {
     let any: IpAddr = match to {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
