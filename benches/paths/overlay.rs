@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use weft_tests::harness::ovs::{OuterChecksum, Ovs};
 use weft_tests::harness::{Lab, Node, Pod, PodSpec, Underlay, wait_until};
 
-use crate::switch::Measured;
+use crate::switch::{Counted, Counts, Measured};
 
 const VNI: u32 = 6784;
 /// Outer IPv4 20 + UDP 8 + VXLAN 8 + inner Ethernet 14 (RFC 7348 §5).
@@ -152,13 +152,20 @@ impl Overlay {
         Ok(largest.and_then(|kib| u32::try_from(kib).ok()).map(|kib| f64::from(kib) / 1024.0))
     }
 
-    /// What the switches have counted as lost since this was last called, the sender's counters
-    /// before the receiver's.
-    pub(crate) fn losses(&mut self) -> Result<BTreeMap<String, u64>> {
-        let mut all = BTreeMap::new();
-        for (side, switch) in ["sender", "receiver"].into_iter().zip(&mut self.switches) {
-            let losses = switch.losses().with_context(|| format!("the {side}'s weft-switch"))?;
-            all.extend(losses.into_iter().map(|(name, count)| (format!("{side} {name}"), count)));
+    /// What the switches have counted as lost since this was last called, by the pod whose node
+    /// it was lost on, and what one has sent and the other has not seen.
+    pub(crate) fn losses(&mut self) -> Result<Counts> {
+        let counted = self.switches.iter_mut().map(Measured::count).collect::<Result<Vec<_>>>();
+        let counted = counted.with_context(|| format!("counters of {}", self.kind.title()))?;
+        let mut all = Counts::new();
+        for (side, Counted { losses, .. }) in ["sender", "receiver"].into_iter().zip(&counted) {
+            all.extend(losses.iter().map(|(name, count)| (format!("{side} {name}"), *count)));
+        }
+        if let [one, two] = counted.as_slice() {
+            for (way, from, to) in [("to receiver", one, two), ("to sender", two, one)] {
+                let unseen = from.sent.saturating_sub(to.received);
+                all.extend((unseen > 0).then(|| (format!("between switches {way}"), unseen)));
+            }
         }
         Ok(all)
     }

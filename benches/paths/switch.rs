@@ -16,7 +16,17 @@ const WAIT: Duration = Duration::from_secs(20);
 const INTERVAL: &str = "0.2";
 
 /// Counters by their path in the stats, such as `/drops/runt`.
-type Counts = BTreeMap<String, u64>;
+pub(crate) type Counts = BTreeMap<String, u64>;
+
+/// What a switch has counted during one measurement.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    /// Counters of losses that are not zero.
+    pub(crate) losses: Counts,
+    /// Frames to its peer, and from it.
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+}
 
 /// A running switch. Dropping it ends it.
 #[derive(Debug)]
@@ -46,25 +56,30 @@ impl Measured {
         self.proc.rss_kib()
     }
 
-    /// What it has lost since this was last called: counters of losses that are not zero.
+    /// What it has counted since this was last called.
     ///
     /// An error when a counter runs backwards, or when the switch had to mend itself.
-    pub(crate) fn losses(&mut self) -> Result<Counts> {
+    pub(crate) fn count(&mut self) -> Result<Counted> {
         let now = self.counts()?;
         let before = std::mem::replace(&mut self.seen, now);
-        let mut losses = Counts::new();
+        let (mut losses, mut sent, mut received) = (Counts::new(), 0, 0);
         for (path, count) in self.seen.iter().filter(|(path, _)| only_grows(path)) {
             let earlier = before.get(path).copied().unwrap_or_default();
             let more = count.checked_sub(earlier);
             let more = more.with_context(|| format!("{path} fell from {earlier} to {count}"))?;
             let mends = matches!(path.as_str(), "/restarts" | "/repairs");
             ensure!(!mends || more == 0 || before.is_empty(), "{path} grew by {more}");
-            if more > 0 && is_loss(path) {
-                let name = path.rsplit('/').next().unwrap_or(path);
-                losses.insert(name.to_owned(), more);
+            match path.as_str() {
+                "/peers/0/sent/frames" => sent = more,
+                "/peers/0/received/frames" => received = more,
+                path if more > 0 && is_loss(path) => {
+                    let name = path.rsplit('/').next().unwrap_or(path);
+                    losses.insert(name.to_owned(), more);
+                }
+                _ => {}
             }
         }
-        Ok(losses)
+        Ok(Counted { losses, sent, received })
     }
 
     /// Its counters, as of after this call.
