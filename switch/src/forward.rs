@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::cache::Cache;
-use crate::{DropReason, Frame, MacTable, PeerId, Plan, Port, Tick};
+use crate::{DropReason, Frame, Mac, MacTable, PeerId, Plan, Port, Tick};
 
 /// What is to be done with a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,6 +49,11 @@ impl Forwarder {
         }
     }
 
+    /// Whether a station is known to be behind a port.
+    pub fn is_behind(&mut self, mac: Mac, port: Port) -> bool {
+        self.cache.lookup(&self.table, mac) == Some(port)
+    }
+
     fn forward_local(&mut self, plan: &Plan, frame: Frame<'_>) -> Verdict {
         let dst = frame.dst();
         let port = if dst.is_group() { None } else { self.cache.lookup(&self.table, dst) };
@@ -70,7 +75,7 @@ mod tests {
 
     use super::*;
     use crate::table::Limits;
-    use crate::{Mac, Mtu, Peer, Vni};
+    use crate::{Mtu, Peer, Vni};
 
     const A: PeerId = PeerId::new(0);
     const B: PeerId = PeerId::new(1);

@@ -93,6 +93,9 @@ pub enum WiringError {
     /// The TAP is plugged into another bridge.
     #[error("TAP {0} is a port of another bridge")]
     Elsewhere(String),
+    /// Another TAP of weft's is a port of the bridge.
+    #[error("bridge {0} is also used by TAP {1}")]
+    BridgeInUse(String, String),
     /// Another process has the TAP open.
     #[error("TAP {0} is in use by another process")]
     Busy(String),
@@ -133,7 +136,7 @@ impl Wiring {
     /// As [`WiringError`] says.
     pub async fn install(&self) -> Result<(Vec<KernelTap>, Installed), WiringError> {
         let mut installed = Installed::default();
-        let bridge = self.install_bridge(&mut installed).await?;
+        // The TAP first: where it is refused, no bridge is left behind.
         let found = self.links.find(&self.spec.tap).await?;
         if found.as_ref().is_some_and(|link| !link.is_tap()) {
             return Err(WiringError::NotATap(self.spec.tap.clone()));
@@ -141,8 +144,14 @@ impl Wiring {
         let (taps, made) = self.open_fitting(found).await?;
         if made {
             installed.done.push(Change::TapMade);
-            self.dress_tap().await?;
+            self.mark_tap().await?;
         }
+        self.silence_tap().await?;
+        // Only now: a TAP that nobody would know as ours vanishes with this process.
+        for tap in &taps {
+            tap.keep().map_err(|error| WiringError::Tap(self.spec.tap.clone(), error))?;
+        }
+        let bridge = self.install_bridge(&mut installed).await?;
         self.install_tap(&bridge, &mut installed).await?;
         Ok((taps, installed))
     }
@@ -158,21 +167,27 @@ impl Wiring {
         Ok(installed)
     }
 
-    /// Removes bridge and TAP if weft made them. Returns the names of those it removed.
+    /// Removes TAP and bridge if weft made them. Returns the names of those it removed.
     ///
     /// # Errors
-    /// A process has the TAP open, or netlink refused.
+    /// A process has the TAP open, another TAP of weft's is in the bridge, or netlink refused.
     pub async fn cleanup(&self) -> Result<Vec<String>, WiringError> {
         let mut removed = Vec::new();
-        for name in [&self.spec.tap, &self.spec.bridge] {
-            let Some(link) = self.links.find(name).await?.filter(Link::is_ours) else { continue };
-            if link.is_tap() {
-                // Fails when somebody has it open: deleting it would only make them repair it.
-                let fitting = if link.multi_queue { Backend::Offload } else { Backend::Plain };
-                drop(self.open_tap_as(fitting)?);
+        let Spec { tap, bridge, .. } = &self.spec;
+        if let Some(link) = self.links.find(tap).await?.filter(|it| it.is_ours() && it.is_tap()) {
+            let fitting = if link.multi_queue { Backend::Offload } else { Backend::Plain };
+            // Fails when somebody has it open: deleting it would only make them repair it.
+            drop(self.open_tap_as(fitting)?);
+            self.links.delete(link.index).await?;
+            removed.push(tap.clone());
+        }
+        let found = self.links.find(bridge).await?;
+        if let Some(link) = found.filter(|it| it.is_ours() && it.is_bridge()) {
+            if let Some(other) = self.links.uplink_of(link.index).await? {
+                return Err(WiringError::BridgeInUse(bridge.clone(), other));
             }
             self.links.delete(link.index).await?;
-            removed.push(name.clone());
+            removed.push(bridge.clone());
         }
         Ok(removed)
     }
@@ -208,6 +223,11 @@ impl Wiring {
             return Err(WiringError::NotABridge(name.clone()));
         }
         installed.bridge = bridge.index;
+        if bridge.mac == Some(self.spec.mac) && !bridge.is_ours() {
+            // Nobody else gives a bridge this address: an earlier run of ours was cut short.
+            self.mark_bridge().await?;
+            bridge.adopt();
+        }
         if bridge.is_ours() {
             // A bridge follows its ports' MTU until it is set explicitly, after its creation.
             self.set_mtu_of(&mut bridge, self.spec.mtu, Change::BridgeMtu, installed).await?;
@@ -225,6 +245,10 @@ impl Wiring {
             .mcast_snooping(false)
             .build();
         self.links.add(message, "creating the bridge").await?;
+        self.mark_bridge().await
+    }
+
+    async fn mark_bridge(&self) -> Result<(), WiringError> {
         let alias = LinkUnspec::new_with_name(&self.spec.bridge).alias(ALIAS).build();
         self.links.change(alias, "marking the bridge").await
     }
@@ -267,15 +291,19 @@ impl Wiring {
         })
     }
 
-    /// What a TAP that was just made gets once: a mark, an address that is set and so left alone
-    /// by udev, and no IPv6 addresses, which would make it speak MLD and RS into the overlay.
-    async fn dress_tap(&self) -> Result<(), WiringError> {
+    /// What a TAP that was just made gets: our mark, and an address that is set and so left alone
+    /// by udev.
+    async fn mark_tap(&self) -> Result<(), WiringError> {
         let [.., d, e, f] = self.spec.mac.0;
         let message = LinkUnspec::new_with_name(&self.spec.tap)
             .alias(ALIAS)
             .address(vec![0xfe, 0x77, 0x74, d, e, f])
             .build();
-        self.links.change(message, "marking the TAP").await?;
+        self.links.change(message, "marking the TAP").await
+    }
+
+    /// No IPv6 addresses on the TAP: they would make it speak MLD and RS into the overlay.
+    async fn silence_tap(&self) -> Result<(), WiringError> {
         let silence = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
         let message = LinkUnspec::new_with_name(&self.spec.tap)
             .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![silence]))

@@ -5,6 +5,7 @@ mod transmit;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::buf::Batch;
 use crate::frame::{ETHERNET_LEN, VLAN_TAG_LEN};
@@ -17,6 +18,10 @@ const TAP_BATCH: usize = 64;
 /// Datagrams, or runs of them, taken in one go from the underlay. Few, as each may hold 64 KB, and
 /// what fits the processor's cache is not fetched twice.
 const UNDERLAY_BATCH: usize = 16;
+
+/// How long to believe that a path is narrower than planned: until control has looked, or the path
+/// has recovered. A send that is too large after that asks again.
+const NARROW: Duration = Duration::from_secs(2);
 
 /// The largest frame an uplink carries, with two VLAN tags.
 const FRAME_MAX: usize = ETHERNET_LEN + 2 * VLAN_TAG_LEN + Mtu::UPLINK.octets() as usize;
@@ -61,8 +66,8 @@ struct Shared {
     cell: Arc<PlanCell>,
     plan: Arc<Plan>,
     generation: u64,
-    /// What paths were found to carry less of than this plan says.
-    narrowed: Vec<(PeerId, Mtu)>,
+    /// What paths were found to carry less of than this plan says, and until when to believe it.
+    narrowed: Vec<(PeerId, Mtu, Tick)>,
 }
 
 /// What a direction works with.
@@ -110,7 +115,7 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
     /// One side is of no more use; frames already read from it were handled.
     pub fn turn(&mut self, now: Tick) -> Result<Moved, Fault> {
         let Self { tap, underlay, shared, .. } = self;
-        shared.refresh();
+        shared.refresh(now);
         let mut context = Context { shared, tap, underlay, now };
         let mut moved = Moved::default();
 
@@ -149,28 +154,29 @@ impl Moved {
 }
 
 impl Shared {
-    fn refresh(&mut self) {
+    fn refresh(&mut self, now: Tick) {
         if let Some(plan) = self.cell.load_if_newer(&mut self.generation) {
             self.plan = plan;
             self.narrowed.clear();
         }
+        self.narrowed.retain(|(.., until)| now < *until);
     }
 
     fn mtu_of(&self, id: PeerId) -> Mtu {
         let planned = self.plan.peer(id).map_or(Mtu::MIN, |peer| peer.mtu);
-        match self.narrowed.iter().find(|(other, _)| *other == id) {
-            Some((_, narrowed)) => planned.min(*narrowed),
+        match self.narrowed.iter().find(|(other, ..)| *other == id) {
+            Some((_, narrowed, _)) => planned.min(*narrowed),
             None => planned,
         }
     }
 
     /// The socket refused a size that the plan allows: asks what the path carries now.
-    fn narrow(&mut self, id: PeerId, underlay: &impl Underlay) {
+    fn narrow(&mut self, id: PeerId, underlay: &impl Underlay, now: Tick) {
         let Some(peer) = self.plan.peer(id).map(|peer| peer.addr.ip()) else { return };
         let Ok(carried) = underlay.path_mtu(peer) else { return };
         let mtu = Mtu::over(carried, peer).unwrap_or(Mtu::MIN);
-        self.narrowed.retain(|(other, _)| *other != id);
-        self.narrowed.push((id, mtu));
+        self.narrowed.retain(|(other, ..)| *other != id);
+        self.narrowed.push((id, mtu, now + NARROW));
     }
 }
 

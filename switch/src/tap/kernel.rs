@@ -67,6 +67,14 @@ impl KernelTap {
         Ok(taps)
     }
 
+    /// Makes the device outlive this process, with its port flags and FDB entries.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn keep(&self) -> io::Result<()> {
+        sys::set_persistent(self.as_fd(), true)
+    }
+
     /// Whether super-frames go through it, and which the kernel hands over (`TUN_F_*`).
     pub fn offloads(&self) -> Option<u32> {
         match &self.kind {

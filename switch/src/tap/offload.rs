@@ -21,7 +21,7 @@ const OFFLOADS: [u32; 5] =
 
 /// A kernel TAP device with offloads: a read or a write may be a super-frame of up to 64 KB.
 ///
-/// It is persistent, as [`PlainTap`](super::PlainTap) is, and has as many queues as were opened.
+/// It has as many queues as were opened.
 #[derive(Debug)]
 pub struct OffloadTap {
     file: File,
@@ -43,7 +43,6 @@ impl OffloadTap {
         sys::set_tap_header_len(file.as_fd(), VNET_HEADER_LEN)?;
         let known = |offloads: &u32| sys::set_tap_offloads(file.as_fd(), *offloads).is_ok();
         let offloads = OFFLOADS.into_iter().find(known).unwrap_or(0);
-        sys::set_persistent(file.as_fd(), true)?;
         // Writing super-frames needs no permission; a kernel that knows USO takes those of UDP.
         let takes = Takes { tcp: true, udp: offloads & USO != 0 };
         Ok(Self { file, offloads, takes })

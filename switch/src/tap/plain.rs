@@ -9,8 +9,8 @@ use crate::{Batch, VNET_HEADER_LEN, sys};
 
 /// A kernel TAP device without offloads: one frame a read, one frame a write.
 ///
-/// The device is persistent: it stays when this value is dropped, and with it the bridge port, its
-/// flags and its FDB entries. Opening it again adopts it.
+/// Unless it is kept ([`KernelTap::keep`](super::KernelTap::keep)) or was persistent before, the
+/// device goes with the last descriptor.
 #[derive(Debug)]
 pub struct PlainTap {
     file: File,
@@ -25,7 +25,8 @@ impl PlainTap {
     pub fn open(name: &str) -> io::Result<Self> {
         let file = sys::file_of(Iface::without_packet_info(name, Mode::Tap)?);
         rustix::io::ioctl_fionbio(&file, true)?;
-        sys::set_persistent(file.as_fd(), true)?;
+        // A device that somebody used with offloads would go on handing over unfinished frames.
+        sys::set_tap_offloads(file.as_fd(), 0)?;
         Ok(Self { file })
     }
 }

@@ -181,3 +181,24 @@ fn options_that_are_for_the_first_fragment_only_are_blanked_in_the_others() {
 
     assert_eq!(header.options.as_slice(), [1, 1, 1, 1, 1, 1, 1, 131, 3, 4, 0, 0]);
 }
+
+#[test]
+fn later_fragments_have_only_the_options_that_are_copied() {
+    let mut frame = v4(&[7; 2000], false);
+    let mut header = Ipv4Header::from_slice(&frame[14..]).unwrap().0;
+    let options: &[u8] = &[7, 7, 4, 0, 0, 0, 0, 131, 3, 4, 0, 0];
+    header.options = options.try_into().unwrap();
+    header.set_payload_len(2008).unwrap();
+    header.header_checksum = header.calc_header_checksum();
+    frame.splice(14..34, header.to_bytes());
+    let mut fragments = Fragments::new(&frame, &Layers::parse(&frame).unwrap(), mtu(1000)).unwrap();
+
+    let mut seen = Vec::new();
+    let mut out = Buf::new();
+    while fragments.next(&mut out) {
+        seen.push(out.octets()[34..46].to_vec());
+    }
+
+    let later = vec![1, 1, 1, 1, 1, 1, 1, 131, 3, 4, 0, 0];
+    assert_eq!(seen, [options.to_vec(), later.clone(), later]);
+}

@@ -298,12 +298,16 @@ fn error_of(error: &io::Error) -> SendError {
     }
 }
 
-/// Whether an address can be a node's: not unspecified, not a group, not broadcast.
+/// Whether an address can be a node's: not unspecified, not a group or broadcast, not one that is only
+/// good together with an interface, and not IPv4 in IPv6's clothes.
 pub fn is_host(addr: IpAddr) -> bool {
     match addr {
         IpAddr::V4(addr) => {
             !(addr == Ipv4Addr::UNSPECIFIED || addr.is_multicast() || addr == Ipv4Addr::BROADCAST)
         }
-        IpAddr::V6(addr) => !(addr == Ipv6Addr::UNSPECIFIED || addr.is_multicast()),
+        IpAddr::V6(addr) => {
+            let bound_to_link = addr.is_unicast_link_local() || addr.to_ipv4_mapped().is_some();
+            !(addr == Ipv6Addr::UNSPECIFIED || addr.is_multicast() || bound_to_link)
+        }
     }
 }

@@ -35,6 +35,8 @@ pub struct Link {
     pub tx_dropped: u64,
     /// As a TAP: several queues can be attached.
     pub(super) multi_queue: bool,
+    pub(super) mac: Option<Mac>,
+    name: String,
     kind: Option<InfoKind>,
     alias: Option<String>,
     stp: bool,
@@ -45,6 +47,11 @@ impl Link {
     /// Whether weft made it.
     pub fn is_ours(&self) -> bool {
         self.alias.as_deref() == Some(ALIAS)
+    }
+
+    /// Takes note that it was marked as ours.
+    pub(super) fn adopt(&mut self) {
+        self.alias = Some(ALIAS.into());
     }
 
     pub(super) fn is_bridge(&self) -> bool {
@@ -79,6 +86,10 @@ impl From<&LinkMessage> for Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::Controller(0) => {}
                 LinkAttribute::Controller(index) => link.controller = Some(*index),
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Address(octets) => {
+                    link.mac = octets.as_slice().try_into().ok().map(Mac);
+                }
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
                 LinkAttribute::Stats64(stats) => link.tx_dropped = stats.tx_dropped,
                 LinkAttribute::LinkInfo(infos) => infos.iter().for_each(|info| link.note(info)),
@@ -147,6 +158,16 @@ impl Links {
             Err(error) if errno(&error) == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error_of("looking for a link", error)),
         }
+    }
+
+    /// The name of a TAP of ours that is a port of this bridge.
+    pub(super) async fn uplink_of(&self, bridge: u32) -> Result<Option<String>, WiringError> {
+        let all = self.0.link().get().execute().try_collect::<Vec<_>>().await;
+        let all = all.map_err(|error| error_of("reading the links", error))?;
+        let mut links = all.iter().map(Link::from);
+        let uplink =
+            |link: &Link| link.controller == Some(bridge) && link.is_tap() && link.is_ours();
+        Ok(links.find(uplink).map(|link| link.name))
     }
 
     pub(super) async fn add(

@@ -189,7 +189,7 @@ fn a_frame_too_big_for_one_peer_still_reaches_the_others() {
     node.emit(&udp(POD, FAR, &[0; 1200]));
 
     assert_eq!(node.sent_to(), [addr_of(A), addr_of(C)]);
-    assert_eq!(mtu_told(&node.answer()), 1000);
+    assert_eq!(node.drops(), [(DropReason::TooBig, 1)]);
 }
 
 #[test]
@@ -234,20 +234,38 @@ fn a_packet_the_socket_refuses_is_fragmented_to_what_the_path_carries() {
 }
 
 #[test]
-fn a_path_found_narrow_stays_so_until_the_next_plan() {
+fn a_path_found_narrow_is_believed_for_a_while_or_until_the_next_plan() {
+    for new_plan in [false, true] {
+        let mut node = Node::new();
+        node.know(FAR, Port::Peer(B));
+        node.net.set_mtu(1400);
+        node.emit(&udp(POD, FAR, &[0; 1400]));
+        node.emitted();
+        node.net.set_mtu(1500);
+
+        node.emit(&udp(POD, FAR, &[0; 1400]));
+        assert_eq!(mtu_told(&node.answer()), 1350);
+
+        let mut now = T0;
+        if new_plan {
+            node.cell.install(Plan::new(Vni::DEFAULT, [A, B, C].map(peer)));
+        } else {
+            now = T0 + NARROW;
+        }
+        assert!(node.cable.send(&udp(POD, FAR, &[0; 1400])));
+        node.worker.turn(now).unwrap();
+        assert_eq!(node.sent_to(), [addr_of(B)]);
+    }
+}
+
+#[test]
+fn nobody_answers_in_the_name_of_a_station_that_is_not_known() {
     let mut node = Node::new();
-    node.know(FAR, Port::Peer(B));
-    node.net.set_mtu(1400);
-    node.emit(&udp(POD, FAR, &[0; 1400]));
-    node.emitted();
-    node.net.set_mtu(1500);
 
-    node.emit(&udp(POD, FAR, &[0; 1400]));
-    assert_eq!(mtu_told(&node.answer()), 1350);
+    node.emit(&udp(POD, FAR, &[0; 1600]));
 
-    node.cell.install(Plan::new(Vni::DEFAULT, [A, B, C].map(peer)));
-    node.emit(&udp(POD, FAR, &[0; 1400]));
-    assert_eq!(node.sent_to(), [addr_of(B)]);
+    assert_eq!(node.emitted(), Vec::<Vec<u8>>::new());
+    assert_eq!(node.drops(), [(DropReason::TooBig, 3)]);
 }
 
 #[test]

@@ -225,7 +225,7 @@ impl Transmit {
                     }
                 }
                 Err(SendError::TooBig) => {
-                    context.shared.narrow(frame.id, context.underlay);
+                    context.shared.narrow(frame.id, context.underlay, context.now);
                     self.handle_too_big(slots, frame.id, frame.slot, context);
                 }
                 Err(error) => counters.count_drop(error.into()),
@@ -295,7 +295,7 @@ impl Transmit {
                     context.shared.counters.count_drop(error.into());
                     continue;
                 }
-                context.shared.narrow(id, context.underlay);
+                context.shared.narrow(id, context.underlay, context.now);
                 return self.handle_super_too_big(slots, id, job, context);
             }
         }
@@ -410,6 +410,12 @@ impl Transmit {
         let Some(layers) = layers.filter(|it| Remedy::of(frame, Some(it)) == Remedy::Answer) else {
             return;
         };
+        // The answer bears the name of the station it was for, and so teaches the bridge where that
+        // is: only who is known to be behind this peer is spoken for.
+        let dst = Frame::parse(frame).map(Frame::dst);
+        if !dst.is_ok_and(|dst| shared.forwarder.is_behind(dst, Port::Peer(id))) {
+            return;
+        }
         if !self.answers.admit(*now) {
             counters.icmp_limited.add(1);
         } else if answer(frame, layers, shared.mtu_of(id), &mut self.scratch) {

@@ -252,3 +252,116 @@ fn a_switch_that_idles_uses_no_processor_time() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_tap_that_is_renamed_or_moved_away_is_made_again() {
+    for meddling in [
+        "ip link set weave-tap name tapx; ip link set tapx nomaster",
+        "ip netns add $(ip netns identify)x; ip link set weave-tap netns $(ip netns identify)x",
+    ] {
+        Lab::with("away", |lab| {
+            let Cluster { nodes, pods, mut switches } =
+                Cluster::<2>::new(lab, &Underlay::default(), &[])?;
+            let outside = nodes[0].netns();
+            let meddling = meddling.replace("$(ip netns identify)", &outside);
+
+            nodes[0].sh(&meddling)?;
+
+            switches[0].wait_for_count("/restarts", 1)?;
+            has_all(&link(&nodes[0], "weave-tap"), &["master weave", "isolated on", ",UP"]);
+            wait_until(LIMIT, "traffic", || {
+                pods[0].ping(pods[1].addr(), 3).is_ok_and(|it| it.perfect())
+            })?;
+            if meddling.contains("netns add") {
+                nodes[0].sh(&format!("ip netns del {outside}x"))?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn two_switches_that_disagree_about_a_bridge_do_not_spin() {
+    Lab::with("quarrel", |lab| {
+        let [a, b] = &lab.nodes::<2>(&Underlay::default())?;
+        let first = Switch::start(a, &[b], &["--tap", "t1"])?;
+        let options = ["--tap", "t2", "--port", "7002", "--vni", "2", "--mtu", "1300"];
+        let second = Switch::start(a, &[b], &options)?;
+        a.run(&["ip", "link", "set", "weave", "mtu", "1400"])?;
+        pause(Duration::from_secs(1));
+
+        let before = first.proc.cpu_time()? + second.proc.cpu_time()?;
+        pause(Duration::from_secs(3));
+
+        let used = first.proc.cpu_time()? + second.proc.cpu_time()? - before;
+        assert!(used < Duration::from_millis(300), "{used:?} in 3 s");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_bridge_of_a_run_that_was_cut_short_is_known_as_ours() {
+    Lab::with("short", |lab| {
+        let Cluster { nodes, mut switches, .. } =
+            Cluster::<2>::new(lab, &Underlay::default(), &[])?;
+        switches.remove(0).proc.kill()?;
+        nodes[0].sh("ip link set weave alias ''; ip link set weave mtu 9000")?;
+
+        let again = Switch::start(&nodes[0], &[&nodes[1]], &[])?;
+
+        has_all(&link(&nodes[0], "weave"), &["alias weft", "mtu 1450 "]);
+        again.stop()?;
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn cleanup_leaves_a_bridge_that_another_switch_uses() {
+    Lab::with("shared", |lab| {
+        let [a, b] = &lab.nodes::<2>(&Underlay::default())?;
+        let _running = Switch::start(a, &[b], &["--tap", "t1"])?;
+        let program = weft_tests::harness::bin("weft-switch")?.display().to_string();
+
+        let refused = a.try_run(&[&program, "--cleanup"])?;
+
+        assert_eq!(refused.status.code(), Some(1));
+        has_all(&refused.stderr, &["weave", "t1", "remove that TAP first"]);
+        assert!(!link(a, "weave").is_empty());
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn nobody_who_reads_its_output_can_stop_it() {
+    Lab::with("readers", |lab| {
+        let [a, b] = &lab.nodes::<2>(&Underlay::default())?;
+        let program = weft_tests::harness::bin("weft-switch")?.display().to_string();
+        let fifo = lab.dir().join("fifo").display().to_string();
+        // Nobody reads stdout, and whoever read stderr is gone.
+        let line = format!(
+            "mkfifo {fifo}; sleep 60 <{fifo} & exec {program} --local {} --peer {} --stats 0.1 \
+             >{fifo} 2> >(head -1 >/dev/null)",
+            a.addr(),
+            b.addr()
+        );
+        let mut switch = a.spawn(&["bash", "-c", &line])?;
+        wait_until(LIMIT, "the TAP", || link(a, "weave-tap").contains(",UP"))?;
+        for _ in 0..400 {
+            switch.signal(weft_tests::harness::Signal::SIGUSR1)?;
+            pause(Duration::from_millis(2));
+        }
+        switch.signal(weft_tests::harness::Signal::SIGHUP)?;
+
+        a.run(&["ip", "link", "set", "weave-tap", "down"])?;
+        wait_until(LIMIT, "the TAP to be mended", || link(a, "weave-tap").contains(",UP"))?;
+        switch.signal(weft_tests::harness::Signal::SIGTERM)?;
+
+        assert!(switch.wait(Duration::from_secs(3))?.success());
+        Ok(())
+    })
+    .unwrap();
+}

@@ -40,6 +40,8 @@ fn bad_arguments_are_refused_with_code_2() {
             (with(&["--peer", "10.99.0.1"]), vec!["10.99.0.1", "own"]),
             (with(&["--peer", "fd99::2"]), vec!["fd99::2", "families"]),
             (with(&["--peer", "10.99.0.2", "--mtu", "9"]), vec!["--mtu", "576"]),
+            (with(&["--peer", "10.99.0.2", "--bridge", "all"]), vec!["--bridge", "all"]),
+            (vec!["--local", "fe80::1", "--peer", "fe80::2"], vec!["fe80::1", "host"]),
         ] {
             refused(a, &args, 2, &words)?;
         }
@@ -57,6 +59,11 @@ fn what_the_host_does_not_allow_is_refused_with_code_1() {
         let elsewhere = ["--local", "10.99.0.77", "--peer", "10.99.0.2"];
         refused(a, &elsewhere, 1, &["10.99.0.77", "ip address"])?;
         refused(a, &with(&["--peer", "192.0.2.1"]), 1, &["no route", "192.0.2.1", "add a route"])?;
+        refused(a, &with(&["--peer", "10.99.0.255"]), 1, &["10.99.0.255", "broadcast"])?;
+        let broadcast = ["--local", "10.99.0.255", "--peer", "10.99.0.2"];
+        refused(a, &broadcast, 1, &["10.99.0.255", "broadcast"])?;
+        a.run(&["ip", "address", "add", "10.99.0.7/24", "dev", "eth0"])?;
+        refused(a, &with(&["--peer", "10.99.0.7"]), 1, &["10.99.0.7", "this host"])?;
         let links = a.run(&["ip", "-br", "link"])?;
         assert!(!links.contains("weave"), "{links}");
 
@@ -96,6 +103,28 @@ fn a_kernel_vxlan_device_on_the_port_is_named_as_a_reason() {
         a.run(&["ip", "link", "set", "vx", "up"])?;
 
         refused(a, &with(&["--peer", "10.99.0.2"]), 1, &["6784", "vxlan device"])
+    })
+    .unwrap();
+}
+
+#[test]
+fn too_few_descriptors_are_named_as_such() {
+    Lab::with("files", |lab| {
+        let [a, b] = &lab.nodes::<2>(&Underlay::default())?;
+        let program = bin("weft-switch")?.display().to_string();
+        for limit in [6, 20, 60] {
+            let line = format!(
+                "ulimit -n {limit}; exec {program} --local {} --peer {}",
+                a.addr(),
+                b.addr()
+            );
+            let output = a.try_run(&["bash", "-c", &line])?;
+
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
+            assert!(output.stderr.contains("ulimit -n"), "{output:?}");
+        }
+        Ok(())
     })
     .unwrap();
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -136,7 +137,7 @@ impl Usage {
                 ExitCode::SUCCESS
             }
             Self::Clap(_) | Self::Wrong(_) => {
-                eprintln!("weft-switch: {self}");
+                drop(writeln!(std::io::stderr(), "weft-switch: {self}"));
                 ExitCode::from(2)
             }
         }
@@ -249,6 +250,9 @@ fn link_name(text: &str) -> Result<String, String> {
     let bad = |c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace() || c.is_control();
     if text.is_empty() || text.len() > 15 || text.contains(bad) || matches!(text, "." | "..") {
         return Err("a link's name has 1 to 15 characters, without '/', ':', '%' or spaces".into());
+    }
+    if matches!(text, "all" | "default") {
+        return Err("the kernel keeps this name for settings of all links: choose another".into());
     }
     Ok(text.into())
 }

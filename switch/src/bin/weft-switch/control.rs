@@ -1,11 +1,13 @@
 //! The control loop: one task that hears everything that can happen and decides what to do.
 
 use std::future::Future;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use switch::{
     Clock, Counters, DropGauge, Ended, Fault, Forwarder, FrameThreads, Installed, KernelTap, Mac,
     MacTable, Mtu, Notice, Peer, Plan, PlanCell, Port, Spec, UdpUnderlay, Watch, Wiring,
@@ -17,6 +19,8 @@ use tracing::{debug, info, warn};
 
 use crate::args::{Config, MtuChoice, Names};
 use crate::failure::Line;
+use crate::output::Output;
+use crate::patience::Patience;
 use crate::report::{KernelDrops, Subject};
 
 /// How often stations are aged, paths are measured, and links are looked after.
@@ -27,7 +31,15 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Runs the switch until a signal ends it.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
-    runtime()?.block_on(async { Switch::start(config).await?.run().await })
+    raise_descriptor_limit(config.queues)?;
+    let stdout = Output::start("stdout", std::io::stdout())?;
+    let outcome = runtime()?.block_on(async {
+        // Before anything else: no signal may find the process unprepared.
+        let sources = Sources::open(config.stats)?;
+        Switch::start(config, stdout.clone()).await?.run(sources).await
+    });
+    stdout.finish();
+    outcome
 }
 
 /// Removes what earlier runs made.
@@ -36,8 +48,8 @@ pub(crate) fn cleanup(names: Names) -> anyhow::Result<()> {
     let spec = Spec { bridge, tap, backend, queues: 1, mac: Mac::ZERO, mtu: Mtu::MAX };
     let removed = runtime()?.block_on(async { Wiring::new(spec)?.cleanup().await })?;
     match removed.as_slice() {
-        [] => eprintln!("weft-switch: nothing to remove"),
-        removed => eprintln!("weft-switch: removed {}", removed.join(" and ")),
+        [] => say("nothing to remove"),
+        removed => say(&format!("removed {}", removed.join(" and "))),
     }
     Ok(())
 }
@@ -57,10 +69,18 @@ struct Switch {
     wiring: Wiring,
     installed: Installed,
     frames: Frames,
-    /// How often the frame thread was started again.
+    /// What the bridge was told.
+    mtu: Mtu,
+    stdout: Output,
+    /// What the kernel had lost by the last restart of the frame threads.
+    lost: KernelDrops,
+    /// What the TAP had lost before this run, or before it was made again.
+    tap_drops_before: u64,
+    /// How often the frame threads were started again.
     restarts: u64,
     /// How often links were mended.
     repairs: u64,
+    patience: Patience,
     /// The last complaint, so that it is made once and not every second.
     complaint: Option<String>,
 }
@@ -78,6 +98,7 @@ enum Event {
     PrintStations,
     PrintStats,
     Housekeeping,
+    Reload,
     Notice(std::io::Result<Notice>),
     FramesEnded(Option<Fault>),
 }
@@ -86,6 +107,7 @@ enum Event {
 struct Sources {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
     user: Signal,
     housekeeping: Interval,
     stats: Option<Interval>,
@@ -93,10 +115,11 @@ struct Sources {
 }
 
 impl Switch {
-    async fn start(config: Config) -> anyhow::Result<Self> {
+    async fn start(config: Config, stdout: Output) -> anyhow::Result<Self> {
         // First of all: a second switch on this address must fail before it touches anything.
         let underlays = UdpUnderlay::open(config.local, config.port, config.queues)?;
         let peers = measure_all(&config)?;
+        check_hosts(&config)?;
         let mtu = overlay_mtu(&config, &peers);
         let spec = Spec {
             bridge: config.names.bridge.clone(),
@@ -122,10 +145,16 @@ impl Switch {
             wiring,
             installed,
             frames: Frames::default(),
+            mtu,
+            stdout,
+            lost: KernelDrops::default(),
+            tap_drops_before: 0,
             restarts: 0,
             repairs: 0,
+            patience: Patience::default(),
             complaint: None,
         };
+        switch.tap_drops_before = switch.wiring.tap_drops().await.unwrap_or(0);
         switch.start_frames(underlays, taps)?;
         let Config { local, port, vni, peers, .. } = &switch.config;
         info!(%local, port, %vni, %mtu, peers = peers.len(), "switching");
@@ -157,8 +186,7 @@ impl Switch {
         Ok(())
     }
 
-    async fn run(mut self) -> anyhow::Result<()> {
-        let mut sources = Sources::open(self.config.stats)?;
+    async fn run(mut self, mut sources: Sources) -> anyhow::Result<()> {
         // After the subscription, so that nothing falls between the two.
         self.learn_local().await;
         loop {
@@ -171,7 +199,10 @@ impl Switch {
                     }
                     return Ok(());
                 }
-                Event::PrintStations => printed(self.subject(&self.cell.load()).print_stations()),
+                Event::PrintStations => {
+                    let stations = self.subject(&self.cell.load()).stations();
+                    self.stdout.send(stations);
+                }
                 Event::PrintStats => self.print_stats().await,
                 Event::Housekeeping => self.keep_house().await,
                 Event::Notice(Ok(notice)) => self.handle_notice(notice).await,
@@ -181,7 +212,8 @@ impl Switch {
                     sources.watch = Watch::open().context("cannot watch the bridge")?;
                     self.handle_notice(Notice::Overrun).await;
                 }
-                Event::FramesEnded(Some(fault)) => self.handle_fault(&fault),
+                Event::Reload => info!("SIGHUP: there is nothing to reload"),
+                Event::FramesEnded(Some(fault)) => self.handle_fault(&fault).await,
                 Event::FramesEnded(None) => bail!("a frame thread panicked: please report this"),
             }
         }
@@ -229,6 +261,9 @@ impl Switch {
         self.measure_again();
         if self.frames.threads.is_none() {
             self.restart().await;
+        } else {
+            // Notices tell of most changes, but not of all, and not while patience lasts.
+            self.mend().await;
         }
     }
 
@@ -253,36 +288,56 @@ impl Switch {
 
     /// Puts bridge and TAP right where somebody changed them.
     async fn mend(&mut self) {
-        if self.frames.threads.is_none() {
+        if self.frames.threads.is_none() || !self.patience.has_passed(self.clock.now()) {
             return;
         }
         let peers: Vec<_> = self.cell.load().peers().map(|(_, peer)| *peer).collect();
-        self.wiring.set_mtu(overlay_mtu(&self.config, &peers));
+        let mtu = overlay_mtu(&self.config, &peers);
+        let follows = mtu != self.mtu;
+        self.mtu = mtu;
+        self.wiring.set_mtu(mtu);
         match self.wiring.reconcile().await {
+            Ok(installed) if follows => {
+                info!(%mtu, "the bridge's MTU follows the paths");
+                self.installed = installed;
+            }
             Ok(installed) => self.adopt(installed),
-            // The frame thread notices as well, and is started again with a new TAP.
-            Err(WiringError::TapGone(_)) => {}
+            Err(WiringError::TapGone(name)) => {
+                // Removed, renamed, or moved to another namespace: ours no longer.
+                warn!(tap = %name, "the TAP is gone, making it again");
+                self.stop_frames().await;
+                self.restart().await;
+            }
             Err(error) => self.complain("cannot mend the bridge", error.into()),
         }
     }
 
     fn adopt(&mut self, installed: Installed) {
         self.complaint = None;
-        if installed.done.is_empty() {
-            self.installed = installed;
-            return;
+        if !installed.done.is_empty() {
+            self.repairs += 1;
+            let pause = self.patience.note_repair(self.clock.now());
+            warn!(done = ?installed.done, ?pause, "bridge or TAP were changed by somebody else, mended");
         }
-        self.repairs += 1;
-        warn!(done = ?installed.done, "bridge or TAP were changed by somebody else, mended");
+        self.note_bridge(&installed);
+        self.installed = installed;
+    }
+
+    fn note_bridge(&self, installed: &Installed) {
         if installed.bridge != self.installed.bridge {
             self.table.flush(Port::Local);
             warn!(bridge = %self.config.names.bridge, "the bridge was removed and made again: plug the pods into it again");
         }
-        self.installed = installed;
     }
 
-    fn handle_fault(&mut self, fault: &Fault) {
-        warn!(%fault, "the frame thread stopped, starting it again");
+    async fn handle_fault(&mut self, fault: &Fault) {
+        warn!(%fault, "a frame thread stopped, starting all again");
+        self.stop_frames().await;
+    }
+
+    async fn stop_frames(&mut self) {
+        self.lost = self.kernel_drops().await;
+        self.tap_drops_before = 0;
         self.frames = Frames::default();
     }
 
@@ -299,7 +354,9 @@ impl Switch {
     async fn try_restart(&mut self) -> anyhow::Result<()> {
         let underlays = UdpUnderlay::open(self.config.local, self.config.port, self.config.queues)?;
         let (taps, installed) = self.wiring.install().await?;
-        self.adopt(installed);
+        self.tap_drops_before = self.wiring.tap_drops().await.unwrap_or(0);
+        self.note_bridge(&installed);
+        self.installed = installed;
         self.start_frames(underlays, taps)?;
         self.learn_local().await;
         Ok(())
@@ -315,16 +372,25 @@ impl Switch {
     }
 
     async fn print_stats(&mut self) {
-        let gauges = &self.frames.gauges;
-        let drops = gauges.iter().map(|gauge| gauge.load().map(u64::from)).sum::<Result<_, _>>();
-        let kernel_drops = KernelDrops {
-            tap_queue_full: self.wiring.tap_drops().await.ok(),
-            socket_buffer_full: drops.ok(),
-        };
+        let kernel_drops = self.kernel_drops().await;
         let plan = self.cell.load();
         let all = self.counters.iter().map(Arc::as_ref);
         let total = Counters::total(all, plan.peers().count());
-        printed(self.subject(&plan).print_stats(&total, kernel_drops));
+        let stats = self.subject(&plan).stats(&total, kernel_drops);
+        self.stdout.send(stats);
+    }
+
+    /// What the kernel has lost since the start. A TAP or socket that was made again counts anew.
+    async fn kernel_drops(&self) -> KernelDrops {
+        let gauges = &self.frames.gauges;
+        let socket = gauges.iter().map(|it| it.load().map(u64::from)).sum::<Result<u64, _>>();
+        let tap = self.wiring.tap_drops().await.ok();
+        let tap = tap.map(|drops| drops.saturating_sub(self.tap_drops_before));
+        let add = |now: Option<u64>, before: Option<u64>| Some(now? + before.unwrap_or(0));
+        KernelDrops {
+            tap_queue_full: add(tap, self.lost.tap_queue_full),
+            socket_buffer_full: add(socket.ok(), self.lost.socket_buffer_full),
+        }
     }
 
     fn subject<'a>(&'a self, plan: &'a Plan) -> Subject<'a> {
@@ -334,6 +400,7 @@ impl Switch {
             generation: self.cell.generation(),
             restarts: self.restarts,
             repairs: self.repairs,
+            lines_lost: self.stdout.lost(),
             now: self.clock.now(),
         }
     }
@@ -345,6 +412,7 @@ impl Sources {
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
             user: listen(SignalKind::user_defined1())?,
             housekeeping: every(HOUSEKEEPING),
             stats: stats.map(every),
@@ -364,6 +432,7 @@ impl Sources {
                 // They end without a fault only when told to, and nobody has told them.
                 Some(Err(Fault::Panicked) | Ok(())) | None => Event::FramesEnded(None),
             },
+            _ = self.hangup.recv() => Event::Reload,
             _ = self.user.recv() => Event::PrintStations,
             _ = or_never(self.stats.as_mut().map(|it| Box::pin(it.tick()))) => Event::PrintStats,
             _ = self.housekeeping.tick() => Event::Housekeeping,
@@ -394,10 +463,32 @@ fn measure_all(config: &Config) -> anyhow::Result<Vec<Peer>> {
     config.peers.iter().map(peer).collect()
 }
 
+/// Addresses that are no peer's, which only this host can tell.
+fn check_hosts(config: &Config) -> anyhow::Result<()> {
+    let Config { local, peers, .. } = config;
+    let denied = path_mtu(*local, *local).err().and_then(|error| error.raw_os_error());
+    if denied == Some(libc::EACCES) {
+        bail!("--local {local} is a broadcast address: give this node's own");
+    }
+    let own = |peer: &&IpAddr| std::net::UdpSocket::bind((**peer, 0)).is_ok();
+    match peers.iter().find(own) {
+        Some(peer) => {
+            bail!("--peer {peer} is an address of this host, too: name only the other nodes")
+        }
+        None => Ok(()),
+    }
+}
+
 fn measure(config: &Config, peer: IpAddr) -> anyhow::Result<Mtu> {
-    let underlay = path_mtu(config.local, peer).with_context(|| {
-        let local = config.local;
-        format!("no route to peer {peer} from {local} (see `ip route get {peer} from {local}`): add a route, or correct --peer")
+    let local = config.local;
+    let underlay = path_mtu(local, peer).map_err(|error| match error.raw_os_error() {
+        Some(libc::EACCES) => anyhow!(
+            "peer {peer} cannot be sent to: it is a broadcast address, or its route forbids it (see `ip route get {peer} from {local}`): correct --peer, or the route"
+        ),
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL) => anyhow!(
+            "no route to peer {peer} from {local} (see `ip route get {peer} from {local}`): add a route, or correct --peer"
+        ),
+        _ => anyhow::Error::new(error).context(format!("cannot ask what the path to peer {peer} carries")),
     })?;
     let carried = Mtu::over(underlay, peer).ok_or_else(|| {
         anyhow!("the path to peer {peer} carries only {underlay} octets: its MTU must be raised")
@@ -434,8 +525,23 @@ fn announce(installed: &Installed) {
     }
 }
 
-fn printed(outcome: std::io::Result<()>) {
-    if let Err(error) = outcome {
-        warn!(%error, "cannot print to stdout");
+/// Says one line on stderr, whoever listens.
+fn say(what: &str) {
+    drop(writeln!(std::io::stderr(), "weft-switch: {what}"));
+}
+
+/// A socket for each lane of each queue, and some more.
+fn raise_descriptor_limit(queues: usize) -> anyhow::Result<()> {
+    let needed = 64 + 24 * queues as u64;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|maximum| maximum < needed) {
+        bail!(
+            "{needed} open files are needed, and the limit is lower: raise it (ulimit -n {needed}), or use fewer --queues"
+        );
     }
+    if limit.current.is_some_and(|current| current < needed) {
+        let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
+        setrlimit(Resource::Nofile, raised).context("cannot raise the limit of open files")?;
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 
 use switch::{OpenError, WiringError};
@@ -11,7 +12,8 @@ pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("weft-switch: {}", Line(&error));
+            // Who does not listen gets the exit code all the same.
+            drop(writeln!(std::io::stderr(), "weft-switch: {}", Line(&error)));
             ExitCode::FAILURE
         }
     }
@@ -24,7 +26,8 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!("{:#}", self.0);
         write!(f, "{}", text.split_whitespace().collect::<Vec<_>>().join(" "))?;
-        match self.0.chain().find_map(remedy) {
+        // The innermost cause knows best.
+        match self.0.chain().filter_map(remedy).last() {
             Some(remedy) => write!(f, ": {remedy}"),
             None => Ok(()),
         }
@@ -32,6 +35,10 @@ impl fmt::Display for Line<'_> {
 }
 
 fn remedy(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let errno = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    if matches!(errno, Some(libc::EMFILE | libc::ENFILE)) {
+        return Some("raise the limit of open files (ulimit -n)");
+    }
     if let Some(error) = error.downcast_ref::<OpenError>() {
         return remedy_for_socket(error);
     }
@@ -40,11 +47,14 @@ fn remedy(error: &(dyn Error + 'static)) -> Option<&'static str> {
             Some("choose another name with --bridge, or remove that link")
         }
         WiringError::NotATap(_) => Some(
-            "choose another name with --tap, or remove that link (a TAP made with vnet_hdr, pi or multi_queue does not fit)",
+            "choose another name with --tap, or remove that link (a TAP with one queue needs --tap plain, one with several --tap offload)",
         ),
         WiringError::Elsewhere(_) => {
             Some("unplug it (ip link set TAP nomaster), or choose another --tap")
         }
+        WiringError::BridgeInUse(..) => Some(
+            "remove that TAP first (weft-switch --tap NAME --cleanup), or name another --bridge",
+        ),
         WiringError::Busy(_) => {
             Some("stop the process that has it open, or choose another --tap and --bridge")
         }

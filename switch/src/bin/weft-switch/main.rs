@@ -3,16 +3,28 @@
 mod args;
 mod control;
 mod failure;
+mod output;
+mod patience;
 mod report;
 
 use std::process::ExitCode;
 
+use output::Output;
+
 fn main() -> ExitCode {
-    let config = match args::parse(std::env::args_os()) {
-        Ok(args::Command::Run(config)) => config,
-        Ok(args::Command::Cleanup(names)) => return failure::exit_code(control::cleanup(names)),
-        Err(usage) => return usage.exit(),
-    };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(config.log_level).init();
-    failure::exit_code(control::run(config))
+    match args::parse(std::env::args_os()) {
+        Ok(args::Command::Run(config)) => failure::exit_code(run(config)),
+        Ok(args::Command::Cleanup(names)) => failure::exit_code(control::cleanup(names)),
+        Err(usage) => usage.exit(),
+    }
+}
+
+fn run(config: args::Config) -> anyhow::Result<()> {
+    let log = Output::start("log", std::io::stderr())?;
+    let writer = log.clone();
+    let level = config.log_level;
+    tracing_subscriber::fmt().with_writer(move || writer.clone()).with_max_level(level).init();
+    let outcome = control::run(config);
+    log.finish();
+    outcome
 }

@@ -1,6 +1,5 @@
 //! What is printed to stdout: lines of JSON.
 
-use std::io::{self, Write};
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -16,6 +15,7 @@ pub(crate) struct Stats<'a, D: Serialize> {
     plan: u64,
     restarts: u64,
     repairs: u64,
+    lines_lost: u64,
     from_tap: &'a Traffic,
     to_tap: &'a Traffic,
     segmented: u64,
@@ -65,23 +65,21 @@ pub(crate) struct Subject<'a> {
     pub(crate) generation: u64,
     pub(crate) restarts: u64,
     pub(crate) repairs: u64,
+    pub(crate) lines_lost: u64,
     pub(crate) now: Tick,
 }
 
 impl Subject<'_> {
-    /// Prints all counters as one line.
-    pub(crate) fn print_stats(
-        &self,
-        counters: &Counters,
-        kernel_drops: KernelDrops,
-    ) -> io::Result<()> {
+    /// All counters as one line.
+    pub(crate) fn stats(&self, counters: &Counters, kernel_drops: KernelDrops) -> Vec<u8> {
         let Subject { table, now, .. } = *self;
-        print(&Stats {
+        line(&Stats {
             time_ms: epoch_ms(),
             uptime_ms: now.as_millis(),
             plan: self.generation,
             restarts: self.restarts,
             repairs: self.repairs,
+            lines_lost: self.lines_lost,
             from_tap: &counters.from_tap,
             to_tap: &counters.to_tap,
             segmented: counters.segmented.load(),
@@ -99,11 +97,11 @@ impl Subject<'_> {
         })
     }
 
-    /// Prints the stations as one line.
-    pub(crate) fn print_stations(&self) -> io::Result<()> {
+    /// The stations as one line.
+    pub(crate) fn stations(&self) -> Vec<u8> {
         let stations: Vec<_> =
             self.table.entries(self.now).into_iter().map(|row| self.station(row)).collect();
-        print(&Stations { stations })
+        line(&Stations { stations })
     }
 
     fn peers<'c>(&self, counters: &'c Counters) -> Vec<PeerStats<'c>> {
@@ -145,11 +143,11 @@ struct Station {
     row: Row,
 }
 
-fn print(value: &impl Serialize) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, value)?;
-    out.write_all(b"\n")?;
-    out.flush()
+fn line(value: &impl Serialize) -> Vec<u8> {
+    // Only maps with keys that are no text cannot be written, and there are none.
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    line
 }
 
 #[expect(clippy::disallowed_methods, reason = "a report says when it was made")]
