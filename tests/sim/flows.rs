@@ -107,6 +107,29 @@ pub(crate) fn echo_udp(world: &mut World, (from, to): (usize, usize), family: Fa
     world.pods[to].udp(server).close();
 }
 
+/// Sends 30 UDP datagrams of `len` octets at once, the last a little shorter, and expects all of
+/// them in order.
+pub(crate) fn burst_udp(world: &mut World, (from, to): (usize, usize), family: Family, len: usize) {
+    const DATAGRAMS: usize = 30;
+    let (client, server) = (world.pods[from].open_udp(PORT + 1), world.pods[to].open_udp(PORT));
+    let addr = family.addr(world, to);
+    let mut payloads: Vec<_> = (0..DATAGRAMS).map(|_| world.rng.octets(len)).collect();
+    payloads[DATAGRAMS - 1].truncate(len - 3);
+    for payload in &payloads {
+        world.pods[from].udp(client).send_slice(payload, (addr, PORT)).unwrap();
+    }
+    let mut received = Vec::new();
+    world.run(10_000, |world| {
+        while let Ok((octets, _)) = world.pods[to].udp(server).recv() {
+            received.push(octets.to_vec());
+        }
+        received.len() >= DATAGRAMS
+    });
+    assert!(received == payloads, "datagrams were changed or moved");
+    world.pods[from].udp(client).close();
+    world.pods[to].udp(server).close();
+}
+
 /// Sends echo requests, one each second, until one is answered. Returns how many it took.
 pub(crate) fn ping(world: &mut World, from: usize, to: usize) -> u16 {
     const IDENT: u16 = 7;

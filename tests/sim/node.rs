@@ -1,10 +1,11 @@
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use switch::{
-    Cable, Counters, Datagram, DropReason, ETHERNET_LEN, Forwarder, Frame, Limits, MacTable,
-    MemoryNet, MemoryTap, MemoryUnderlay, Mtu, Peer, Plan, PlanCell, Port, Tick, Vni, Worker,
-    vxlan,
+    Cable, Counters, Datagram, DropReason, ETHERNET_LEN, FlowHash, Forwarder, Frame, HEADER_MAX,
+    IpVersion, Layers, Limits, MacTable, MemoryNet, MemoryTap, MemoryUnderlay, Mtu, Offload, Peer,
+    Plan, PlanCell, Port, Segments, Tick, VNET_HEADER_LEN, Vni, Worker, vxlan,
 };
 
 use crate::bridge::Bridge;
@@ -32,8 +33,12 @@ pub(crate) struct Outcome {
 }
 
 impl Node {
-    pub(crate) fn new(net: &MemoryNet, addr: IpAddr, path_mtu: Mtu) -> Self {
-        let (tap, cable) = MemoryTap::pair();
+    pub(crate) fn new(
+        net: &MemoryNet,
+        addr: IpAddr,
+        path_mtu: Mtu,
+        (tap, cable): (MemoryTap, Cable),
+    ) -> Self {
         let table = Arc::new(MacTable::new(Limits::default()));
         let cell = Arc::new(PlanCell::new(Plan::new(Vni::DEFAULT, [])));
         let counters = Arc::new(Counters::new(16));
@@ -91,6 +96,33 @@ impl Node {
         emitted.pop()
     }
 
+    /// The network delivers datagrams that arrive together, neighbours of one size as a run.
+    ///
+    /// What comes out of the TAP stands for their frames, those of a flow in order.
+    pub(crate) fn handle_burst(&mut self, burst: Vec<Datagram>, now: Tick) -> Vec<Vec<u8>> {
+        let dropped = self.dropped();
+        let arrived: Vec<_> = burst
+            .iter()
+            .filter_map(|datagram| Some(vxlan::parse(&datagram.payload).ok()?.1.to_vec()))
+            .collect();
+        let total = burst.len() as u64;
+
+        for (run, size) in runs(burst) {
+            self.net.deliver_run(run, size);
+        }
+        while self.worker.turn(now).unwrap().reads > 0 {}
+
+        assert_eq!(self.net.take(), None, "what came from a peer goes to no peer");
+        let mut frame = Vec::new();
+        let emitted = drain(|| self.cable.recv_with(&mut frame).map(|vnet| (vnet, frame.clone())));
+        let frames: Vec<_> = emitted.iter().flat_map(segmented).collect();
+        assert_eq!(frames.len() as u64 + self.dropped() - dropped, total);
+        if frames.len() == arrived.len() {
+            assert_eq!(by_flow(&frames), by_flow(&arrived));
+        }
+        frames
+    }
+
     pub(crate) fn drops(&self) -> Vec<(DropReason, u64)> {
         let counts = DropReason::ALL.map(|reason| (reason, self.counters.dropped(reason)));
         counts.into_iter().filter(|(_, count)| *count > 0).collect()
@@ -142,6 +174,61 @@ impl Node {
         let mut frame = Vec::new();
         drain(|| self.cable.recv(&mut frame).then(|| std::mem::take(&mut frame)))
     }
+}
+
+/// Neighbours of one sender and size, of which the last may be shorter, as UDP_GRO puts them
+/// together; the size is 0 where there is one alone.
+fn runs(burst: Vec<Datagram>) -> Vec<(Datagram, usize)> {
+    const RUN_MAX: usize = 64_000;
+    let mut runs: Vec<(Datagram, usize)> = Vec::new();
+    for datagram in burst {
+        let len = datagram.payload.len();
+        if let Some((run, size)) = runs.last_mut() {
+            let each = if *size == 0 { run.payload.len() } else { *size };
+            let open = run.payload.len().is_multiple_of(each.max(1));
+            let fits = 0 < len && len <= each && run.payload.len() + len <= RUN_MAX;
+            if run.from == datagram.from && open && fits {
+                run.payload.extend(&datagram.payload);
+                *size = each;
+                continue;
+            }
+        }
+        runs.push((datagram, 0));
+    }
+    runs
+}
+
+/// What a kernel makes of a super-frame, so that a pod gets packets.
+fn segmented((vnet, frame): &([u8; VNET_HEADER_LEN], Vec<u8>)) -> Vec<Vec<u8>> {
+    let layers = Layers::parse(frame);
+    let offload = Offload::parse(vnet, frame, layers.as_ref()).unwrap();
+    if offload == Offload::NONE {
+        return vec![frame.clone()];
+    }
+    let mut segments = Segments::new(frame, layers.unwrap(), offload.segment.into()).unwrap();
+    let mut scratch = [0; HEADER_MAX];
+    let mut packets = Vec::new();
+    while let Some((header, payload)) = segments.next(&mut scratch) {
+        packets.push([header, payload].concat());
+    }
+    packets
+}
+
+/// The frames of each flow in order, without what DF says does not matter: the identification, and
+/// the checksum over it.
+fn by_flow(frames: &[Vec<u8>]) -> BTreeMap<usize, Vec<Vec<u8>>> {
+    let mut flows: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
+    for frame in frames {
+        let mut frame = frame.clone();
+        let layers = Layers::parse(&frame);
+        let flow = FlowHash::of(&frame, layers.as_ref()).pick(1 << 16);
+        if let Some(layers) = layers.filter(|it| it.version == IpVersion::V4 && it.dont_fragment) {
+            frame[layers.network + 4..layers.network + 6].fill(0);
+            frame[layers.network + 10..layers.network + 12].fill(0);
+        }
+        flows.entry(flow).or_default().push(frame);
+    }
+    flows
 }
 
 fn drain<T>(next: impl FnMut() -> Option<T>) -> Vec<T> {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use smoltcp::time::Instant;
-use switch::{Datagram, MemoryNet, Mtu, Peer, Plan, Port, Tick, Vni};
+use switch::{Cable, Datagram, MemoryNet, MemoryTap, Mtu, Peer, Plan, Port, Tick, Vni};
 
 use crate::bridge::BridgePort;
 use crate::node::Node;
@@ -21,6 +21,8 @@ pub(crate) struct World {
     pub(crate) rng: Rng,
     /// Copies of datagrams that were sent, to be played with.
     pub(crate) tapped: Option<Vec<Datagram>>,
+    /// Whether TAPs have offloads, and what arrives together is handled together.
+    offloads: bool,
     net: MemoryNet,
     /// By arrival; the second number keeps what arrives together in the order it was sent.
     on_the_way: BTreeMap<(u64, u64), Datagram>,
@@ -32,20 +34,32 @@ impl World {
     /// `nodes` nodes with IPv4 addresses in a full mesh, and no pods.
     pub(crate) fn new(nodes: u8, weather: Weather, seed: u64) -> Self {
         let addrs: Vec<_> = (1..=nodes).map(|n| IpAddr::from([10, 99, 0, n])).collect();
-        Self::with_nodes(&addrs, weather, seed)
+        Self::with_nodes(&addrs, MemoryTap::pair, weather, seed)
     }
 
-    /// The same with IPv6 addresses.
+    /// The same with TAPs that have offloads.
+    pub(crate) fn offloading(nodes: u8, weather: Weather, seed: u64) -> Self {
+        let addrs: Vec<_> = (1..=nodes).map(|n| IpAddr::from([10, 99, 0, n])).collect();
+        let world = Self::with_nodes(&addrs, MemoryTap::offloading_pair, weather, seed);
+        Self { offloads: true, ..world }
+    }
+
+    /// The first with IPv6 addresses.
     pub(crate) fn over_v6(nodes: u8, weather: Weather, seed: u64) -> Self {
         let addr = |n| IpAddr::from([0xfd00, 0x99, 0, 0, 0, 0, 0, u16::from(n)]);
         let addrs: Vec<_> = (1..=nodes).map(addr).collect();
-        Self::with_nodes(&addrs, weather, seed)
+        Self::with_nodes(&addrs, MemoryTap::pair, weather, seed)
     }
 
-    fn with_nodes(addrs: &[IpAddr], weather: Weather, seed: u64) -> Self {
+    fn with_nodes(
+        addrs: &[IpAddr],
+        tap: fn() -> (MemoryTap, Cable),
+        weather: Weather,
+        seed: u64,
+    ) -> Self {
         let net = MemoryNet::new(UNDERLAY_MTU);
         let mtu = Mtu::over(UNDERLAY_MTU, addrs[0]).unwrap();
-        let nodes: Vec<_> = addrs.iter().map(|addr| Node::new(&net, *addr, mtu)).collect();
+        let nodes: Vec<_> = addrs.iter().map(|addr| Node::new(&net, *addr, mtu, tap())).collect();
         for node in &nodes {
             let others = addrs.iter().filter(|addr| **addr != node.addr);
             let peers = others.map(|addr| Peer { addr: (*addr, 6784).into(), mtu });
@@ -53,7 +67,8 @@ impl World {
         }
         let (tapped, on_the_way) = (None, BTreeMap::new());
         let (pods, rng) = (Vec::new(), Rng::new(seed));
-        Self { nodes, pods, weather, rng, tapped, net, on_the_way, sent: 0, now: 1 }
+        let (offloads, sent, now) = (false, 0, 1);
+        Self { nodes, pods, weather, rng, tapped, offloads, net, on_the_way, sent, now }
     }
 
     /// Plugs a new pod into a node's bridge; its MTU is what the switch would tell CNI.
@@ -113,12 +128,18 @@ impl World {
     /// Sets the clock to the next event, and lets arrive what is due then.
     fn advance(&mut self) {
         self.now = self.next_event().max(self.now + 1);
-        while let Some(entry) = self.on_the_way.first_entry() {
-            if entry.key().0 > self.now {
-                break;
+        let later = self.on_the_way.split_off(&(self.now + 1, 0));
+        let due = std::mem::replace(&mut self.on_the_way, later).into_values();
+        if !self.offloads {
+            return due.for_each(|datagram| self.arrive(datagram));
+        }
+        let mut bursts: BTreeMap<IpAddr, Vec<Datagram>> = BTreeMap::new();
+        due.for_each(|datagram| bursts.entry(datagram.to).or_default().push(datagram));
+        for (to, burst) in bursts {
+            let to = self.nodes.iter().position(|node| node.addr == to).unwrap();
+            for frame in self.nodes[to].handle_burst(burst, Tick::from_millis(self.now)) {
+                self.bridge(to, BridgePort::Uplink, &frame);
             }
-            let datagram = entry.remove();
-            self.arrive(datagram);
         }
     }
 
