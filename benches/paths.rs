@@ -176,6 +176,7 @@ fn filters(overlays: &BTreeMap<(Kind, u32), Overlay>) -> Result<BTreeMap<String,
 }
 
 fn take(scenario: Scenario, overlay: &mut Overlay, seconds: u64) -> Result<Trial> {
+    overlay.require_switches()?;
     let figures = scenario.measure(overlay, seconds)?;
     Ok(Trial { figures, losses: overlay.losses()? })
 }

@@ -140,6 +140,11 @@ impl Overlay {
         &self.pods
     }
 
+    /// An error when a weft-switch has ended: nothing would come across, slowly.
+    pub(crate) fn require_switches(&mut self) -> Result<()> {
+        self.switches.iter_mut().try_for_each(Measured::require_running)
+    }
+
     /// Processor time of each weft-switch, the sender's first; none on other paths.
     pub(crate) fn switch_time(&self) -> Result<Vec<Duration>> {
         self.switches.iter().map(Measured::time).collect()

@@ -75,7 +75,9 @@ fn group(
         y += ROW;
         let (name, color) = (kind.title(), color(kind));
         let (from, to) = (place(times.min(1.0)), place(times.max(1.0)));
-        let (top, width, label) = (y - 11.0, to - from, to + 6.0);
+        let (top, width) = (y - 11.0, to - from);
+        let dot = bound_of(scenario, kind, figure).map(|it| place(turned(figure, it.limit)));
+        let label = dot.unwrap_or(to).max(to) + 8.0;
         writeln!(svg, r#"<text x="28" y="{y:.1}">{name}</text>"#).ok()?;
         writeln!(
             svg,
@@ -84,8 +86,7 @@ fn group(
         .ok()?;
         let says = format!("{times:.2} ({median:.digits$})");
         writeln!(svg, r#"<text x="{label:.1}" y="{y:.1}">{says}</text>"#).ok()?;
-        if let Some(bound) = bound_of(scenario, kind, figure) {
-            let x = place(turned(figure, bound.limit));
+        if let Some(x) = dot {
             let middle = y - 4.5;
             writeln!(svg, r##"<circle cx="{x:.1}" cy="{middle:.1}" r="4.5" fill="#c00"/>"##)
                 .ok()?;

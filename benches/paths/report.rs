@@ -18,6 +18,9 @@ use crate::scenario::Scenario;
 /// Paths that the others are compared to.
 const YARDSTICKS: [Kind; 2] = [Kind::Kernel, Kind::Ovs];
 
+/// More cores than this with others' work, and round trips no longer wake a sleeping processor.
+const QUIET: f64 = 0.2;
+
 /// One measurement, and what weft-switch says was lost meanwhile.
 #[derive(Clone, Debug)]
 pub(crate) struct Trial {
@@ -238,7 +241,12 @@ impl fmt::Display for Report {
         writeln!(f, "Linux {kernel}, {cores} cores, {runs} rounds of {seconds} s, medians")?;
         let filters: Vec<_> =
             self.filters.iter().map(|(name, it)| format!("{name}={it}")).collect();
-        writeln!(f, "{}\n", filters.join(" "))?;
+        writeln!(f, "{}", filters.join(" "))?;
+        let others = self.background.iter().copied().fold(0.0, f64::max);
+        if others > QUIET {
+            writeln!(f, "CAREFUL: others kept up to {others:.2} cores busy; measure again alone")?;
+        }
+        writeln!(f)?;
         self.scenarios().into_iter().try_for_each(|scenario| self.table(f, scenario))
     }
 }

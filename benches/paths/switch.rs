@@ -46,6 +46,14 @@ impl Measured {
         Ok(Self { proc, seen: Counts::new() })
     }
 
+    /// An error that quotes its last words when it has ended.
+    pub(crate) fn require_running(&mut self) -> Result<()> {
+        let said = self.proc.stderr();
+        let last = said.lines().last().unwrap_or_default();
+        ensure!(self.proc.running(), "weft-switch has ended: {last}");
+        Ok(())
+    }
+
     /// Processor time it has used.
     pub(crate) fn time(&self) -> Result<Duration> {
         self.proc.cpu_time()
