@@ -15,9 +15,10 @@ use std::sync::Arc;
 
 use etherparse::PacketBuilder;
 use switch::{
-    Batch, Cable, Counters, Datagram, DropReason, Forwarder, Limits, Mac, MacTable, MemoryNet,
-    MemoryTap, MemoryUnderlay, Message, Mtu, Peer, PeerId, Plan, PlanCell, Port, RunLimits,
-    SendError, Takes, Tap, TapError, Tick, Underlay, VNET_HEADER_LEN, Vni, Worker,
+    Batch, Cable, Counters, Datagram, DropReason, Forwarder, HEADER_MAX, Layers, Limits, Mac,
+    MacTable, MemoryNet, MemoryTap, MemoryUnderlay, Message, Mtu, Offload, Peer, PeerId, Plan,
+    PlanCell, Port, RunLimits, Segments, SendError, Takes, Tap, TapError, Tick, Underlay,
+    VNET_HEADER_LEN, Vni, Worker, vxlan,
 };
 
 /// Rounds before counting starts, and rounds that count.
@@ -80,6 +81,116 @@ fn a_super_frame_that_is_cut_costs_no_allocation() {
 
     assert_eq!(mesh.nodes[1].counters.segmented.load(), WARM_UP + ROUNDS);
     assert_eq!(mesh.nodes[1].counters.to_tap.frames.load(), 46 * (WARM_UP + ROUNDS));
+}
+
+#[test]
+fn a_super_frame_that_is_sent_and_joined_again_costs_no_allocation() {
+    for frame in [tcp(POD, FAR, &[7; 12_000]), udp(POD, FAR, &[7; 12_000])] {
+        let mut mesh = Mesh::offloading(2);
+        let vnet = vnet(&frame, 1000);
+
+        assert_allocates_nothing(|now| {
+            assert!(mesh.nodes[0].cable.send_with(&vnet, &frame));
+            mesh.turn(now);
+        });
+
+        assert_eq!(mesh.nodes[0].counters.from_tap.frames.load(), 12 * (WARM_UP + ROUNDS));
+        assert_eq!(mesh.nodes[1].counters.joined.load(), 12 * (WARM_UP + ROUNDS));
+    }
+}
+
+#[test]
+fn a_super_frame_that_is_flooded_costs_no_allocation() {
+    let mut mesh = Mesh::offloading(4);
+    let frame = udp(POD, Mac::BROADCAST, &[7; 12_000]);
+    let vnet = vnet(&frame, 1000);
+
+    assert_allocates_nothing(|now| {
+        assert!(mesh.nodes[0].cable.send_with(&vnet, &frame));
+        mesh.turn(now);
+    });
+
+    for node in &mesh.nodes[1..] {
+        assert_eq!(node.counters.joined.load(), 12 * (WARM_UP + ROUNDS));
+    }
+}
+
+#[test]
+fn runs_of_small_frames_cost_no_allocation() {
+    let mut mesh = Mesh::offloading(2);
+    let frame = udp(POD, FAR, &[7; 18]);
+
+    assert_allocates_nothing(|now| {
+        for _ in 0..16 {
+            assert!(mesh.nodes[0].cable.send(&frame));
+        }
+        mesh.turn(now);
+    });
+
+    assert_eq!(mesh.nodes[1].counters.joined.load(), 16 * (WARM_UP + ROUNDS));
+}
+
+#[test]
+fn a_run_of_datagrams_that_is_joined_costs_no_allocation() {
+    for frame in [tcp(FAR, POD, &[7; 40_000]), udp(FAR, POD, &[7; 40_000])] {
+        let (tap, cable) = MemoryTap::offloading_pair();
+        let (mut worker, counters) = worker(tap, Repeating::run(&frame, 1000));
+        let mut read = Vec::new();
+
+        assert_allocates_nothing(|now| {
+            worker.turn(now).unwrap();
+            while cable.recv(&mut read) {}
+        });
+
+        assert_eq!(counters.joined.load(), 40 * (WARM_UP + ROUNDS));
+    }
+}
+
+#[test]
+fn a_peers_super_frame_costs_no_allocation() {
+    let (tap, cable) = MemoryTap::offloading_pair();
+    let (mut worker, counters) = worker(tap, Repeating::whole(&tcp(FAR, POD, &[7; 40_000])));
+    let mut read = Vec::new();
+
+    assert_allocates_nothing(|now| {
+        worker.turn(now).unwrap();
+        while cable.recv(&mut read) {}
+    });
+
+    assert_eq!(counters.segmented.load(), WARM_UP + ROUNDS);
+    assert_eq!(counters.to_tap.frames.load(), WARM_UP + ROUNDS, "handed on whole");
+}
+
+#[test]
+fn a_tap_that_refuses_super_frames_costs_no_allocation() {
+    let (tap, cable) = MemoryTap::offloading_pair();
+    cable.refuse_super_frames();
+    let run = Repeating::run(&tcp(FAR, POD, &[7; 40_000]), 1000);
+    let (mut worker, counters) = worker(tap, run);
+    let mut read = Vec::new();
+
+    assert_allocates_nothing(|now| {
+        worker.turn(now).unwrap();
+        while cable.recv(&mut read) {}
+    });
+
+    assert_eq!(counters.tap_fallbacks.load(), 1);
+    assert_eq!(counters.to_tap.frames.load(), 40 * (WARM_UP + ROUNDS));
+}
+
+#[test]
+fn a_lying_tap_costs_no_allocation() {
+    let mut mesh = Mesh::offloading(2);
+    let frame = tcp(POD, FAR, &[7; 12_000]);
+    let mut vnet = vnet(&frame, 1000);
+    vnet[1] = 5;
+
+    assert_allocates_nothing(|now| {
+        assert!(mesh.nodes[0].cable.send_with(&vnet, &frame));
+        mesh.turn(now);
+    });
+
+    assert_eq!(mesh.dropped(0, DropReason::BadOffload), WARM_UP + ROUNDS);
 }
 
 #[test]
@@ -269,8 +380,16 @@ struct Node {
 
 impl Mesh {
     fn new(nodes: u8) -> Self {
+        Self::with_taps(nodes, MemoryTap::pair)
+    }
+
+    fn offloading(nodes: u8) -> Self {
+        Self::with_taps(nodes, MemoryTap::offloading_pair)
+    }
+
+    fn with_taps(nodes: u8, tap: fn() -> (MemoryTap, Cable)) -> Self {
         let net = MemoryNet::new(1500);
-        let nodes = (0..nodes).map(|n| Node::new(&net, n, nodes)).collect();
+        let nodes = (0..nodes).map(|n| Node::new(&net, tap(), n, nodes)).collect();
         Self { nodes, net, frame: Vec::new() }
     }
 
@@ -330,8 +449,7 @@ impl Mesh {
 }
 
 impl Node {
-    fn new(net: &MemoryNet, number: u8, nodes: u8) -> Self {
-        let (tap, cable) = MemoryTap::pair();
+    fn new(net: &MemoryNet, (tap, cable): (MemoryTap, Cable), number: u8, nodes: u8) -> Self {
         let table = Arc::new(MacTable::new(Limits::default()));
         let others: Vec<_> = (0..nodes).filter(|n| *n != number).collect();
         for (home, mac) in [(0, POD), (1, FAR)] {
@@ -406,6 +524,67 @@ fn tcp(src: Mac, dst: Mac, payload: &[u8]) -> Vec<u8> {
 fn may_fragment(mut frame: Vec<u8>) -> Vec<u8> {
     frame[20] &= !0x40;
     frame
+}
+
+/// What a TAP says of a super-frame with packets of `size`.
+fn vnet(frame: &[u8], size: u16) -> [u8; VNET_HEADER_LEN] {
+    let layers = Layers::parse(frame).unwrap();
+    Offload { segment: size, checksum: true }.emit(Some(&layers), 54)
+}
+
+/// An underlay that has the same datagram, or run of them, from the first peer at every turn.
+struct Repeating {
+    octets: Vec<u8>,
+    stride: usize,
+}
+
+impl Repeating {
+    fn run(frame: &[u8], size: usize) -> Self {
+        let layers = Layers::parse(frame).unwrap();
+        let mut segments = Segments::new(frame, layers, size).unwrap();
+        let stride = vxlan::HEADER_LEN + segments.header_len() + size;
+        let (mut octets, mut scratch) = (Vec::new(), [0; HEADER_MAX]);
+        while let Some((header, payload)) = segments.next(&mut scratch) {
+            octets.extend([&vxlan::header(Vni::DEFAULT)[..], header, payload].concat());
+        }
+        Self { octets, stride }
+    }
+
+    fn whole(frame: &[u8]) -> Self {
+        Self { octets: [&vxlan::header(Vni::DEFAULT)[..], frame].concat(), stride: 0 }
+    }
+}
+
+impl Underlay for Repeating {
+    fn recv(&mut self, batch: &mut Batch) -> io::Result<()> {
+        let read = batch.read_next(|slot| {
+            (slot.from, slot.stride) = (addr(0), self.stride);
+            if slot.buf.fill(&self.octets) { Ok(()) } else { Err(()) }
+        });
+        assert_eq!(read, Some(Ok(())));
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        _: usize,
+        messages: &[Message<'_>],
+        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
+    ) {
+        (0..messages.len()).for_each(|n| outcome(n, Ok(())));
+    }
+
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    fn limits(&self) -> RunLimits {
+        RunLimits { datagrams: 64, octets: 65_000 }
+    }
+
+    fn path_mtu(&self, _: IpAddr) -> io::Result<u32> {
+        Ok(1500)
+    }
 }
 
 /// A side that has nothing to read and takes nothing.
