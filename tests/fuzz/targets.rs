@@ -9,6 +9,7 @@
 )]
 
 mod cut;
+mod offload;
 mod worker;
 
 use switch::vxlan::{self, BadVxlan, HEADER_LEN};
@@ -18,21 +19,24 @@ use switch::{
 };
 
 pub use cut::{fragment, segment};
+pub use offload::{coalesce, vnet};
 pub use worker::worker;
 
 /// A function that panics on octets for which a property does not hold.
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("answer", icmp_answer),
     ("checksum", checksum),
+    ("coalesce", coalesce),
     ("fragment", fragment),
     ("frame", frame),
     ("layers", layers),
     ("mac", mac),
     ("notices", notices),
     ("segment", segment),
+    ("vnet", vnet),
     ("vxlan", datagram),
     ("worker", worker),
 ];
