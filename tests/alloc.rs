@@ -245,7 +245,7 @@ fn a_frame_of_a_pod_that_is_dropped_costs_no_allocation() {
         (vec![2; 13], DropReason::Runt),
         (udp(Mac::BROADCAST, FAR, &[]), DropReason::BadSource),
         (udp(POD, beside, &[]), DropReason::LocalDestination),
-        ([&FAR.0[..], &POD.0, &[0x88, 0xb5], &[0; 2000]].concat(), DropReason::TooBig),
+        ([&FAR.0[..], &POD.0, &[0x88, 0xb6], &[0; 2000]].concat(), DropReason::TooBig),
     ];
     for (frame, reason) in cases {
         let mut mesh = Mesh::new(2);
@@ -292,7 +292,7 @@ fn a_frame_of_a_peer_larger_than_the_tap_takes_costs_no_allocation() {
     mesh.widen_sender();
     let grow = |it: &mut Datagram| it.payload.resize(65_100, 0);
 
-    mesh.carry_spoiled(&[&FAR.0[..], &POD.0, &[0x88, 0xb5], &[0; 64_000]].concat(), grow);
+    mesh.carry_spoiled(&[&FAR.0[..], &POD.0, &[0x88, 0xb6], &[0; 64_000]].concat(), grow);
 
     assert_eq!(mesh.dropped(1, DropReason::Oversize), WARM_UP + ROUNDS);
 }

@@ -103,6 +103,8 @@ pub struct Counters {
     pub joined: Counter,
     /// Super-frames that the TAP refused, and got in pieces.
     pub tap_fallbacks: Counter,
+    /// Probes from peers that were handed to control.
+    pub punted: Counter,
     /// Runs of datagrams that the socket refused, and were sent one by one.
     pub udp_fallbacks: Counter,
     /// Packets from a peer whose checksum was left half done, and finished here.
@@ -145,9 +147,9 @@ impl Counters {
         total
     }
 
-    fn scalars(&self) -> [&Counter; 8] {
+    fn scalars(&self) -> [&Counter; 9] {
         let Self { segmented, joined, tap_fallbacks, checksums, fragmented, .. } = self;
-        let Self { icmp_sent, icmp_limited, udp_fallbacks, .. } = self;
+        let Self { icmp_sent, icmp_limited, udp_fallbacks, punted, .. } = self;
         [
             segmented,
             joined,
@@ -157,6 +159,7 @@ impl Counters {
             fragmented,
             icmp_sent,
             icmp_limited,
+            punted,
         ]
     }
 

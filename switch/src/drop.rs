@@ -12,6 +12,10 @@ pub enum DropReason {
     BadOffload,
     /// From a pod, for a station that is on this node: the bridge has delivered it.
     LocalDestination,
+    /// A probe of weft's own, from a pod: nobody there has any business with it.
+    Probe,
+    /// A probe from a peer that found no room to wait for control.
+    PuntFull,
     /// There is no peer to send it to.
     NoPath,
     /// Larger than the path carries and not to be fragmented. The sender was told, where there is
@@ -45,11 +49,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Runt,
         Self::BadSource,
         Self::BadOffload,
         Self::LocalDestination,
+        Self::Probe,
+        Self::PuntFull,
         Self::NoPath,
         Self::TooBig,
         Self::NoRoute,
@@ -78,6 +84,8 @@ impl DropReason {
             Self::BadSource => "bad_source",
             Self::BadOffload => "bad_offload",
             Self::LocalDestination => "local_destination",
+            Self::Probe => "probe",
+            Self::PuntFull => "punt_full",
             Self::NoPath => "no_path",
             Self::TooBig => "too_big",
             Self::NoRoute => "no_route",

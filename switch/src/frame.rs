@@ -1,4 +1,4 @@
-use crate::Mac;
+use crate::{Mac, PROBE};
 
 /// Octets of an Ethernet II header without VLAN tags.
 pub const ETHERNET_LEN: usize = 14;
@@ -49,6 +49,12 @@ impl<'a> Frame<'a> {
     pub fn src(self) -> Mac {
         let [_, _, _, _, _, _, a, b, c, d, e, f, ..] = *self.header;
         Mac([a, b, c, d, e, f])
+    }
+
+    /// Whether it is a probe of weft's own ([`PROBE`]).
+    pub fn is_probe(self) -> bool {
+        let [.., a, b] = *self.header;
+        u16::from_be_bytes([a, b]) == PROBE
     }
 
     /// The EtherType behind up to two VLAN tags (802.1Q, 802.1ad), and the octets of the tags.

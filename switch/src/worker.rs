@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::buf::Batch;
 use crate::frame::{ETHERNET_LEN, VLAN_TAG_LEN};
-use crate::{Counters, Forwarder, Mtu, PeerId, Plan, PlanCell, Tap, Tick, Underlay};
+use crate::{Counters, Forwarder, Mtu, PeerId, Plan, PlanCell, Punts, Tap, Tick, Underlay};
 use receive::Receive;
 use transmit::Transmit;
 
@@ -68,6 +68,7 @@ struct Shared {
     generation: u64,
     /// What paths were found to carry less of than this plan says, and until when to believe it.
     narrowed: Vec<(PeerId, Mtu, Tick)>,
+    punts: Arc<Punts>,
 }
 
 /// What a direction works with.
@@ -97,10 +98,11 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
         counters: Arc<Counters>,
     ) -> Self {
         let (plan, generation, narrowed) = (cell.load(), 0, Vec::new());
+        let punts = Arc::default();
         Self {
             tap,
             underlay,
-            shared: Shared { forwarder, counters, cell, plan, generation, narrowed },
+            shared: Shared { forwarder, counters, cell, plan, generation, narrowed, punts },
             transmit: Transmit::new(),
             receive: Receive::new(),
             from_tap: Batch::new(TAP_BATCH),
@@ -138,6 +140,11 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
         read.map_err(Fault::Tap)?;
         shared.counters.udp_fallbacks.set(underlay.fallbacks());
         Ok(moved)
+    }
+
+    /// Where frames for control are put.
+    pub fn punts(&self) -> Arc<Punts> {
+        Arc::clone(&self.shared.punts)
     }
 
     /// Both sides, to wait for.

@@ -46,9 +46,9 @@ fn mac_octets(mac: &str) -> Vec<u8> {
     mac.split(':').filter_map(|octet| u8::from_str_radix(octet, 16).ok()).collect()
 }
 
-/// A frame between two stations with an EtherType nobody uses (IEEE 802 local experimental 1).
+/// A frame between two stations with an EtherType nobody uses (IEEE 802 local experimental 2).
 fn frame(dst: &str, src: &str, payload: &[u8]) -> Vec<u8> {
-    [&mac_octets(dst), &mac_octets(src), &[0x88, 0xb5][..], payload].concat()
+    [&mac_octets(dst), &mac_octets(src), &[0x88, 0xb6][..], payload].concat()
 }
 
 fn carries(packet: &Packet, mark: &[u8]) -> bool {

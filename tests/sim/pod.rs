@@ -12,7 +12,7 @@ const UDP_BUFFER: usize = 16_384;
 const PACKETS: usize = 32;
 
 /// EtherType for local experiments (IEEE 802): frames of it are kept for the test to see.
-pub(crate) const EXPERIMENT: [u8; 2] = [0x88, 0xb5];
+pub(crate) const EXPERIMENT: [u8; 2] = [0x88, 0xb6];
 
 /// A host with a TCP/IP stack. It does path MTU discovery as a kernel does: it believes an ICMP
 /// error that quotes its own packet, and sends no larger ones from then on.

@@ -52,11 +52,17 @@ pub enum OpenError {
 
 impl UdpUnderlay {
     /// Binds to `local`: receives on `port`, sends from ports of the kernel's choice. There are
-    /// `workers` of them; each flow of a peer, told by its source port, comes to one.
+    /// `workers` of them; each flow of a peer, told by its source port, comes to one. With `runs`,
+    /// datagrams leave in runs.
     ///
     /// # Errors
     /// As [`OpenError`] says; nothing is left open.
-    pub fn open(local: IpAddr, port: u16, workers: usize) -> Result<Vec<Self>, OpenError> {
+    pub fn open(
+        local: IpAddr,
+        port: u16,
+        workers: usize,
+        runs: bool,
+    ) -> Result<Vec<Self>, OpenError> {
         let addr = SocketAddr::new(local, port);
         let failed = |error: io::Error| match error.raw_os_error() {
             Some(libc::EADDRINUSE) => OpenError::Taken(addr),
@@ -64,7 +70,7 @@ impl UdpUnderlay {
             _ => OpenError::Other(addr, error),
         };
         let open = |receiver: UdpSocket| {
-            let senders: io::Result<_> = (0..SENDERS).map(|_| sender(local)).collect();
+            let senders: io::Result<_> = (0..SENDERS).map(|_| sender(local, runs)).collect();
             let limits = RunLimits { datagrams: RUN_DATAGRAMS, octets: RUN_OCTETS };
             Ok(Self { local, receiver, senders: senders?, limits })
         };
@@ -229,7 +235,7 @@ fn receiver(addr: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-fn sender(local: IpAddr) -> io::Result<Sender> {
+fn sender(local: IpAddr, segments: bool) -> io::Result<Sender> {
     let addr = SocketAddr::new(local, 0);
     let socket = socket(addr)?;
     match local {
@@ -244,7 +250,7 @@ fn sender(local: IpAddr) -> io::Result<Sender> {
         socket.set_send_buffer_size(SEND_BUFFER)?;
     }
     socket.bind(&addr.into())?;
-    Ok(Sender { socket: socket.into(), segments: true, fallbacks: 0 })
+    Ok(Sender { socket: socket.into(), segments, fallbacks: 0 })
 }
 
 fn socket(addr: SocketAddr) -> io::Result<Socket> {

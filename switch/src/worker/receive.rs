@@ -10,7 +10,7 @@ use crate::layers::{TCP, UDP};
 use crate::segment::{HEADER_MAX, Segments, header_len};
 use crate::vxlan::{self, BadVxlan, HEADER_LEN};
 use crate::{
-    Counters, DropReason, Frame, Layers, Offload, PeerId, Port, Takes, Tap, TapError,
+    Counters, DropReason, Frame, Layers, Offload, PeerId, Port, Punt, Takes, Tap, TapError,
     VNET_HEADER_LEN, Verdict, finish_partial,
 };
 
@@ -54,7 +54,8 @@ impl Receive {
         loop {
             let place = Place { slot: at, start, end: (start + step).min(len) };
             match receive(slots, place, id, context) {
-                Ok(place) => self.deliver(slots, place, Origin { id, stride }, context),
+                Ok(None) => {}
+                Ok(Some(place)) => self.deliver(slots, place, Origin { id, stride }, context),
                 Err(reason) => context.shared.counters.count_drop(reason),
             }
             start += step;
@@ -154,13 +155,13 @@ fn segment_of(frame: &[u8], layers: &Layers, origin: Origin, shared: &Shared) ->
     u16::try_from(size).ok().filter(|size| *size > 0 && usize::from(*size) < payload)
 }
 
-/// Finds the frame in a datagram, if it is one for this node's bridge.
+/// Finds the frame in a datagram, if it is one for this node's bridge; `None` when control has it.
 fn receive<T, U>(
     slots: &[Slot],
     place: Place,
     id: PeerId,
     context: &mut Context<'_, T, U>,
-) -> Result<Place, DropReason> {
+) -> Result<Option<Place>, DropReason> {
     let (shared, now) = (&mut *context.shared, context.now);
     let datagram = octets_at(slots, place);
     let (vni, frame) = vxlan::parse(datagram).map_err(|bad| match bad {
@@ -174,9 +175,17 @@ fn receive<T, U>(
         peer.received.count(frame.len());
         peer.hear(now);
     }
-    let frame = Frame::parse(frame).map_err(|_| DropReason::Runt)?;
+    let octets = frame;
+    let frame = Frame::parse(octets).map_err(|_| DropReason::Runt)?;
+    if frame.is_probe() {
+        if !shared.punts.put(Punt::new(id, octets)) {
+            return Err(DropReason::PuntFull);
+        }
+        shared.counters.punted.add(1);
+        return Ok(None);
+    }
     match shared.forwarder.forward(&shared.plan, Port::Peer(id), frame, now) {
-        Verdict::Local => Ok(Place { start: place.start + HEADER_LEN, ..place }),
+        Verdict::Local => Ok(Some(Place { start: place.start + HEADER_LEN, ..place })),
         Verdict::Drop(reason) => Err(reason),
         // Split horizon: what came from a peer goes to no other.
         Verdict::Peer(_) | Verdict::Flood => Err(DropReason::NoPath),

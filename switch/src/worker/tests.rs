@@ -158,7 +158,7 @@ fn what_is_too_big_and_no_ip_is_dropped() {
     let mut node = Node::new();
     node.know(FAR, Port::Peer(B));
 
-    node.emit(&[&FAR.0[..], &POD.0, &[0x88, 0xb5], &[0; 2000]].concat());
+    node.emit(&[&FAR.0[..], &POD.0, &[0x88, 0xb6], &[0; 2000]].concat());
 
     assert!(node.sent().is_empty() && node.emitted().is_empty());
     assert_eq!(node.drops(), [(DropReason::TooBig, 1)]);
@@ -266,6 +266,34 @@ fn nobody_answers_in_the_name_of_a_station_that_is_not_known() {
 
     assert_eq!(node.emitted(), Vec::<Vec<u8>>::new());
     assert_eq!(node.drops(), [(DropReason::TooBig, 3)]);
+}
+
+#[test]
+fn a_probe_from_a_peer_goes_to_control_and_nowhere_else() {
+    let mut node = Node::new();
+    let probe = [&POD.0[..], &FAR.0, &[0x88, 0xb5], b"are you there"].concat();
+    let punts = node.worker.punts();
+
+    node.hear_from(B, &probe);
+
+    let punt = punts.take().unwrap();
+    assert_eq!((punt.from, punt.octets()), (B, &probe[..]));
+    assert!(node.emitted().is_empty() && node.sent().is_empty());
+    assert_eq!(node.table.lookup(FAR), None);
+
+    (0..100).for_each(|_| node.hear_from(B, &probe));
+    assert_eq!(node.counters.punted.load(), 1 + 64);
+    assert_eq!(node.drops(), [(DropReason::PuntFull, 36)]);
+}
+
+#[test]
+fn a_probe_from_a_pod_goes_nowhere() {
+    let mut node = Node::new();
+
+    node.emit(&[&Mac::BROADCAST.0[..], &POD.0, &[0x88, 0xb5], b"I am a node"].concat());
+
+    assert!(node.sent().is_empty() && node.worker.punts().take().is_none());
+    assert_eq!(node.drops(), [(DropReason::Probe, 1)]);
 }
 
 #[test]
@@ -412,7 +440,7 @@ fn each_failure_of_a_side_is_counted_under_its_own_reason() {
     for (error, reason) in of_underlay {
         let (tap, cable) = MemoryTap::pair();
         let (mut worker, counters) = worker_between(tap, Refusing(error));
-        cable.send(&[&FAR.0[..], &POD.0, &[0x88, 0xb5]].concat());
+        cable.send(&[&FAR.0[..], &POD.0, &[0x88, 0xb6]].concat());
 
         worker.turn(T0).unwrap();
 

@@ -133,6 +133,7 @@ impl Transmit {
         let packets = layers.map_or(1, |it| packets_in(&it, octets, segment));
         shared.counters.from_tap.count_many(packets, octets.len());
         let verdict = match offload {
+            Ok(_) if frame.is_probe() => Verdict::Drop(DropReason::Probe),
             Ok(_) => shared.forwarder.forward(&shared.plan, Port::Local, frame, context.now),
             Err(_) => Verdict::Drop(DropReason::BadOffload),
         };

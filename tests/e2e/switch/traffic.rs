@@ -115,7 +115,7 @@ fn tagged_frames_cross_with_their_tags() {
         let addresses = [mac_octets(pods[1].mac()), mac_octets(pods[0].mac())].concat();
 
         for tags in [&[0x81, 0x00, 0x20, 0x05][..], &[0x88, 0xa8, 0, 7, 0x81, 0, 0, 5][..]] {
-            let tagged = [&addresses, tags, &[0x88, 0xb5], b"tagged payload"].concat();
+            let tagged = [&addresses, tags, &[0x88, 0xb6], b"tagged payload"].concat();
             pods[0].peer(Duration::from_secs(5), &format!("raw-send eth0 1 {}", hex(&tagged)))?;
             capture.wait_for("tagged frame", Duration::from_secs(5), |it| {
                 it.octets.starts_with(&tagged)

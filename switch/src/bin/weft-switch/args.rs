@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use switch::{Backend, Limits, Mtu, Poll, Vni, is_host};
+use switch::{Backend, Limits, Mtu, Poll, QUIRKS, Quirk, Release, Vni, is_host};
 use tracing::level_filters::LevelFilter;
 
 /// A VXLAN switch with static peers: the bridge on this host and those on the peers become one.
@@ -54,6 +54,11 @@ struct Args {
     /// at most 8]
     #[arg(long, value_name = "N", value_parser = queues)]
     queues: Option<usize>,
+
+    /// Treat this kernel as having a defect, or as not having it; the log at start names those it
+    /// is known for
+    #[arg(long = "quirk", value_name = "NAME=on|off", value_parser = quirk)]
+    quirks: Vec<(&'static Quirk, bool)>,
 
     /// After a frame, look for the next before sleeping: `adaptive` while it pays, `off` never, or
     /// always for so many microseconds
@@ -109,6 +114,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) poll: Poll,
     pub(crate) queues: usize,
+    pub(crate) quirks: Vec<&'static Quirk>,
     pub(crate) stats: Option<Duration>,
     pub(crate) log_level: LevelFilter,
 }
@@ -189,6 +195,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         poll: args.poll,
         queues: if plain { 1 } else { args.queues.unwrap_or_else(default_queues) },
         stats: args.stats,
+        quirks: Quirk::of(release(), &args.quirks),
         log_level: args.log_level,
     }))
 }
@@ -287,6 +294,21 @@ fn table_size(text: &str) -> Result<usize, String> {
 fn queues(text: &str) -> Result<usize, String> {
     let queues = text.parse().ok().filter(|queues| (1..=QUEUES_MAX).contains(queues));
     queues.ok_or_else(|| format!("1 to {QUEUES_MAX} queues are possible"))
+}
+
+fn quirk(text: &str) -> Result<(&'static Quirk, bool), String> {
+    let known = || QUIRKS.map(|quirk| quirk.name).join(", ");
+    let (name, state) = text.split_once('=').ok_or("NAME=on or NAME=off is expected")?;
+    let quirk = Quirk::named(name).ok_or_else(|| format!("known are {}", known()))?;
+    match state {
+        "on" => Ok((quirk, true)),
+        "off" => Ok((quirk, false)),
+        _ => Err("NAME=on or NAME=off is expected".into()),
+    }
+}
+
+fn release() -> Option<Release> {
+    rustix::system::uname().release().to_str().ok()?.parse().ok()
 }
 
 fn default_queues() -> usize {

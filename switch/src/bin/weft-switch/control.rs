@@ -10,8 +10,8 @@ use anyhow::{Context, anyhow, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use switch::{
     Clock, Counters, DropGauge, Ended, Fault, Forwarder, FrameThreads, Installed, KernelTap, Mac,
-    MacTable, Mtu, Notice, Peer, Plan, PlanCell, Port, Spec, UdpUnderlay, Watch, Wiring,
-    WiringError, Worker, path_mtu,
+    MacTable, Mitigation, Mtu, Notice, OpenError, Peer, Plan, PlanCell, Port, Punts, Spec,
+    UdpUnderlay, Watch, Wiring, WiringError, Worker, path_mtu,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
@@ -66,6 +66,7 @@ struct Switch {
     /// One for each worker.
     counters: Vec<Arc<Counters>>,
     cell: Arc<PlanCell>,
+    punts: Vec<Arc<Punts>>,
     wiring: Wiring,
     installed: Installed,
     frames: Frames,
@@ -117,7 +118,7 @@ struct Sources {
 impl Switch {
     async fn start(config: Config, stdout: Output) -> anyhow::Result<Self> {
         // First of all: a second switch on this address must fail before it touches anything.
-        let underlays = UdpUnderlay::open(config.local, config.port, config.queues)?;
+        let underlays = open_underlays(&config, config.queues)?;
         let peers = measure_all(&config)?;
         check_hosts(&config)?;
         let mtu = overlay_mtu(&config, &peers);
@@ -142,6 +143,7 @@ impl Switch {
             table,
             counters,
             cell,
+            punts: Vec::new(),
             wiring,
             installed,
             frames: Frames::default(),
@@ -155,6 +157,9 @@ impl Switch {
             complaint: None,
         };
         switch.tap_drops_before = switch.wiring.tap_drops().await.unwrap_or(0);
+        for quirk in &switch.config.quirks {
+            warn!(quirk = quirk.name, mitigation = ?quirk.mitigation, "this kernel: {}", quirk.what);
+        }
         switch.start_frames(underlays, taps)?;
         let Config { local, port, vni, peers, .. } = &switch.config;
         info!(%local, port, %vni, %mtu, peers = peers.len(), "switching");
@@ -170,17 +175,20 @@ impl Switch {
         if taps.len() < underlays.len() {
             // The TAP has one queue only. A socket that nobody reads from would lose its share.
             drop(underlays);
-            underlays = UdpUnderlay::open(self.config.local, self.config.port, taps.len())?;
+            underlays = open_underlays(&self.config, taps.len())?;
         }
         let gauges = underlays.iter().filter_map(|it| it.drop_gauge().ok()).collect();
         let offloads = taps.first().and_then(KernelTap::offloads);
         info!(queues = taps.len(), ?offloads, "starting the frame threads");
         let sides = taps.into_iter().zip(underlays).zip(&self.counters);
-        let workers = sides.map(|((tap, underlay), counters)| {
-            let forwarder = Forwarder::new(Arc::clone(&self.table));
-            Worker::new(tap, underlay, forwarder, Arc::clone(&self.cell), Arc::clone(counters))
-        });
-        let threads = FrameThreads::spawn(workers.collect(), self.clock, self.config.poll);
+        let workers: Vec<_> = sides
+            .map(|((tap, underlay), counters)| {
+                let forwarder = Forwarder::new(Arc::clone(&self.table));
+                Worker::new(tap, underlay, forwarder, Arc::clone(&self.cell), Arc::clone(counters))
+            })
+            .collect();
+        self.punts = workers.iter().map(Worker::punts).collect();
+        let threads = FrameThreads::spawn(workers, self.clock, self.config.poll);
         let (threads, ended) = threads.context("cannot start a thread")?;
         self.frames = Frames { threads: Some(threads), ended: Some(ended), gauges };
         Ok(())
@@ -258,6 +266,8 @@ impl Switch {
 
     async fn keep_house(&mut self) {
         self.table.age(self.clock.now());
+        // This binary has nobody who would answer probes.
+        self.punts.iter().for_each(|punts| while punts.take().is_some() {});
         self.measure_again();
         if self.frames.threads.is_none() {
             self.restart().await;
@@ -352,7 +362,7 @@ impl Switch {
     }
 
     async fn try_restart(&mut self) -> anyhow::Result<()> {
-        let underlays = UdpUnderlay::open(self.config.local, self.config.port, self.config.queues)?;
+        let underlays = open_underlays(&self.config, self.config.queues)?;
         let (taps, installed) = self.wiring.install().await?;
         self.tap_drops_before = self.wiring.tap_drops().await.unwrap_or(0);
         self.note_bridge(&installed);
@@ -401,6 +411,7 @@ impl Switch {
             restarts: self.restarts,
             repairs: self.repairs,
             lines_lost: self.stdout.lost(),
+            quirks: self.config.quirks.iter().map(|quirk| quirk.name).collect(),
             now: self.clock.now(),
         }
     }
@@ -461,6 +472,11 @@ fn measure_all(config: &Config) -> anyhow::Result<Vec<Peer>> {
         Ok(Peer { addr: SocketAddr::new(*ip, config.port), mtu })
     };
     config.peers.iter().map(peer).collect()
+}
+
+fn open_underlays(config: &Config, workers: usize) -> Result<Vec<UdpUnderlay>, OpenError> {
+    let runs = !config.quirks.iter().any(|quirk| quirk.mitigation == Mitigation::NoRuns);
+    UdpUnderlay::open(config.local, config.port, workers, runs)
 }
 
 /// Addresses that are no peer's, which only this host can tell.

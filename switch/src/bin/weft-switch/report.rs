@@ -16,12 +16,14 @@ pub(crate) struct Stats<'a, D: Serialize> {
     restarts: u64,
     repairs: u64,
     lines_lost: u64,
+    quirks: &'a [&'static str],
     from_tap: &'a Traffic,
     to_tap: &'a Traffic,
     segmented: u64,
     joined: u64,
     tap_fallbacks: u64,
     udp_fallbacks: u64,
+    punted: u64,
     checksums: u64,
     fragmented: u64,
     icmp_sent: u64,
@@ -66,13 +68,15 @@ pub(crate) struct Subject<'a> {
     pub(crate) restarts: u64,
     pub(crate) repairs: u64,
     pub(crate) lines_lost: u64,
+    pub(crate) quirks: Vec<&'static str>,
     pub(crate) now: Tick,
 }
 
 impl Subject<'_> {
     /// All counters as one line.
     pub(crate) fn stats(&self, counters: &Counters, kernel_drops: KernelDrops) -> Vec<u8> {
-        let Subject { table, now, .. } = *self;
+        let Subject { table, now, .. } = self;
+        let now = *now;
         line(&Stats {
             time_ms: epoch_ms(),
             uptime_ms: now.as_millis(),
@@ -80,12 +84,14 @@ impl Subject<'_> {
             restarts: self.restarts,
             repairs: self.repairs,
             lines_lost: self.lines_lost,
+            quirks: &self.quirks,
             from_tap: &counters.from_tap,
             to_tap: &counters.to_tap,
             segmented: counters.segmented.load(),
             joined: counters.joined.load(),
             tap_fallbacks: counters.tap_fallbacks.load(),
             udp_fallbacks: counters.udp_fallbacks.load(),
+            punted: counters.punted.load(),
             checksums: counters.checksums.load(),
             fragmented: counters.fragmented.load(),
             icmp_sent: counters.icmp_sent.load(),
