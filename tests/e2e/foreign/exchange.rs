@@ -25,6 +25,8 @@ const RUNS: [Runs; 4] = [
     Runs { size: 777, count: 40, runs: 10 },
     Runs { size: 1380, count: 46, runs: 10 },
 ];
+/// How often a burst is tried.
+const ATTEMPTS: usize = 5;
 /// Frames of each kind of flood.
 const FLOOD: usize = 20;
 /// Multicast groups of no meaning.
@@ -32,13 +34,16 @@ const GROUPS: [&str; 2] = ["239.1.2.3", "ff15::123"];
 /// How long a frame that was sent twice may take to show.
 const LATE: Duration = Duration::from_millis(300);
 
-/// Exchanges everything between each two of the pods, in both directions.
+/// Exchanges everything between each two of the pods, in both directions. The first is weft's.
 pub(crate) fn exchange_all(pods: &[Pod]) -> Result<()> {
     for (from, to) in pairs(pods) {
         let between = || format!("from {} to {}", from.name(), to.name());
         echoes(from, to).with_context(between)?;
         datagrams(from, to).with_context(between)?;
-        runs(from, to).with_context(between)?;
+        // Between two foreign switches it is their business what becomes of a burst.
+        if pods.first().is_some_and(|ours| [from.addr(), to.addr()].contains(&ours.addr())) {
+            runs(from, to).with_context(between)?;
+        }
     }
     for (one, two) in pairs(pods).filter(|(one, two)| one.addr() < two.addr()) {
         let between = || format!("between {} and {}", one.name(), two.name());
@@ -86,7 +91,19 @@ fn datagrams(from: &Pod, to: &Pod) -> Result<()> {
 fn runs(from: &Pod, to: &Pod) -> Result<()> {
     for addr in [to.addr(), to.addr6()?.into()] {
         for runs in RUNS {
-            let stats = udp_runs(from, to, addr, runs)?;
+            // A burst may overflow a foreign switch's queue on a busy machine. Whatever arrives is
+            // right every time, and once it is all there.
+            let mut stats = udp_runs(from, to, addr, runs)?;
+            for _ in 1..ATTEMPTS {
+                ensure!(
+                    stats.duplicates == 0 && stats.corrupt == 0,
+                    "{runs:?} to {addr}: {stats:?}"
+                );
+                if stats.perfect() {
+                    break;
+                }
+                stats = udp_runs(from, to, addr, runs)?;
+            }
             ensure!(stats.perfect(), "{runs:?} to {addr}: {stats:?}");
         }
     }
