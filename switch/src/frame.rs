@@ -51,10 +51,9 @@ impl<'a> Frame<'a> {
         Mac([a, b, c, d, e, f])
     }
 
-    /// Whether it is a probe of weft's own ([`PROBE`]).
+    /// Whether it is a probe of weft's own ([`PROBE`]), tagged or not.
     pub fn is_probe(self) -> bool {
-        let [.., a, b] = *self.header;
-        u16::from_be_bytes([a, b]) == PROBE
+        self.ether_type().0 == EtherType::Other(PROBE)
     }
 
     /// The EtherType behind up to two VLAN tags (802.1Q, 802.1ad), and the octets of the tags.

@@ -66,7 +66,8 @@ impl Spin {
         self.saved = (self.saved + since * SHARE_PERCENT / 100).min(SAVED_MAX);
         if moved.reads > 0 {
             self.note_frames(moved, now);
-            return true;
+            // Without looking, only a full batch says that there is more; else poll tells.
+            return self.poll != Poll::Off || moved.full;
         }
         if !slept {
             self.saved = self.saved.saturating_sub(since);
@@ -97,8 +98,8 @@ impl Spin {
 mod tests {
     use super::*;
 
-    const FRAME: Moved = Moved { reads: 1, octets: 100 };
-    const NOTHING: Moved = Moved { reads: 0, octets: 0 };
+    const FRAME: Moved = Moved { reads: 1, octets: 100, full: false };
+    const NOTHING: Moved = Moved { reads: 0, octets: 0, full: false };
 
     /// Frames `gap` apart: for how much of the time the loop looks rather than sleeps.
     fn share(poll: Poll, gap_us: u64, frame: Moved) -> f64 {
@@ -138,7 +139,7 @@ mod tests {
 
     #[test]
     fn bulk_transfer_is_looked_for_briefly() {
-        let bulk = Moved { reads: 1, octets: 60_000 };
+        let bulk = Moved { reads: 1, octets: 60_000, full: false };
 
         assert!(share(Poll::Adaptive, 100, bulk) < 0.35);
     }

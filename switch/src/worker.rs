@@ -86,6 +86,8 @@ pub struct Moved {
     pub reads: usize,
     /// Their octets.
     pub octets: usize,
+    /// Whether a batch was full: there may be more.
+    pub full: bool,
 }
 
 impl<T: Tap, U: Underlay> Worker<T, U> {
@@ -156,6 +158,7 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
 impl Moved {
     fn count(&mut self, batch: &Batch) {
         self.reads += batch.len();
+        self.full |= batch.is_full();
         self.octets += batch.slots().iter().map(|slot| slot.buf.octets().len()).sum::<usize>();
     }
 }

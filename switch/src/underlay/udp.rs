@@ -132,7 +132,15 @@ impl AsFd for UdpUnderlay {
 impl Underlay for UdpUnderlay {
     fn recv(&mut self, batch: &mut Batch) -> io::Result<()> {
         while !batch.is_full() {
-            match batch.read_many(|slots| sys::recv_batch(self.receiver.as_fd(), slots)) {
+            let mut drained = false;
+            let read = batch.read_many(|slots| {
+                let read = sys::recv_batch(self.receiver.as_fd(), slots)?;
+                drained = read < slots.len();
+                Ok::<_, io::Error>(read)
+            });
+            match read {
+                // Fewer than there was room for: no need to hear that there are no more.
+                Ok(_) if drained => return Ok(()),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if is_passing(&error) => {}

@@ -51,7 +51,7 @@ struct Args {
     table_size: usize,
 
     /// Threads, each with a queue of the TAP and sockets of its own [default: half the processors,
-    /// at most 8]
+    /// at least 2 where there are as many, at most 8]
     #[arg(long, value_name = "N", value_parser = queues)]
     queues: Option<usize>,
 
@@ -313,7 +313,8 @@ fn release() -> Option<Release> {
 
 fn default_queues() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-    (processors / 2).clamp(1, 8)
+    // Two processors are better used by two: one thread for each direction of a stream.
+    (processors / 2).clamp(processors.min(2), 8)
 }
 
 fn poll(text: &str) -> Result<Poll, String> {
