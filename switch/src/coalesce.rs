@@ -13,10 +13,13 @@
 //!
 //! Limits: [`BUNDLES`] bundles at a time, [`PARTS`] packets each.
 
+mod packet;
+
 use crate::checksum::{Sum, field_of, pseudo_header, put};
 use crate::layers::{IpVersion, TCP, UDP};
 use crate::segment::{HEADER_MAX, header_len};
 use crate::{FlowHash, Layers, Offload};
+use packet::{Candidate, same_headers};
 
 /// Bundles that can be open or waiting at a time.
 pub const BUNDLES: usize = 128;
@@ -27,8 +30,6 @@ const PACKET_MAX: usize = 65_535;
 /// Where flows look for their newest bundle.
 const INDEX: usize = 256;
 
-/// Which flags of TCP keep a packet from being joined: FIN, SYN, RST, URG, ECE, CWR.
-const LONERS: u8 = 0x01 | 0x02 | 0x04 | 0x20 | 0x40 | 0x80;
 const PSH: u8 = 0x08;
 
 /// A place in a batch: which slot, and where in it.
@@ -71,17 +72,6 @@ pub struct Coalescer {
     index: [u16; INDEX],
     /// The bundle last begun: the next packet is likely to be its flow's.
     recent: Option<usize>,
-}
-
-/// What the headers of a packet that may be joined say.
-struct Candidate {
-    layers: Layers,
-    header_len: usize,
-    payload: usize,
-    sequence: u32,
-    id: u16,
-    /// Nothing may come after it in its bundle.
-    closes: bool,
 }
 
 impl Default for Coalescer {
@@ -365,79 +355,6 @@ impl Bundle {
         let pseudo = pseudo_header(header, &layers, transport_len).fold();
         put(header, transport + field_of(layers.protocol).unwrap_or_default(), pseudo);
     }
-}
-
-impl Candidate {
-    /// `None` for a packet that is to stay alone. `verified`: its checksum needs no look.
-    fn of(frame: &[u8], layers: Layers, verified: bool) -> Option<Self> {
-        let header_len = header_len(frame, &layers)?;
-        let payload = layers.end - header_len;
-        let plain = layers.version == IpVersion::V6 || layers.transport - layers.network == 20;
-        if payload == 0 || !plain {
-            return None;
-        }
-        let transport = frame.get(layers.transport..layers.end)?;
-        let (sequence, closes) = match layers.protocol {
-            TCP => {
-                let [_, _, _, _, a, b, c, d, _, _, _, _, _, flags, ..] =
-                    *transport.first_chunk::<20>()?;
-                if flags & LONERS != 0 {
-                    return None;
-                }
-                (u32::from_be_bytes([a, b, c, d]), flags & PSH != 0)
-            }
-            _ => {
-                let [_, _, _, _, len0, len1, sum0, sum1] = *transport.first_chunk::<8>()?;
-                let honest = usize::from(u16::from_be_bytes([len0, len1])) == transport.len();
-                if !honest || (sum0, sum1) == (0, 0) {
-                    return None;
-                }
-                (0, false)
-            }
-        };
-        if !verified {
-            let pseudo = pseudo_header(frame, &layers, transport.len());
-            if pseudo.add(transport).finish() != [0, 0] {
-                return None;
-            }
-        }
-        let id = match layers.version {
-            IpVersion::V4 => {
-                let field = frame.get(layers.network + 4..)?.first_chunk()?;
-                u16::from_be_bytes(*field)
-            }
-            IpVersion::V6 => 0,
-        };
-        Some(Self { layers, header_len, payload, sequence, id, closes })
-    }
-}
-
-/// Whether two headers differ only in what segmentation makes anew: lengths, identification,
-/// checksums, sequence number, PSH.
-fn same_headers(header: &[u8], frame: &[u8], layers: &Layers) -> bool {
-    let (network, transport) = (layers.network, layers.transport);
-    let same = |from: usize, to: usize| {
-        let (a, b) = (header.get(from..to), frame.get(from..to));
-        a.is_some() && a == b
-    };
-    let network_same = match layers.version {
-        IpVersion::V4 => {
-            same(0, network + 2) && same(network + 6, network + 10) && same(network + 12, transport)
-        }
-        IpVersion::V6 => same(0, network + 4) && same(network + 6, transport),
-    };
-    let transport_same = match layers.protocol {
-        TCP => {
-            let flags = |octets: &[u8]| octets.get(transport + 13).map(|flags| flags & !PSH);
-            same(transport, transport + 4)
-                && same(transport + 8, transport + 13)
-                && flags(header) == flags(frame)
-                && same(transport + 14, transport + 16)
-                && same(transport + 18, header.len())
-        }
-        _ => same(transport, transport + 4),
-    };
-    network_same && transport_same
 }
 
 fn wrap_u32(len: usize) -> u32 {

@@ -1,30 +1,25 @@
 //! The control loop: one task that hears everything that can happen and decides what to do.
 
-use std::future::Future;
-use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use anyhow::{Context, bail};
 use switch::{
     Clock, Counters, DropGauge, Ended, Fault, Forwarder, FrameThreads, Installed, KernelTap, Mac,
     MacTable, Mitigation, Mtu, Notice, OpenError, Peer, Plan, PlanCell, Port, Punts, Spec,
-    UdpUnderlay, Watch, Wiring, WiringError, Worker, path_mtu,
+    UdpUnderlay, Watch, Wiring, WiringError, Worker,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use crate::args::{Config, MtuChoice, Names};
-use crate::failure::Line;
+use crate::args::{Config, Names};
+use crate::events::{Event, Sources};
+use crate::failure::{Line, say};
+use crate::limits::raise_descriptor_limit;
 use crate::output::Output;
+use crate::paths::{bridge_mac, check_hosts, measure, measure_all, overlay_mtu};
 use crate::patience::Patience;
 use crate::report::{KernelDrops, Subject};
-
-/// How often stations are aged, paths are measured, and links are looked after.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// How long to wait before trying again what has failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -92,27 +87,6 @@ struct Frames {
     threads: Option<FrameThreads>,
     ended: Option<Ended>,
     gauges: Vec<DropGauge>,
-}
-
-enum Event {
-    Stop(&'static str),
-    PrintStations,
-    PrintStats,
-    Housekeeping,
-    Reload,
-    Notice(std::io::Result<Notice>),
-    FramesEnded(Option<Fault>),
-}
-
-/// Where events come from.
-struct Sources {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    user: Signal,
-    housekeeping: Interval,
-    stats: Option<Interval>,
-    watch: Watch,
 }
 
 impl Switch {
@@ -417,121 +391,9 @@ impl Switch {
     }
 }
 
-impl Sources {
-    fn open(stats: Option<Duration>) -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-            user: listen(SignalKind::user_defined1())?,
-            housekeeping: every(HOUSEKEEPING),
-            stats: stats.map(every),
-            watch: Watch::open().context("cannot watch the bridge")?,
-        })
-    }
-
-    async fn next(&mut self, ended: &mut Option<Ended>) -> Event {
-        tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => Event::Stop("SIGINT"),
-            _ = self.terminate.recv() => Event::Stop("SIGTERM"),
-            end = or_never(ended.as_mut().map(|ended| Box::pin(ended.recv()))) => match end {
-                Some(Err(fault @ (Fault::Tap(_) | Fault::Underlay(_) | Fault::Poll(_)))) => {
-                    Event::FramesEnded(Some(fault))
-                }
-                // They end without a fault only when told to, and nobody has told them.
-                Some(Err(Fault::Panicked) | Ok(())) | None => Event::FramesEnded(None),
-            },
-            _ = self.hangup.recv() => Event::Reload,
-            _ = self.user.recv() => Event::PrintStations,
-            _ = or_never(self.stats.as_mut().map(|it| Box::pin(it.tick()))) => Event::PrintStats,
-            _ = self.housekeeping.tick() => Event::Housekeeping,
-            notice = self.watch.next() => Event::Notice(notice),
-        }
-    }
-}
-
-async fn or_never<F: Future + Unpin>(future: Option<F>) -> F::Output {
-    match future {
-        Some(future) => future.await,
-        None => std::future::pending().await,
-    }
-}
-
-fn every(period: Duration) -> Interval {
-    let mut ticks = interval_at(Instant::now() + period, period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    ticks
-}
-
-/// What the paths to all peers carry; an error when there is no path to one of them.
-fn measure_all(config: &Config) -> anyhow::Result<Vec<Peer>> {
-    let peer = |ip: &IpAddr| {
-        let mtu = measure(config, *ip)?;
-        Ok(Peer { addr: SocketAddr::new(*ip, config.port), mtu })
-    };
-    config.peers.iter().map(peer).collect()
-}
-
 fn open_underlays(config: &Config, workers: usize) -> Result<Vec<UdpUnderlay>, OpenError> {
     let runs = !config.quirks.iter().any(|quirk| quirk.mitigation == Mitigation::NoRuns);
     UdpUnderlay::open(config.local, config.port, workers, runs)
-}
-
-/// Addresses that are no peer's, which only this host can tell.
-fn check_hosts(config: &Config) -> anyhow::Result<()> {
-    let Config { local, peers, .. } = config;
-    let denied = path_mtu(*local, *local).err().and_then(|error| error.raw_os_error());
-    if denied == Some(libc::EACCES) {
-        bail!("--local {local} is a broadcast address: give this node's own");
-    }
-    let own = |peer: &&IpAddr| std::net::UdpSocket::bind((**peer, 0)).is_ok();
-    match peers.iter().find(own) {
-        Some(peer) => {
-            bail!("--peer {peer} is an address of this host, too: name only the other nodes")
-        }
-        None => Ok(()),
-    }
-}
-
-fn measure(config: &Config, peer: IpAddr) -> anyhow::Result<Mtu> {
-    let local = config.local;
-    let underlay = path_mtu(local, peer).map_err(|error| match error.raw_os_error() {
-        Some(libc::EACCES) => anyhow!(
-            "peer {peer} cannot be sent to: it is a broadcast address, or its route forbids it (see `ip route get {peer} from {local}`): correct --peer, or the route"
-        ),
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL) => anyhow!(
-            "no route to peer {peer} from {local} (see `ip route get {peer} from {local}`): add a route, or correct --peer"
-        ),
-        _ => anyhow::Error::new(error).context(format!("cannot ask what the path to peer {peer} carries")),
-    })?;
-    let carried = Mtu::over(underlay, peer).ok_or_else(|| {
-        anyhow!("the path to peer {peer} carries only {underlay} octets: its MTU must be raised")
-    })?;
-    Ok(match config.mtu {
-        MtuChoice::Auto => carried,
-        MtuChoice::Fixed(mtu) => carried.min(mtu),
-    })
-}
-
-/// What the bridge is told: the operator's choice, or what every path carries.
-fn overlay_mtu(config: &Config, peers: &[Peer]) -> Mtu {
-    match config.mtu {
-        MtuChoice::Fixed(mtu) => mtu,
-        MtuChoice::Auto => peers.iter().map(|peer| peer.mtu).min().unwrap_or(Mtu::MAX),
-    }
-}
-
-/// The address of a bridge that is made on the node with this underlay address: always the same
-/// one there, and another one elsewhere. FNV-1a, to be stable over releases.
-fn bridge_mac(local: IpAddr) -> Mac {
-    let mix = |hash: u64, octet: &u8| (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
-    let hash = |octets: &[u8]| octets.iter().fold(0xcbf2_9ce4_8422_2325, mix);
-    Mac::local(match local {
-        IpAddr::V4(addr) => hash(&addr.octets()),
-        IpAddr::V6(addr) => hash(&addr.octets()),
-    })
 }
 
 fn announce(installed: &Installed) {
@@ -539,25 +401,4 @@ fn announce(installed: &Installed) {
     if !installed.differing.is_empty() {
         warn!(differing = ?installed.differing, "adopted a bridge that weft did not make, and left its settings alone");
     }
-}
-
-/// Says one line on stderr, whoever listens.
-fn say(what: &str) {
-    drop(writeln!(std::io::stderr(), "weft-switch: {what}"));
-}
-
-/// A socket for each lane of each queue, and some more.
-fn raise_descriptor_limit(queues: usize) -> anyhow::Result<()> {
-    let needed = 64 + 24 * queues as u64;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.maximum.is_some_and(|maximum| maximum < needed) {
-        bail!(
-            "{needed} open files are needed, and the limit is lower: raise it (ulimit -n {needed}), or use fewer --queues"
-        );
-    }
-    if limit.current.is_some_and(|current| current < needed) {
-        let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
-        setrlimit(Resource::Nofile, raised).context("cannot raise the limit of open files")?;
-    }
-    Ok(())
 }

@@ -19,6 +19,11 @@ pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
+/// Says one line on stderr, whoever listens.
+pub(crate) fn say(what: &str) {
+    drop(writeln!(std::io::stderr(), "weft-switch: {what}"));
+}
+
 /// An error and its sources in one line, with what to do about it.
 pub(crate) struct Line<'a>(pub(crate) &'a anyhow::Error);
 

@@ -2,8 +2,11 @@
 
 mod args;
 mod control;
+mod events;
 mod failure;
+mod limits;
 mod output;
+mod paths;
 mod patience;
 mod report;
 
