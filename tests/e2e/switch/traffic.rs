@@ -59,6 +59,27 @@ fn a_hundred_megabytes_cross_both_ways_at_once() {
 }
 
 #[test]
+fn three_nodes_exchange_streams_and_datagrams_with_each_other() {
+    Lab::with("tcp3", |lab| {
+        let Cluster { pods, .. } = &Cluster::<3>::new(lab, &Underlay::default(), &[])?;
+
+        for (one, two) in [(0, 1), (1, 2), (2, 0)] {
+            let (forth, back) = transfer_both(&pods[one], &pods[two], 100 * MB)?;
+            assert!(forth.intact() && back.intact(), "{forth:?} {back:?}");
+            assert_eq!((forth.bytes, back.bytes), (100 * MB, 100 * MB));
+            for size in [0, 1, 700, 1400, 60_000] {
+                for to in [pods[two].addr(), pods[two].addr6()?.into()] {
+                    let echoed = udp_echo(&pods[one], &pods[two], to, size, 5)?;
+                    assert_eq!((echoed.received, echoed.corrupt), (5, 0), "{size} octets to {to}");
+                }
+            }
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn tcp_over_ipv6_crosses() {
     Lab::with("tcp6", |lab| {
         let Cluster { pods, .. } = &Cluster::<2>::new(lab, &Underlay::default(), &[])?;
