@@ -44,6 +44,8 @@ pub const QUIRKS: [Quirk; 3] = [
         since: Release(4, 18, 0),
         fixed: Release(6, 8, 5),
     },
+    // Reported for 6.6.44; where exactly it ends we do not know. Nothing depends on it: a TAP that
+    // refuses is served in pieces, whatever its kernel.
     Quirk {
         name: "tap-short-tail",
         what: "super-frames whose last packet is short are refused by the TAP, and go in pieces",
