@@ -59,7 +59,9 @@ pub use segment::{HEADER_MAX, Segments};
 pub use shell::{Clock, Ended, FrameThreads};
 pub use spin::Poll;
 pub use table::{Learned, Limits, MacTable, Row, TableEvents};
-pub use tap::{Backend, Cable, KernelTap, MemoryTap, OffloadTap, PlainTap, Takes, Tap, TapError};
+pub use tap::{
+    Backend, Cable, KernelTap, MemoryTap, OffloadTap, PlainTap, Steering, Takes, Tap, TapError,
+};
 pub use tick::Tick;
 pub use too_big::{Fragments, Remedy, answer};
 pub use underlay::{

@@ -9,6 +9,8 @@
 mod equal;
 #[path = "foreign/exchange.rs"]
 mod exchange;
+#[path = "offload/fallbacks.rs"]
+mod fallbacks;
 #[path = "offload/faults.rs"]
 mod faults;
 #[path = "offload/poll.rs"]

@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 use crate::args::{Config, Names};
 use crate::events::{Event, Sources};
 use crate::failure::{Line, say};
+use crate::fallbacks::Fallbacks;
 use crate::limits::raise_descriptor_limit;
 use crate::output::Output;
 use crate::paths::{bridge_mac, check_hosts, measure, measure_all, overlay_mtu};
@@ -65,6 +66,7 @@ struct Switch {
     wiring: Wiring,
     installed: Installed,
     frames: Frames,
+    fallbacks: Fallbacks,
     /// What the bridge was told.
     mtu: Mtu,
     stdout: Output,
@@ -121,6 +123,7 @@ impl Switch {
             wiring,
             installed,
             frames: Frames::default(),
+            fallbacks: Fallbacks::default(),
             mtu,
             stdout,
             lost: KernelDrops::default(),
@@ -154,6 +157,7 @@ impl Switch {
         let gauges = underlays.iter().filter_map(|it| it.drop_gauge().ok()).collect();
         let offloads = taps.first().and_then(KernelTap::offloads);
         info!(queues = taps.len(), ?offloads, "starting the frame threads");
+        self.fallbacks.note_taps(&taps);
         let sides = taps.into_iter().zip(underlays).zip(&self.counters);
         let workers: Vec<_> = sides
             .map(|((tap, underlay), counters)| {
@@ -385,6 +389,7 @@ impl Switch {
             restarts: self.restarts,
             repairs: self.repairs,
             lines_lost: self.stdout.lost(),
+            steering_fallbacks: self.fallbacks.steering,
             quirks: self.config.quirks.iter().map(|quirk| quirk.name).collect(),
             now: self.clock.now(),
         }

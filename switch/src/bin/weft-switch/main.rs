@@ -4,6 +4,7 @@ mod args;
 mod control;
 mod events;
 mod failure;
+mod fallbacks;
 mod limits;
 mod output;
 mod paths;

@@ -23,6 +23,7 @@ pub(crate) struct Stats<'a, D: Serialize> {
     joined: u64,
     tap_fallbacks: u64,
     udp_fallbacks: u64,
+    steering_fallbacks: u64,
     punted: u64,
     checksums: u64,
     fragmented: u64,
@@ -68,6 +69,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) restarts: u64,
     pub(crate) repairs: u64,
     pub(crate) lines_lost: u64,
+    pub(crate) steering_fallbacks: u64,
     pub(crate) quirks: Vec<&'static str>,
     pub(crate) now: Tick,
 }
@@ -91,6 +93,7 @@ impl Subject<'_> {
             joined: counters.joined.load(),
             tap_fallbacks: counters.tap_fallbacks.load(),
             udp_fallbacks: counters.udp_fallbacks.load(),
+            steering_fallbacks: self.steering_fallbacks,
             punted: counters.punted.load(),
             checksums: counters.checksums.load(),
             fragmented: counters.fragmented.load(),

@@ -1,0 +1,38 @@
+//! What a kernel refuses is done without, and never in silence.
+
+use std::fs;
+
+use anyhow::ensure;
+use weft_tests::harness::weft::{Switch, counter, pods};
+use weft_tests::harness::{Lab, Underlay, transfer_both};
+
+const MB: u64 = 1_000_000;
+
+/// Makes bpf(2) fail where it is not everybody's.
+const WITHOUT_BPF: [&str; 2] = ["setpriv", "--bounding-set=-bpf,-sys_admin"];
+
+#[test]
+fn a_switch_that_may_not_steer_flows_says_so_and_carries_them() {
+    let everybodys = fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled").unwrap();
+    let refused = u64::from(everybodys.trim() != "0");
+    Lab::with("no-bpf", |lab| {
+        let nodes = lab.nodes::<2>(&Underlay::default())?;
+        let [a, b] = &nodes;
+        let options = ["--tap", "offload", "--queues", "2"];
+        let lame = Switch::start_through(&WITHOUT_BPF, a, &[b], &options)?;
+        let sound = Switch::start(b, &[a], &options)?;
+        let pods = pods(&nodes, 1450)?;
+
+        let (forth, back) = transfer_both(&pods[0], &pods[1], 10 * MB)?;
+
+        ensure!(forth.intact() && back.intact(), "{forth:?} {back:?}");
+        for (switch, refused) in [(lame, refused), (sound, 0)] {
+            let told = switch.proc.stderr().matches("does not let us steer").count();
+            let stats = switch.stop()?;
+            ensure!(counter(&stats, "/steering_fallbacks")? == refused, "{stats}");
+            ensure!(told as u64 == refused, "told {told} times");
+        }
+        Ok(())
+    })
+    .unwrap();
+}
