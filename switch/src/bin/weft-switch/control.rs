@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use switch::{
-    Clock, Counters, DropGauge, Ended, Fault, Forwarder, FrameThreads, Installed, KernelTap, Mac,
-    MacTable, Mitigation, Mtu, Notice, OpenError, Peer, Plan, PlanCell, Port, Punts, Spec,
-    UdpUnderlay, Watch, Wiring, WiringError, Worker,
+    Clock, Counters, Fault, Forwarder, Installed, KernelTap, Mac, MacTable, Mitigation, Mtu,
+    Notice, OpenError, Peer, Plan, PlanCell, Port, Spec, UdpUnderlay, Watch, Wiring, WiringError,
+    Worker,
 };
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
@@ -16,6 +16,7 @@ use crate::args::{Config, Names};
 use crate::events::{Event, Sources};
 use crate::failure::{Line, say};
 use crate::fallbacks::Fallbacks;
+use crate::frames::Frames;
 use crate::limits::raise_descriptor_limit;
 use crate::output::Output;
 use crate::paths::{bridge_mac, check_hosts, measure, measure_all, overlay_mtu};
@@ -62,7 +63,6 @@ struct Switch {
     /// One for each worker.
     counters: Vec<Arc<Counters>>,
     cell: Arc<PlanCell>,
-    punts: Vec<Arc<Punts>>,
     wiring: Wiring,
     installed: Installed,
     frames: Frames,
@@ -81,14 +81,6 @@ struct Switch {
     patience: Patience,
     /// The last complaint, so that it is made once and not every second.
     complaint: Option<String>,
-}
-
-/// The frame threads, or that there are none at the moment.
-#[derive(Default)]
-struct Frames {
-    threads: Option<FrameThreads>,
-    ended: Option<Ended>,
-    gauges: Vec<DropGauge>,
 }
 
 impl Switch {
@@ -119,7 +111,6 @@ impl Switch {
             table,
             counters,
             cell,
-            punts: Vec::new(),
             wiring,
             installed,
             frames: Frames::default(),
@@ -154,21 +145,18 @@ impl Switch {
             drop(underlays);
             underlays = open_underlays(&self.config, taps.len())?;
         }
-        let gauges = underlays.iter().filter_map(|it| it.drop_gauge().ok()).collect();
         let offloads = taps.first().and_then(KernelTap::offloads);
         info!(queues = taps.len(), ?offloads, "starting the frame threads");
         self.fallbacks.note_taps(&taps);
         let sides = taps.into_iter().zip(underlays).zip(&self.counters);
-        let workers: Vec<_> = sides
+        let workers = sides
             .map(|((tap, underlay), counters)| {
                 let forwarder = Forwarder::new(Arc::clone(&self.table));
                 Worker::new(tap, underlay, forwarder, Arc::clone(&self.cell), Arc::clone(counters))
             })
             .collect();
-        self.punts = workers.iter().map(Worker::punts).collect();
-        let threads = FrameThreads::spawn(workers, self.clock, self.config.poll);
-        let (threads, ended) = threads.context("cannot start a thread")?;
-        self.frames = Frames { threads: Some(threads), ended: Some(ended), gauges };
+        let frames = Frames::start(workers, self.clock, self.config.poll);
+        self.frames = frames.context("cannot start a thread")?;
         Ok(())
     }
 
@@ -179,7 +167,7 @@ impl Switch {
             match sources.next(&mut self.frames.ended).await {
                 Event::Stop(signal) => {
                     info!(signal, "stopping; bridge and TAP stay");
-                    self.frames.threads = None;
+                    self.frames.stop();
                     if self.config.stats.is_some() {
                         self.print_stats().await;
                     }
@@ -244,10 +232,9 @@ impl Switch {
 
     async fn keep_house(&mut self) {
         self.table.age(self.clock.now());
-        // This binary has nobody who would answer probes.
-        self.punts.iter().for_each(|punts| while punts.take().is_some() {});
+        self.frames.discard_punts();
         self.measure_again();
-        if self.frames.threads.is_none() {
+        if !self.frames.are_running() {
             self.restart().await;
         } else {
             // Notices tell of most changes, but not of all, and not while patience lasts.
@@ -276,7 +263,7 @@ impl Switch {
 
     /// Puts bridge and TAP right where somebody changed them.
     async fn mend(&mut self) {
-        if self.frames.threads.is_none() || !self.patience.has_passed(self.clock.now()) {
+        if !self.frames.are_running() || !self.patience.has_passed(self.clock.now()) {
             return;
         }
         let peers: Vec<_> = self.cell.load().peers().map(|(_, peer)| *peer).collect();
@@ -370,14 +357,12 @@ impl Switch {
 
     /// What the kernel has lost since the start. A TAP or socket that was made again counts anew.
     async fn kernel_drops(&self) -> KernelDrops {
-        let gauges = &self.frames.gauges;
-        let socket = gauges.iter().map(|it| it.load().map(u64::from)).sum::<Result<u64, _>>();
         let tap = self.wiring.tap_drops().await.ok();
         let tap = tap.map(|drops| drops.saturating_sub(self.tap_drops_before));
         let add = |now: Option<u64>, before: Option<u64>| Some(now? + before.unwrap_or(0));
         KernelDrops {
             tap_queue_full: add(tap, self.lost.tap_queue_full),
-            socket_buffer_full: add(socket.ok(), self.lost.socket_buffer_full),
+            socket_buffer_full: add(self.frames.socket_drops(), self.lost.socket_buffer_full),
         }
     }
 

@@ -5,6 +5,7 @@ mod control;
 mod events;
 mod failure;
 mod fallbacks;
+mod frames;
 mod limits;
 mod output;
 mod paths;
