@@ -66,7 +66,7 @@ pub use tick::Tick;
 pub use too_big::{Fragments, Remedy, answer};
 pub use underlay::{
     Datagram, DropGauge, MemoryNet, MemoryUnderlay, Message, OpenError, RunLimits, SendError,
-    UdpUnderlay, Underlay, is_host, path_mtu,
+    UdpProbe, UdpUnderlay, Underlay, is_host, path_mtu,
 };
 pub use vxlan::Vni;
 pub use watch::{Notice, Watch, notices_in};

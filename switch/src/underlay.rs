@@ -6,10 +6,15 @@ use std::net::{IpAddr, SocketAddr};
 use crate::{Batch, DropReason};
 
 mod memory;
+mod probe;
 mod udp;
 
 pub use memory::{Datagram, MemoryNet, MemoryUnderlay};
+pub use probe::UdpProbe;
 pub use udp::{DropGauge, OpenError, UdpUnderlay, is_host, path_mtu};
+
+/// Datagrams in a run: what every kernel with UDP_SEGMENT takes (`UDP_MAX_SEGMENTS` before 6.9).
+const RUN_DATAGRAMS: usize = 64;
 
 /// A network that carries datagrams between nodes.
 pub trait Underlay {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Message, RunLimits, SendError, Underlay};
+use super::{Message, RUN_DATAGRAMS, RunLimits, SendError, Underlay};
 use crate::{Batch, sys};
 
 /// Sending sockets, and so source ports, that flows are spread over.
@@ -14,8 +14,6 @@ const SENDERS: usize = 16;
 /// A burst of 10 ms at 10 Gbit/s and some: what may wait while this thread is not scheduled.
 const RECEIVE_BUFFER: usize = 16 << 20;
 const SEND_BUFFER: usize = 4 << 20;
-/// Datagrams in a run: what every kernel with UDP_SEGMENT takes (`UDP_MAX_SEGMENTS` before 6.9).
-const RUN_DATAGRAMS: usize = 64;
 /// Octets in a run: with IP, UDP and Ethernet headers it must stay below 64 KB, or the kernel cuts
 /// it before the device does.
 const RUN_OCTETS: usize = 65_000;
@@ -52,8 +50,8 @@ pub enum OpenError {
 
 impl UdpUnderlay {
     /// Binds to `local`: receives on `port`, sends from ports of the kernel's choice. There are
-    /// `workers` of them; each flow of a peer, told by its source port, comes to one. With `runs`,
-    /// datagrams leave in runs.
+    /// `workers` of them; each flow of a peer, told by its source port, comes to one. Datagrams
+    /// leave in runs of at most `run_len`; with 1, one by one.
     ///
     /// # Errors
     /// As [`OpenError`] says; nothing is left open.
@@ -61,7 +59,7 @@ impl UdpUnderlay {
         local: IpAddr,
         port: u16,
         workers: usize,
-        runs: bool,
+        run_len: usize,
     ) -> Result<Vec<Self>, OpenError> {
         let addr = SocketAddr::new(local, port);
         let failed = |error: io::Error| match error.raw_os_error() {
@@ -70,8 +68,10 @@ impl UdpUnderlay {
             _ => OpenError::Other(addr, error),
         };
         let open = |receiver: UdpSocket| {
-            let senders: io::Result<_> = (0..SENDERS).map(|_| sender(local, runs)).collect();
-            let limits = RunLimits { datagrams: RUN_DATAGRAMS, octets: RUN_OCTETS };
+            let senders: io::Result<_> = (0..SENDERS).map(|_| sender(local, run_len > 1)).collect();
+            // What is to be sent one by one is made ready in runs all the same.
+            let datagrams = if run_len > 1 { run_len } else { RUN_DATAGRAMS };
+            let limits = RunLimits { datagrams, octets: RUN_OCTETS };
             Ok(Self { local, receiver, senders: senders?, limits })
         };
         // Alone first: a socket that shares its port would also share it with another weft's.
@@ -244,6 +244,10 @@ fn receiver(addr: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
 }
 
 fn sender(local: IpAddr, segments: bool) -> io::Result<Sender> {
+    Ok(Sender { socket: sending_socket(local)?, segments, fallbacks: 0 })
+}
+
+pub(super) fn sending_socket(local: IpAddr) -> io::Result<UdpSocket> {
     let addr = SocketAddr::new(local, 0);
     let socket = socket(addr)?;
     match local {
@@ -258,10 +262,10 @@ fn sender(local: IpAddr, segments: bool) -> io::Result<Sender> {
         socket.set_send_buffer_size(SEND_BUFFER)?;
     }
     socket.bind(&addr.into())?;
-    Ok(Sender { socket: socket.into(), segments, fallbacks: 0 })
+    Ok(socket.into())
 }
 
-fn socket(addr: SocketAddr) -> io::Result<Socket> {
+pub(super) fn socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     if addr.is_ipv6() {

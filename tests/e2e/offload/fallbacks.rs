@@ -36,3 +36,34 @@ fn a_switch_that_may_not_steer_flows_says_so_and_carries_them() {
     })
     .unwrap();
 }
+
+#[test]
+fn what_was_found_at_start_is_told_and_loopback_may_be_down() {
+    for underlay in [Underlay::default(), Underlay::v6()] {
+        Lab::with("probe", |lab| {
+            let nodes = lab.nodes::<2>(&underlay)?;
+            let [a, b] = &nodes;
+            b.run(&["ip", "link", "set", "lo", "down"])?;
+            let tells = Switch::start(a, &[b], &["--tap", "offload"])?;
+            let cannot = Switch::start(b, &[a], &["--tap", "offload"])?;
+            let pods = pods(&nodes, underlay.mtu - 70)?;
+
+            let (forth, back) = transfer_both(&pods[0], &pods[1], 10 * MB)?;
+
+            ensure!(forth.intact() && back.intact(), "{forth:?} {back:?}");
+            for switch in [&tells, &cannot] {
+                let lines = switch.proc.stderr().matches("tried UDP on loopback").count();
+                ensure!(lines == 1, "{}", switch.proc.stderr());
+            }
+            let (tells, cannot) = (tells.stop()?, cannot.stop()?);
+            let known = &tells["supports"];
+            ensure!(known["udp_segments"].as_u64() >= Some(64), "{known}");
+            ensure!(known["udp_gro"] == true && known["tap_offloads"].is_u64(), "{known}");
+            let unknown = &cannot["supports"];
+            ensure!(unknown["udp_segments"].is_null() && unknown["udp_gro"].is_null(), "{unknown}");
+            ensure!(counter(&cannot, "/udp_fallbacks")? == 0, "{cannot}");
+            Ok(())
+        })
+        .unwrap();
+    }
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use switch::{
     Clock, Counters, Fault, Forwarder, Installed, KernelTap, Mac, MacTable, Mitigation, Mtu,
-    Notice, OpenError, Peer, Plan, PlanCell, Port, Spec, UdpUnderlay, Watch, Wiring, WiringError,
-    Worker,
+    Notice, OpenError, Peer, Plan, PlanCell, Port, Spec, UdpProbe, UdpUnderlay, Watch, Wiring,
+    WiringError, Worker,
 };
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
@@ -66,6 +66,7 @@ struct Switch {
     wiring: Wiring,
     installed: Installed,
     frames: Frames,
+    udp: UdpProbe,
     fallbacks: Fallbacks,
     /// What the bridge was told.
     mtu: Mtu,
@@ -85,8 +86,9 @@ struct Switch {
 
 impl Switch {
     async fn start(config: Config, stdout: Output) -> anyhow::Result<Self> {
+        let udp = UdpProbe::run(config.local);
         // First of all: a second switch on this address must fail before it touches anything.
-        let underlays = open_underlays(&config, config.queues)?;
+        let underlays = open_underlays(&config, udp, config.queues)?;
         let peers = measure_all(&config)?;
         check_hosts(&config)?;
         let mtu = overlay_mtu(&config, &peers);
@@ -114,6 +116,7 @@ impl Switch {
             wiring,
             installed,
             frames: Frames::default(),
+            udp,
             fallbacks: Fallbacks::default(),
             mtu,
             stdout,
@@ -128,6 +131,7 @@ impl Switch {
         for quirk in &switch.config.quirks {
             warn!(quirk = quirk.name, mitigation = ?quirk.mitigation, "this kernel: {}", quirk.what);
         }
+        switch.fallbacks.note_udp(udp);
         switch.start_frames(underlays, taps)?;
         let Config { local, port, vni, peers, .. } = &switch.config;
         info!(%local, port, %vni, %mtu, peers = peers.len(), "switching");
@@ -143,7 +147,7 @@ impl Switch {
         if taps.len() < underlays.len() {
             // The TAP has one queue only. A socket that nobody reads from would lose its share.
             drop(underlays);
-            underlays = open_underlays(&self.config, taps.len())?;
+            underlays = open_underlays(&self.config, self.udp, taps.len())?;
         }
         let offloads = taps.first().and_then(KernelTap::offloads);
         info!(queues = taps.len(), ?offloads, "starting the frame threads");
@@ -327,7 +331,7 @@ impl Switch {
     }
 
     async fn try_restart(&mut self) -> anyhow::Result<()> {
-        let underlays = open_underlays(&self.config, self.config.queues)?;
+        let underlays = open_underlays(&self.config, self.udp, self.config.queues)?;
         let (taps, installed) = self.wiring.install().await?;
         self.tap_drops_before = self.wiring.tap_drops().await.unwrap_or(0);
         self.note_bridge(&installed);
@@ -374,16 +378,21 @@ impl Switch {
             restarts: self.restarts,
             repairs: self.repairs,
             lines_lost: self.stdout.lost(),
-            steering_fallbacks: self.fallbacks.steering,
+            fallbacks: &self.fallbacks,
             quirks: self.config.quirks.iter().map(|quirk| quirk.name).collect(),
             now: self.clock.now(),
         }
     }
 }
 
-fn open_underlays(config: &Config, workers: usize) -> Result<Vec<UdpUnderlay>, OpenError> {
-    let runs = !config.quirks.iter().any(|quirk| quirk.mitigation == Mitigation::NoRuns);
-    UdpUnderlay::open(config.local, config.port, workers, runs)
+fn open_underlays(
+    config: &Config,
+    udp: UdpProbe,
+    workers: usize,
+) -> Result<Vec<UdpUnderlay>, OpenError> {
+    let no_runs = config.quirks.iter().any(|quirk| quirk.mitigation == Mitigation::NoRuns);
+    let run_len = if no_runs { 1 } else { udp.run_len() };
+    UdpUnderlay::open(config.local, config.port, workers, run_len)
 }
 
 fn announce(installed: &Installed) {

@@ -1,30 +1,63 @@
-//! Fall-backs: what the kernel refuses is done without, and told once.
+//! What the kernel was found to support, and what has to be done without: told once, never silent.
 
 use std::io;
 
-use switch::{KernelTap, Steering};
-use tracing::warn;
+use serde::Serialize;
+use switch::{KernelTap, Steering, UdpProbe};
+use tracing::{info, warn};
 
 /// What the switch has to do without.
 #[derive(Debug, Default)]
 pub(crate) struct Fallbacks {
+    pub(crate) supports: Supports,
     /// How often the program that keeps a flow to one queue was refused: at most once a start of
     /// the frame threads.
     pub(crate) steering: u64,
 }
 
+/// What was found at start; `None` where nothing is known, or nothing was to be found.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Supports {
+    /// Most datagrams that one send makes of a run; 1: none.
+    udp_segments: Option<usize>,
+    /// Whether runs are received in one piece.
+    udp_gro: Option<bool>,
+    /// What the TAP may hand over unfinished (`TUN_F_*`).
+    tap_offloads: Option<u32>,
+    /// Whether flows are kept to their queue.
+    tap_steering: Option<bool>,
+}
+
 impl Fallbacks {
+    /// Takes note of what UDP was found to do.
+    pub(crate) fn note_udp(&mut self, probe: UdpProbe) {
+        let UdpProbe { segments, gro } = probe;
+        (self.supports.udp_segments, self.supports.udp_gro) = (segments, gro);
+        info!(?segments, ?gro, "tried UDP on loopback");
+        if segments == Some(1) {
+            warn!(
+                "UDP_SEGMENT does not work with this kernel: runs of datagrams are sent one by one"
+            );
+        }
+        if gro == Some(false) {
+            warn!("UDP_GRO does not work with this kernel: datagrams are received one by one");
+        }
+    }
+
     /// Takes note of how the TAP was opened.
     pub(crate) fn note_taps(&mut self, taps: &[KernelTap]) {
-        match taps.first().map(KernelTap::steering) {
+        self.supports.tap_offloads = taps.first().and_then(KernelTap::offloads);
+        self.supports.tap_steering = match taps.first().map(KernelTap::steering) {
+            Some(Steering::ByFlow) => Some(true),
+            Some(Steering::OneQueue) | None => None,
             Some(Steering::Refused(errno)) => {
                 if self.steering == 0 {
                     let error = io::Error::from_raw_os_error(errno);
                     warn!(%error, "the kernel does not let us steer flows to queues: a flow may change its queue and source port");
                 }
                 self.steering += 1;
+                Some(false)
             }
-            Some(Steering::ByFlow | Steering::OneQueue) | None => {}
-        }
+        };
     }
 }

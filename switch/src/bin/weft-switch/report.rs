@@ -6,6 +6,8 @@ use std::time::SystemTime;
 use serde::Serialize;
 use switch::{Counters, MacTable, Plan, Port, Row, TableEvents, Tick, Traffic};
 
+use crate::fallbacks::{Fallbacks, Supports};
+
 /// All counters at a moment. The names are documented in docs/DATAPATH.md.
 #[derive(Serialize)]
 pub(crate) struct Stats<'a, D: Serialize> {
@@ -17,6 +19,7 @@ pub(crate) struct Stats<'a, D: Serialize> {
     repairs: u64,
     lines_lost: u64,
     quirks: &'a [&'static str],
+    supports: Supports,
     from_tap: &'a Traffic,
     to_tap: &'a Traffic,
     segmented: u64,
@@ -69,7 +72,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) restarts: u64,
     pub(crate) repairs: u64,
     pub(crate) lines_lost: u64,
-    pub(crate) steering_fallbacks: u64,
+    pub(crate) fallbacks: &'a Fallbacks,
     pub(crate) quirks: Vec<&'static str>,
     pub(crate) now: Tick,
 }
@@ -87,13 +90,14 @@ impl Subject<'_> {
             repairs: self.repairs,
             lines_lost: self.lines_lost,
             quirks: &self.quirks,
+            supports: self.fallbacks.supports,
             from_tap: &counters.from_tap,
             to_tap: &counters.to_tap,
             segmented: counters.segmented.load(),
             joined: counters.joined.load(),
             tap_fallbacks: counters.tap_fallbacks.load(),
             udp_fallbacks: counters.udp_fallbacks.load(),
-            steering_fallbacks: self.steering_fallbacks,
+            steering_fallbacks: self.fallbacks.steering,
             punted: counters.punted.load(),
             checksums: counters.checksums.load(),
             fragmented: counters.fragmented.load(),
