@@ -1,4 +1,5 @@
 mod offload;
+mod refusals;
 
 use std::io::IoSlice;
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use crate::layers::IpVersion;
 use crate::vxlan;
 use crate::{
     Cable, Datagram, DropReason, Frame, Layers, Limits, Mac, MacTable, MemoryNet, MemoryTap,
-    Message, Peer, Port, RunLimits, SendError, Takes, TapError, VNET_HEADER_LEN, Vni,
+    Message, Peer, Port, RunLimits, SendError, Takes, TapError, Unsent, VNET_HEADER_LEN, Vni,
 };
 
 const T0: Tick = Tick::from_millis(1);
@@ -673,9 +674,9 @@ impl Underlay for Refusing<SendError> {
         &mut self,
         _: usize,
         messages: &[Message<'_>],
-        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
+        outcome: &mut dyn FnMut(usize, Result<(), Unsent>),
     ) {
-        (0..messages.len()).for_each(|n| outcome(n, Err(self.0)));
+        (0..messages.len()).for_each(|n| outcome(n, Err(self.0.into())));
     }
 
     fn lanes(&self) -> usize {
@@ -730,7 +731,7 @@ impl Underlay for Broken {
         &mut self,
         _: usize,
         messages: &[Message<'_>],
-        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
+        outcome: &mut dyn FnMut(usize, Result<(), Unsent>),
     ) {
         (0..messages.len()).for_each(|n| outcome(n, Ok(())));
     }

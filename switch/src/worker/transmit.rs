@@ -13,8 +13,8 @@ use crate::limiter::Limiter;
 use crate::segment::{HEADER_MAX, Segments};
 use crate::vxlan::{self, HEADER_LEN};
 use crate::{
-    DropReason, FlowHash, Frame, Layers, Message, Offload, PeerId, Port, RunLimits, SendError, Tap,
-    Underlay, Verdict,
+    Counters, DropReason, FlowHash, Frame, Layers, Message, Offload, PeerId, Port, RunLimits,
+    SendError, Tap, Underlay, Unsent, Verdict,
 };
 
 /// Frames that may wait to be sent together; a flood to many peers sends them in several goes.
@@ -48,8 +48,9 @@ struct Waiting {
     lane: usize,
     /// Octets, with the tunnel header.
     len: usize,
-    /// Which message of the last call it was in, and what became of that.
+    /// Which message of the last call it was in, where in that, and what became of it.
     run: usize,
+    place: usize,
     sent: Result<(), SendError>,
 }
 
@@ -79,6 +80,18 @@ impl Run {
         self.end += 1;
         self.octets += frame.len;
         self.closed = frame.len < self.size;
+    }
+}
+
+/// Packets of a super-frame that were not sent.
+struct Missing {
+    packets: usize,
+    why: SendError,
+}
+
+impl Missing {
+    fn count(&self, counters: &Counters) {
+        (0..self.packets).for_each(|_| counters.count_drop(self.why.into()));
     }
 }
 
@@ -190,6 +203,7 @@ impl Transmit {
             lane: job.lane,
             len,
             run: 0,
+            place: 0,
             sent: Ok(()),
         });
         self.lanes |= 1 << job.lane;
@@ -261,8 +275,8 @@ impl Transmit {
                     *run = Run { id: Some(frame.id), first, end, size, ..Run::default() };
                 }
                 *part = IoSlice::new(slots.get(frame.slot).map_or(&[], |slot| slot.buf.octets()));
+                (frame.run, frame.place) = (open - 1, run.end - run.first);
                 run.add(frame);
-                frame.run = open - 1;
                 used += 1;
             }
             next += 1;
@@ -270,7 +284,10 @@ impl Transmit {
         let open = open.min(MESSAGES);
         let outcomes = send_runs(&parts, runs.get(..open).unwrap_or_default(), lane, context);
         for frame in self.waiting.iter_mut().take(next).skip(from).filter(|it| it.lane == lane) {
-            frame.sent = outcomes.get(frame.run).copied().unwrap_or(Ok(()));
+            frame.sent = match outcomes.get(frame.run) {
+                Some(Err(unsent)) if frame.place >= unsent.sent => Err(unsent.why),
+                Some(_) | None => Ok(()),
+            };
         }
         next
     }
@@ -292,13 +309,13 @@ impl Transmit {
             return self.handle_super_too_big(slots, id, job, context);
         }
         while segments.left() > 0 {
-            if let Err(error) = self.send_segments(&mut segments, id, job.lane, context) {
-                if error != SendError::TooBig {
-                    context.shared.counters.count_drop(error.into());
-                    continue;
+            match self.send_segments(&mut segments, id, job.lane, context) {
+                Ok(()) => {}
+                Err(Missing { why: SendError::TooBig, .. }) => {
+                    context.shared.narrow(id, context.underlay, context.now);
+                    return self.handle_super_too_big(slots, id, job, context);
                 }
-                context.shared.narrow(id, context.underlay, context.now);
-                return self.handle_super_too_big(slots, id, job, context);
+                Err(missing) => missing.count(&context.shared.counters),
             }
         }
     }
@@ -311,16 +328,16 @@ impl Transmit {
         id: PeerId,
         lane: usize,
         context: &mut Context<'_, T, U>,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), Missing> {
         let Some(peer) = context.shared.plan.peer(id).copied() else {
-            return Err(SendError::NoRoute);
+            return Err(Missing { packets: segments.skip_rest(), why: SendError::NoRoute });
         };
         let limits = context.underlay.limits();
         let size = HEADER_LEN + segments.header_len() + segments.size();
         let most = (limits.octets / size).clamp(1, limits.datagrams.min(RUN));
         let messages = segments.left().div_ceil(most).max(1);
         let mut parts = [IoSlice::new(&[]); 2 * RUN];
-        let (mut used, mut octets, mut packets) = (0, 0, 0);
+        let mut packets = 0;
         let tunnel = vxlan::header(context.shared.plan.vni());
         let mut rooms = self.headers.chunks_exact_mut(HEADERS);
         for pair in parts.as_chunks_mut::<2>().0.iter_mut().take(segments.left().div_ceil(messages))
@@ -330,19 +347,20 @@ impl Transmit {
             *front = tunnel;
             let Some((header, payload)) = segments.next(rest) else { break };
             let header_len = header.len();
-            octets += header_len + payload.len();
             packets += 1;
             let headers = room.get(..HEADER_LEN + header_len).unwrap_or_default();
             *pair = [IoSlice::new(headers), IoSlice::new(payload)];
-            used += 2;
         }
-        let message = Message { to: peer.addr, parts: parts.get(..used).unwrap_or_default(), size };
+        let parts = parts.get(..2 * packets).unwrap_or_default();
         let mut outcome = Ok(());
+        let message = Message { to: peer.addr, parts, size };
         context.underlay.send(lane, &[message], &mut |_, it| outcome = it);
-        if let (Ok(()), Some(peer)) = (outcome, context.shared.counters.peer(id)) {
-            peer.sent.count_many(packets, octets);
+        let sent = outcome.map_or_else(|unsent| unsent.sent, |()| packets);
+        if let Some(peer) = context.shared.counters.peer(id) {
+            let octets: usize = parts.iter().take(2 * sent).map(|part| part.len()).sum();
+            peer.sent.count_many(sent, octets - sent * HEADER_LEN);
         }
-        outcome
+        outcome.map_err(|unsent| Missing { packets: packets - sent, why: unsent.why })
     }
 }
 
@@ -355,7 +373,7 @@ fn send_runs<T: Tap, U: Underlay>(
     runs: &[Run],
     lane: usize,
     context: &mut Context<'_, T, U>,
-) -> [Result<(), SendError>; MESSAGES] {
+) -> [Result<(), Unsent>; MESSAGES] {
     let mut outcomes = [Ok(()); MESSAGES];
     let nowhere = Message { to: SocketAddr::from(([0; 4], 0)), parts: &[], size: 0 };
     let mut messages = [nowhere; MESSAGES];

@@ -237,6 +237,7 @@ impl Switch {
     async fn keep_house(&mut self) {
         self.table.age(self.clock.now());
         self.frames.discard_punts();
+        self.fallbacks.note_counters(&self.counters);
         self.measure_again();
         if !self.frames.are_running() {
             self.restart().await;

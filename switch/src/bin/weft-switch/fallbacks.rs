@@ -1,9 +1,10 @@
 //! What the kernel was found to support, and what has to be done without: told once, never silent.
 
 use std::io;
+use std::sync::Arc;
 
 use serde::Serialize;
-use switch::{KernelTap, Steering, UdpProbe};
+use switch::{Counter, Counters, KernelTap, Steering, UdpProbe};
 use tracing::{info, warn};
 
 /// What the switch has to do without.
@@ -13,6 +14,14 @@ pub(crate) struct Fallbacks {
     /// How often the program that keeps a flow to one queue was refused: at most once a start of
     /// the frame threads.
     pub(crate) steering: u64,
+    told: Told,
+}
+
+/// What was told of: once, however often it happens.
+#[derive(Debug, Default)]
+struct Told {
+    udp: bool,
+    tap: bool,
 }
 
 /// What was found at start; `None` where nothing is known, or nothing was to be found.
@@ -35,12 +44,33 @@ impl Fallbacks {
         (self.supports.udp_segments, self.supports.udp_gro) = (segments, gro);
         info!(?segments, ?gro, "tried UDP on loopback");
         if segments == Some(1) {
+            self.told.udp = true;
             warn!(
                 "UDP_SEGMENT does not work with this kernel: runs of datagrams are sent one by one"
             );
         }
         if gro == Some(false) {
             warn!("UDP_GRO does not work with this kernel: datagrams are received one by one");
+        }
+    }
+
+    /// Takes note of what was refused in use.
+    pub(crate) fn note_counters(&mut self, counters: &[Arc<Counters>]) {
+        let sum = |of: fn(&Counters) -> &Counter| counters.iter().map(|it| of(it).load()).sum();
+        let (udp, tap): (u64, u64) = (sum(|it| &it.udp_fallbacks), sum(|it| &it.tap_fallbacks));
+        if udp > 0 && !self.told.udp {
+            let [eio, einval] = [sum(|it| &it.udp_refusals.eio), sum(|it| &it.udp_refusals.einval)];
+            let emsgsize: u64 = sum(|it| &it.udp_refusals.emsgsize);
+            let enobufs: u64 = sum(|it| &it.udp_refusals.enobufs);
+            warn!(
+                eio,
+                einval, emsgsize, enobufs, "runs of datagrams are refused and sent in pieces"
+            );
+            self.told.udp = true;
+        }
+        if tap > 0 && !self.told.tap {
+            warn!("the TAP refuses super-frames: it is given their packets");
+            self.told.tap = true;
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use serde::Serialize;
-use switch::{Counters, MacTable, Plan, Port, Row, TableEvents, Tick, Traffic};
+use switch::{Counters, MacTable, Plan, Port, RefusalCounters, Row, TableEvents, Tick, Traffic};
 
 use crate::fallbacks::{Fallbacks, Supports};
 
@@ -26,6 +26,7 @@ pub(crate) struct Stats<'a, D: Serialize> {
     joined: u64,
     tap_fallbacks: u64,
     udp_fallbacks: u64,
+    udp_refusals: &'a RefusalCounters,
     steering_fallbacks: u64,
     punted: u64,
     checksums: u64,
@@ -97,6 +98,7 @@ impl Subject<'_> {
             joined: counters.joined.load(),
             tap_fallbacks: counters.tap_fallbacks.load(),
             udp_fallbacks: counters.udp_fallbacks.load(),
+            udp_refusals: &counters.udp_refusals,
             steering_fallbacks: self.fallbacks.steering,
             punted: counters.punted.load(),
             checksums: counters.checksums.load(),
