@@ -15,6 +15,8 @@ mod fallbacks;
 mod faults;
 #[path = "offload/poll.rs"]
 mod poll;
+#[path = "offload/queues.rs"]
+mod queues;
 #[path = "offload/segments.rs"]
 mod segments;
 #[path = "offload/super_frame.rs"]

@@ -374,6 +374,7 @@ impl Switch {
     fn subject<'a>(&'a self, plan: &'a Plan) -> Subject<'a> {
         Subject {
             table: &self.table,
+            workers: &self.counters,
             plan,
             generation: self.cell.generation(),
             restarts: self.restarts,

@@ -1,6 +1,7 @@
 //! What is printed to stdout: lines of JSON.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -22,6 +23,7 @@ pub(crate) struct Stats<'a, D: Serialize> {
     supports: Supports,
     from_tap: &'a Traffic,
     to_tap: &'a Traffic,
+    queues: Vec<Queue<'a>>,
     segmented: u64,
     joined: u64,
     tap_fallbacks: u64,
@@ -48,6 +50,19 @@ pub(crate) struct KernelDrops {
     pub(crate) socket_buffer_full: Option<u64>,
 }
 
+/// What a worker has moved.
+#[derive(Serialize)]
+struct Queue<'a> {
+    from_tap: &'a Traffic,
+    to_tap: &'a Traffic,
+}
+
+impl<'a> Queue<'a> {
+    fn of(worker: &'a Counters) -> Self {
+        Self { from_tap: &worker.from_tap, to_tap: &worker.to_tap }
+    }
+}
+
 #[derive(Serialize)]
 struct Table {
     stations: usize,
@@ -68,6 +83,7 @@ struct PeerStats<'a> {
 /// What to report on.
 pub(crate) struct Subject<'a> {
     pub(crate) table: &'a MacTable,
+    pub(crate) workers: &'a [Arc<Counters>],
     pub(crate) plan: &'a Plan,
     pub(crate) generation: u64,
     pub(crate) restarts: u64,
@@ -94,6 +110,7 @@ impl Subject<'_> {
             supports: self.fallbacks.supports,
             from_tap: &counters.from_tap,
             to_tap: &counters.to_tap,
+            queues: self.workers.iter().map(|it| Queue::of(it)).collect(),
             segmented: counters.segmented.load(),
             joined: counters.joined.load(),
             tap_fallbacks: counters.tap_fallbacks.load(),
