@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::ensure;
 use weft_tests::harness::weft::{Switch, counter, pods};
-use weft_tests::harness::{Lab, Underlay, transfer_both};
+use weft_tests::harness::{Lab, Runs, Underlay, transfer_both, udp_runs};
 
 const MB: u64 = 1_000_000;
 
@@ -66,4 +66,33 @@ fn what_was_found_at_start_is_told_and_loopback_may_be_down() {
         })
         .unwrap();
     }
+}
+
+#[test]
+fn runs_cross_whatever_their_length_and_one_by_one_where_they_must() {
+    Lab::with("runs", |lab| {
+        let nodes = lab.nodes::<2>(&Underlay::default())?;
+        let [a, b] = &nodes;
+        let sound = Switch::start(a, &[b], &["--tap", "offload"])?;
+        let lame = ["--tap", "offload", "--quirk", "udp-runs-equal=on"];
+        let lame = Switch::start(b, &[a], &lame)?;
+        let pods = pods(&nodes, 1450)?;
+        ensure!(pods[0].ping(pods[1].addr(), 2)?.perfect());
+
+        for (from, to) in [(&pods[0], &pods[1]), (&pods[1], &pods[0])] {
+            for (count, size) in [(120, 64), (128, 100), (65, 500), (40, 1400), (2, 9)] {
+                let runs = udp_runs(from, to, to.addr(), Runs { size, count, runs: 5 })?;
+                ensure!(runs.perfect(), "{count} of {size} octets: {runs:?}");
+            }
+        }
+        let (forth, back) = transfer_both(&pods[0], &pods[1], 10 * MB)?;
+        ensure!(forth.intact() && back.intact(), "{forth:?} {back:?}");
+
+        let (sound, lame) = (sound.stop()?, lame.stop()?);
+        ensure!(counter(&sound, "/udp_fallbacks")? == 0, "{sound}");
+        ensure!(counter(&lame, "/udp_fallbacks")? >= 25, "{lame}");
+        ensure!(counter(&lame, "/udp_refusals/einval")? == 0, "not even tried: {lame}");
+        Ok(())
+    })
+    .unwrap();
 }
