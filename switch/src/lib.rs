@@ -44,7 +44,7 @@ mod worker;
 pub use buf::{Batch, Buf, CAPACITY, Slot};
 pub use checksum::finish_partial;
 pub use coalesce::{BUNDLES, Bundle, Coalescer, PARTS, Place};
-pub use counters::{Counter, Counters, PeerCounters, RefusalCounters, Traffic};
+pub use counters::{Counter, Counters, PeerCounters, RefusalCounters, Traffic, Via};
 pub use drop::DropReason;
 pub use flow::FlowHash;
 pub use forward::{Forwarder, Verdict};
