@@ -10,6 +10,7 @@
 
 mod cut;
 mod offload;
+mod relay;
 mod worker;
 
 use switch::vxlan::{self, BadVxlan, HEADER_LEN};
@@ -20,13 +21,14 @@ use switch::{
 
 pub use cut::{fragment, segment};
 pub use offload::{coalesce, vnet};
+pub use relay::{relay, sleeve};
 pub use worker::worker;
 
 /// A function that panics on octets for which a property does not hold.
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("answer", icmp_answer),
     ("checksum", checksum),
     ("coalesce", coalesce),
@@ -35,7 +37,9 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("layers", layers),
     ("mac", mac),
     ("notices", notices),
+    ("relay", relay),
     ("segment", segment),
+    ("sleeve", sleeve),
     ("vnet", vnet),
     ("vxlan", datagram),
     ("worker", worker),
