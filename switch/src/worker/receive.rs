@@ -186,7 +186,7 @@ pub(super) fn accept<T, U>(
     }
     let frame = Frame::parse(octets).map_err(|_| DropReason::Runt)?;
     if frame.is_probe() {
-        if !shared.punts.put(Punt::new(id, octets)) {
+        if !shared.punts.put(Punt::new(id, via, octets)) {
             return Err(DropReason::PuntFull);
         }
         shared.counters.punted.add(1);
