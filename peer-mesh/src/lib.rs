@@ -4,6 +4,21 @@
 //! octets to send, connections to open and events go out.
 #![forbid(unsafe_code)]
 
+mod config;
+mod mesh;
 mod name;
+mod output;
+mod secure;
+mod wire;
 
+pub use config::{Config, Known, Saved};
+pub use mesh::{LinkView, Mesh, NextHop, Peer, Stats, Target};
 pub use name::{NotAName, PeerName, PeerUid};
+pub use output::{CloseReason, ConnId, Event, GoneReason, Output, PeerState};
+pub use secure::Psk;
+pub use wire::ChannelName;
+
+/// The oldest version of the protocol we speak.
+pub const OLDEST_VERSION: u8 = 1;
+/// The newest version of the protocol we speak.
+pub const NEWEST_VERSION: u8 = 1;
