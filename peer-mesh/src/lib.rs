@@ -8,14 +8,15 @@ mod config;
 mod mesh;
 mod name;
 mod output;
-mod secure;
+#[doc(hidden)]
+pub mod secure;
 mod wire;
 
 pub use config::{Config, Known, Saved};
 pub use mesh::{LinkView, Mesh, NextHop, Peer, Stats, Target};
 pub use name::{NotAName, PeerName, PeerUid};
 pub use output::{CloseReason, ConnId, Event, GoneReason, Output, PeerState};
-pub use secure::Psk;
+pub use secure::{PasswordError, Psk};
 pub use wire::ChannelName;
 
 /// The oldest version of the protocol we speak.
