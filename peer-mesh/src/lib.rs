@@ -10,7 +10,7 @@ mod name;
 mod output;
 #[doc(hidden)]
 pub mod secure;
-mod wire;
+pub mod wire;
 
 pub use config::{Config, Known, Saved};
 pub use mesh::{LinkView, Mesh, NextHop, Peer, Stats, Target};
