@@ -4,11 +4,16 @@
 //! octets to send, connections to open and events go out.
 #![forbid(unsafe_code)]
 
+mod book;
 mod config;
+mod dice;
+mod digest;
+mod directory;
+mod fingers;
 mod mesh;
 mod name;
 mod output;
-#[doc(hidden)]
+mod relay;
 pub mod secure;
 pub mod wire;
 
@@ -16,7 +21,7 @@ pub use config::{Config, Known, Saved};
 pub use mesh::{LinkView, Mesh, NextHop, Peer, Stats, Target};
 pub use name::{NotAName, PeerName, PeerUid};
 pub use output::{CloseReason, ConnId, Event, GoneReason, Output, PeerState};
-pub use secure::{PasswordError, Psk};
+pub use secure::Psk;
 pub use wire::ChannelName;
 
 /// The oldest version of the protocol we speak.

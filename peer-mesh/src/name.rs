@@ -65,7 +65,9 @@ impl Serialize for PeerName {
 
 /// Why a text is no peer name.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0:?} is no peer name: six octets in hex, such as 0a:1b:2c:3d:4e:5f, not zero and not a group address")]
+#[error(
+    "{0:?} is no peer name: six octets in hex, such as 0a:1b:2c:3d:4e:5f, not zero and not a group address"
+)]
 pub struct NotAName(String);
 
 impl FromStr for PeerName {
@@ -129,9 +131,16 @@ mod tests {
 
     #[test]
     fn what_no_station_can_have_is_no_name() {
-        for text in
-            ["", "00:00:00:00:00:00", "01:00:00:00:00:01", "0a:1b:2c:3d:4e", "0a:1b:2c:3d:4e:5f:60", "a:1b:2c:3d:4e:5f", "0g:1b:2c:3d:4e:5f", "+a:1b:2c:3d:4e:5f"]
-        {
+        for text in [
+            "",
+            "00:00:00:00:00:00",
+            "01:00:00:00:00:01",
+            "0a:1b:2c:3d:4e",
+            "0a:1b:2c:3d:4e:5f:60",
+            "a:1b:2c:3d:4e:5f",
+            "0g:1b:2c:3d:4e:5f",
+            "+a:1b:2c:3d:4e:5f",
+        ] {
             assert!(text.parse::<PeerName>().is_err(), "{text:?}");
         }
     }

@@ -65,7 +65,11 @@ pub enum CloseReason {
     #[error("cannot connect: {0}")]
     Unreachable(String),
     /// The other end speaks no version we speak.
-    #[error("the peer speaks versions {oldest} to {newest} of the protocol, we speak {} to {}", crate::OLDEST_VERSION, crate::NEWEST_VERSION)]
+    #[error(
+        "the peer speaks versions {oldest} to {newest} of the protocol, we speak {} to {}",
+        crate::OLDEST_VERSION,
+        crate::NEWEST_VERSION
+    )]
     OtherVersion {
         /// The oldest it speaks.
         oldest: u8,

@@ -1,0 +1,235 @@
+//! Address book: where peers are or were, and when each address may be dialled next.
+//!
+//! Given addresses are the operator's and never leave the book by themselves. Learned ones come from records and handshakes; they
+//! survive the records, so that two halves of a mesh that were apart for any time find each other
+//! again. The book is bounded: of the learned addresses a random one goes, so that what is left is a fair sample of the mesh.
+//!
+//! A failed dial makes the next one wait longer, by half again each time, scattered by a half to either side. How long at
+//! most depends on why it failed: nobody there is worth a look every few seconds, a wrong password once a minute.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::dice::Dice;
+use crate::{CloseReason, Known, PeerName};
+
+/// Learned addresses kept.
+pub(crate) const MAX_LEARNED: usize = 1024;
+/// Given addresses kept.
+pub(crate) const MAX_GIVEN: usize = 256;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Somebody may start there at any moment.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// What somebody must come and change.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+/// An address.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Whether the operator named it.
+    pub(crate) given: bool,
+    /// Who was there last.
+    pub(crate) name: Option<PeerName>,
+    /// Whether it turned out to be ourselves.
+    pub(crate) own: bool,
+    /// A connection to it is being made or stands.
+    pub(crate) busy: bool,
+    /// When it may be dialled.
+    pub(crate) next: Duration,
+    /// Why the last attempt failed.
+    pub(crate) last: Option<CloseReason>,
+    pause: Duration,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    places: BTreeMap<SocketAddr, Place>,
+    learned: usize,
+    /// Whether addresses that only mean something on this machine mean peers of ours.
+    loopback: bool,
+}
+
+impl Book {
+    pub(crate) fn new(loopback: bool) -> Self {
+        Self { loopback, ..Self::default() }
+    }
+
+    pub(crate) fn allow_loopback(&mut self, allow: bool) {
+        self.loopback |= allow;
+    }
+
+    pub(crate) fn get(&self, addr: SocketAddr) -> Option<&Place> {
+        self.places.get(&addr)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SocketAddr, &Place)> {
+        self.places.iter().map(|(&addr, place)| (addr, place))
+    }
+
+    /// The operator names an address. `false`: there are too many.
+    pub(crate) fn give(&mut self, addr: SocketAddr) -> bool {
+        if self.places.values().filter(|place| place.given).count() >= MAX_GIVEN {
+            return false;
+        }
+        let place = self.places.entry(addr).or_insert_with(|| {
+            self.learned += 1;
+            Place::new(None)
+        });
+        if !std::mem::replace(&mut place.given, true) {
+            self.learned -= 1;
+        }
+        place.next = Duration::ZERO;
+        place.pause = FIRST_PAUSE;
+        true
+    }
+
+    /// The operator takes it back.
+    pub(crate) fn forget(&mut self, addr: SocketAddr) {
+        if let Some(place) = self.places.remove(&addr)
+            && !place.given
+        {
+            self.learned -= 1;
+        }
+    }
+
+    /// A peer is said to be there. Whether the book has changed.
+    pub(crate) fn learn(
+        &mut self,
+        addr: SocketAddr,
+        name: Option<PeerName>,
+        dice: &mut Dice,
+    ) -> bool {
+        if let Some(place) = self.places.get_mut(&addr) {
+            let changed = name.is_some() && place.name != name && !place.busy;
+            if changed {
+                place.name = name;
+                place.own = false;
+            }
+            return changed;
+        }
+        if !dialable(addr) || addr.ip().is_loopback() && !self.loopback {
+            return false;
+        }
+        if self.learned >= MAX_LEARNED {
+            self.drop_one(dice);
+        }
+        self.places.insert(addr, Place::new(name));
+        self.learned += 1;
+        true
+    }
+
+    fn drop_one(&mut self, dice: &mut Dice) {
+        let mut learned: Vec<_> =
+            self.iter().filter(|(_, p)| !p.given && !p.busy).map(|(addr, _)| addr).collect();
+        dice.choose(&mut learned, 1);
+        for addr in learned {
+            self.forget(addr);
+        }
+    }
+
+    /// A peer has left for good: nobody is there.
+    pub(crate) fn left(&mut self, name: PeerName) {
+        let gone: Vec<_> = self
+            .iter()
+            .filter(|(_, p)| !p.given && !p.busy && p.name == Some(name))
+            .map(|(addr, _)| addr)
+            .collect();
+        for addr in gone {
+            self.forget(addr);
+        }
+    }
+
+    /// It is being dialled.
+    pub(crate) fn dialling(&mut self, addr: SocketAddr) {
+        if let Some(place) = self.places.get_mut(&addr) {
+            place.busy = true;
+        }
+    }
+
+    /// The dial made a link. Whether the name there is new to the book.
+    pub(crate) fn reached(&mut self, addr: SocketAddr, name: PeerName) -> bool {
+        let Some(place) = self.places.get_mut(&addr) else { return false };
+        place.pause = FIRST_PAUSE;
+        place.last = None;
+        place.own = false;
+        place.name.replace(name) != Some(name)
+    }
+
+    /// The connection dialled there ended.
+    pub(crate) fn ended(
+        &mut self,
+        addr: SocketAddr,
+        reason: &CloseReason,
+        now: Duration,
+        dice: &mut Dice,
+    ) {
+        let Some(place) = self.places.get_mut(&addr) else { return };
+        place.busy = false;
+        place.own = matches!(reason, CloseReason::Oneself);
+        if place.own && !place.given {
+            return self.forget(addr);
+        }
+        let longest = longest_pause(reason);
+        place.next = now + dice.around(place.pause);
+        place.pause = (place.pause * 3 / 2).min(longest).max(FIRST_PAUSE);
+        place.last = Some(reason.clone());
+    }
+
+    /// Whether it may be dialled now.
+    pub(crate) fn is_due(&self, addr: SocketAddr, now: Duration) -> bool {
+        self.places.get(&addr).is_some_and(|place| place.is_due(now))
+    }
+
+    /// What outlives the process: learned addresses.
+    pub(crate) fn saved(&self) -> Vec<Known> {
+        let learned = self.iter().filter(|(_, place)| !place.given && !place.own);
+        learned.map(|(addr, place)| Known { addr, name: place.name }).collect()
+    }
+}
+
+impl Place {
+    fn new(name: Option<PeerName>) -> Self {
+        Self {
+            given: false,
+            name,
+            own: false,
+            busy: false,
+            next: Duration::ZERO,
+            last: None,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    pub(crate) fn is_due(&self, now: Duration) -> bool {
+        !self.busy && !self.own && self.next <= now
+    }
+}
+
+/// Whether an address that others tell of can be a peer's.
+fn dialable(addr: SocketAddr) -> bool {
+    let ip = addr.ip();
+    addr.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()
+}
+
+fn longest_pause(reason: &CloseReason) -> Duration {
+    match reason {
+        CloseReason::OtherVersion { .. }
+        | CloseReason::NotWeft
+        | CloseReason::WrongPassword
+        | CloseReason::DuplicateName { .. }
+        | CloseReason::Oneself
+        | CloseReason::Malformed(_)
+        | CloseReason::Other(_) => REFUSED_PAUSE,
+        CloseReason::Lost(_)
+        | CloseReason::Unreachable(_)
+        | CloseReason::Full
+        | CloseReason::HandshakeTimeout(_)
+        | CloseReason::Silent(_)
+        | CloseReason::Doubled
+        | CloseReason::Surplus
+        | CloseReason::Leaving
+        | CloseReason::Forgotten => LONGEST_PAUSE,
+    }
+}

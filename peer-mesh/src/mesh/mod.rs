@@ -1,0 +1,526 @@
+//! The core of the mesh: one peer's view, and what it does about it.
+//!
+//! A [`Mesh`] is driven from outside. Connections, octets and the time come in through `handle_*`; what to do comes out of
+//! [`Mesh::poll_output`], and when to call again out of [`Mesh::poll_timeout`]. It reads no clock, opens no socket and draws
+//! all randomness from its seed, so that the same inputs give the same outputs.
+//!
+//! # Theory of operation
+//!
+//! Each peer writes one record: who it is, where it listens, and its links ([`Directory`](crate::directory::Directory) has the rules).
+//! It keeps links to a few others, chosen so that the graph has a small diameter and survives losses ([`fingers`](crate::fingers));
+//! a link is a TCP connection whose ends both said `Welcome`. Changed records travel along links, as patches
+//! where that is shorter, at once along some links and not at all along the others (`gossip`); once a second every neighbour says
+//! one hash of all it believes, and where two disagree for two seconds they compare and exchange what differs (`sync`).
+//!
+//! A neighbour of whom nothing was heard for 3.5 s is dropped, and its record says so within 0.2 s; a peer is silent when the last
+//! counted link to it is gone, and gone after the hold time.
+//!
+//! # Invariants
+//!
+//! - Nothing in an octet stream that does not parse changes any state but that connection's end.
+//! - What is held for a connection is bounded: a frame that comes in, a window and a set of names that go out.
+//! - `links` names exactly the connections in stage `Linked`, and the working copy of our own record holds exactly these.
+
+mod admission;
+mod channel;
+mod conn;
+mod gossip;
+mod naming;
+mod neighbours;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod views;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use views::{LinkView, NextHop, Peer, Stats, Target};
+
+use self::channel::Channels;
+use self::conn::{Conn, Stage};
+use self::naming::Rivals;
+use self::neighbours::Neighbours;
+use self::sync::Sync;
+use self::views::Routes;
+use crate::book::Book;
+use crate::dice::Dice;
+use crate::directory::{Change, Directory};
+use crate::secure::{Received, SecureError};
+use crate::wire::{Announcement, MAX_NAME, Message, Record, clip, messages};
+use crate::{CloseReason, Config, ConnId, Event, GoneReason, Output, PeerName, PeerUid, Saved};
+
+/// Time between keepalives.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+/// A neighbour is dropped when nothing was heard from it for this long: three keepalives, and half a second for their journey.
+const DEAD_AFTER: Duration = Duration::from_millis(3500);
+/// A handshake must be over after this time.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Connections without a finished handshake.
+const MAX_UNFINISHED: usize = 512;
+/// How often periodic work is done.
+const TICK: Duration = Duration::from_millis(500);
+/// A changed record is published after this time, so that changes that come together go together.
+const PUBLISH: Duration = Duration::from_millis(200);
+/// The longest time between two records of a peer whose links keep changing.
+const PUBLISH_SLOWEST: Duration = Duration::from_secs(5);
+/// Removed links are looked into after this time, once for all that were removed.
+const SETTLE: Duration = Duration::from_millis(50);
+/// A data path that does not work is published after this time.
+const UNREACHED_AFTER: Duration = Duration::from_secs(10);
+/// Exceptions a record lists; with more it says `isolated`.
+const MAX_UNREACHED: usize = 32;
+/// Addresses of our own that we tell.
+const MAX_ADDRESSES: usize = 8;
+/// Labels we tell.
+const MAX_LABELS: usize = 8;
+/// More links than this do not fit into a record.
+const MAX_DEGREE: usize = 48;
+
+/// One peer of the mesh. `now` is the time since any fixed moment, by a clock that never goes back.
+///
+/// After every `handle_*` call or request: perform what `poll_output` gives until it gives nothing, then call
+/// `handle_timeout` when `poll_timeout` says.
+#[derive(Debug)]
+pub struct Mesh {
+    config: Config,
+    dice: Dice,
+    /// Our record as it will be published next.
+    own: Announcement,
+    directory: Directory,
+    book: Book,
+    conns: BTreeMap<ConnId, Conn>,
+    links: BTreeMap<PeerName, ConnId>,
+    last_conn: u64,
+    outputs: VecDeque<Output>,
+    publisher: Publisher,
+    settle_at: Option<Duration>,
+    ticked: Duration,
+    kept_alive: Duration,
+    neighbours: Neighbours,
+    sync: Sync,
+    rivals: Rivals,
+    /// Data paths that do not work, and since when.
+    exceptions: BTreeMap<PeerName, Duration>,
+    channels: Channels,
+    routes: Routes,
+    stopped: bool,
+    stats: Stats,
+}
+
+/// When our record is published next.
+#[derive(Debug)]
+struct Publisher {
+    at: Option<Duration>,
+    last: Duration,
+    pause: Duration,
+}
+
+impl Mesh {
+    /// A peer that starts. It uses an incarnation above the saved one: store [`Mesh::saved`] before performing any output.
+    pub fn new(config: Config, saved: Saved, seed: [u8; 32], now: Duration) -> Self {
+        let mut dice = Dice::new(seed);
+        let config = Config { degree: config.degree.clamp(1, MAX_DEGREE), ..config };
+        let own = announcement(&config, saved.incarnation.saturating_add(1), uid(&mut dice));
+        let mut book = Book::new(config.addresses.iter().any(|addr| addr.ip().is_loopback()));
+        for &addr in &config.targets {
+            book.give(addr);
+        }
+        for known in saved.book.iter().filter(|_| config.discovery) {
+            book.learn(known.addr, known.name, &mut dice);
+        }
+        Self {
+            directory: Directory::new(record_of(&own), now),
+            channels: Channels::default(),
+            conns: BTreeMap::new(),
+            links: BTreeMap::new(),
+            last_conn: 0,
+            outputs: VecDeque::new(),
+            publisher: Publisher { at: None, last: now, pause: PUBLISH },
+            settle_at: None,
+            ticked: now,
+            kept_alive: now,
+            neighbours: Neighbours::new(now),
+            sync: Sync::new(now),
+            rivals: Rivals::default(),
+            exceptions: BTreeMap::new(),
+            routes: Routes::default(),
+            stopped: false,
+            stats: Stats::default(),
+            config,
+            dice,
+            own,
+            book,
+        }
+    }
+
+    /// A connection came in. `None`: close it, there are too many without a handshake, or we have stopped.
+    pub fn handle_accepted(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        now: Duration,
+    ) -> Option<ConnId> {
+        let unfinished = self.conns.values().filter(|conn| !conn.is_linked()).count();
+        if self.stopped || unfinished >= MAX_UNFINISHED {
+            return None;
+        }
+        let id = self.next_conn();
+        let mut conn = Conn::accepted(remote, now);
+        conn.secure = Some(self.accept_secure());
+        conn.local = Some(local);
+        self.conns.insert(id, conn);
+        self.transmit_handshake(id);
+        Some(id)
+    }
+
+    /// A connection we dialled is open.
+    pub fn handle_connected(&mut self, id: ConnId, local: SocketAddr, now: Duration) {
+        let secure = self.dial_secure();
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.secure = Some(secure);
+        conn.local = Some(local);
+        conn.opened = now;
+        conn.heard = now;
+        conn.stage = Stage::Handshake;
+        self.transmit_handshake(id);
+    }
+
+    /// It could not be opened.
+    pub fn handle_dial_failed(&mut self, id: ConnId, why: &str, now: Duration) {
+        self.ended(id, &CloseReason::Unreachable(why.to_owned()), now);
+        self.flush(now);
+    }
+
+    /// The connection ended. Not needed after `Output::Close`, and ignored then.
+    pub fn handle_closed(&mut self, id: ConnId, why: &str, now: Duration) {
+        self.ended(id, &CloseReason::Lost(why.to_owned()), now);
+        self.flush(now);
+    }
+
+    /// Octets came, any number.
+    pub fn handle_bytes(&mut self, id: ConnId, octets: &[u8], now: Duration) {
+        self.stats.received_octets += octets.len() as u64;
+        let Some(secure) = self.conns.get_mut(&id).and_then(|conn| {
+            conn.heard = now;
+            conn.secure.as_mut()
+        }) else {
+            return;
+        };
+        secure.handle_bytes(octets);
+        while let Some(received) = self.poll_received(id, now) {
+            match received {
+                Received::Hello(hello) => self.handle_hello(id, &hello, now),
+                Received::Batch(batch) => self.handle_batch(id, &batch, now),
+            }
+        }
+        self.transmit_handshake(id);
+        self.flush(now);
+    }
+
+    fn poll_received(&mut self, id: ConnId, now: Duration) -> Option<Received> {
+        match self.conns.get_mut(&id)?.secure.as_mut()?.poll_received() {
+            Ok(received) => received,
+            Err(error) => {
+                self.transmit_handshake(id);
+                self.close(id, &secure_reason(error), now);
+                None
+            }
+        }
+    }
+
+    /// Either all messages of a batch make sense, or none has an effect.
+    fn handle_batch(&mut self, id: ConnId, batch: &[u8], now: Duration) {
+        let parsed: Result<Vec<_>, _> = messages(batch).collect();
+        match parsed {
+            Err(error) => self.close(id, &CloseReason::Malformed(error.to_string()), now),
+            Ok(messages) => {
+                for message in messages {
+                    self.handle_message(id, message, now);
+                }
+            }
+        }
+        self.apply_changes(now);
+    }
+
+    fn handle_message(&mut self, id: ConnId, message: Message, now: Duration) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        match message {
+            Message::Welcome { known, observed: _ } => self.handle_welcome(id, known, now),
+            Message::Keepalive { root, digests } if conn.is_linked() => {
+                self.handle_keepalive(id, root, &digests, now)
+            }
+            Message::Record(record) => self.learn(record, None, id, now),
+            Message::Patch(patch) => self.learn_patch(patch, id, now),
+            Message::Buckets(buckets) => self.handle_buckets(id, &buckets, now),
+            Message::Held { buckets, entries } => self.handle_held(id, buckets, &entries, now),
+            Message::Want(names) => self.handle_want(id, &names, now),
+            Message::Addresses(addresses) => self.handle_addresses(&addresses, now),
+            Message::Broadcast { channel, octets } if conn.is_linked() => {
+                self.handle_broadcast(id, channel, octets, now)
+            }
+            Message::Unicast { channel, from, to, hops, octets } if conn.is_linked() => {
+                self.handle_unicast(channel::Letter { channel, from, to, hops, octets }, now);
+            }
+            Message::Close { code, text, name } => {
+                self.handle_close(id, &crate::wire::close_reason(code, &text, name), now)
+            }
+            // Before a link is up, or of a newer version.
+            Message::Keepalive { .. }
+            | Message::Broadcast { .. }
+            | Message::Unicast { .. }
+            | Message::Unknown(_) => {}
+        }
+    }
+
+    /// The time that `poll_timeout` named has come. Calling it earlier does no harm.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        if self.stopped {
+            return;
+        }
+        if self.settle_at.is_some_and(|at| at <= now) {
+            self.settle_at = None;
+            self.directory.settle(now);
+        }
+        if self.publisher.at.is_some_and(|at| at <= now) {
+            self.publish(now);
+        }
+        self.end_overdue(now);
+        if now >= self.ticked + TICK {
+            self.tick(now);
+        }
+        self.apply_changes(now);
+        self.review_if_due(now);
+        self.flush(now);
+    }
+
+    fn tick(&mut self, now: Duration) {
+        let overslept = now - self.ticked;
+        self.ticked = now;
+        if overslept > 3 * TICK {
+            // We did not look for a while: that says nothing of the others.
+            self.conns.values_mut().for_each(|conn| conn.heard += overslept - TICK);
+        }
+        if now >= self.kept_alive + KEEPALIVE {
+            self.kept_alive = now;
+            self.send_keepalives(now);
+        }
+        self.directory.age(self.config.hold, now);
+        self.sync.tick(self.directory.digest().root(), now);
+        self.channels.age(now);
+        self.publish_exceptions(now);
+    }
+
+    /// When to call `handle_timeout`.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        if self.stopped {
+            return None;
+        }
+        let conns = self.conns.values().map(Conn::deadline).min();
+        let others = [
+            Some(self.ticked + TICK),
+            self.settle_at,
+            self.publisher.at,
+            self.neighbours.review_at(),
+            conns,
+        ];
+        others.into_iter().flatten().min()
+    }
+
+    /// What to do next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Dials this address until its peer is in the mesh. `false`: too many were named.
+    pub fn connect(&mut self, addr: SocketAddr, now: Duration) -> bool {
+        let given = self.book.give(addr);
+        self.neighbours.review_soon(now);
+        given
+    }
+
+    /// Dials it no longer, and closes what was dialled there.
+    pub fn forget(&mut self, addr: SocketAddr, now: Duration) {
+        let dialled: Vec<_> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.outbound && conn.remote == addr)
+            .map(|(&id, _)| id)
+            .collect();
+        for id in dialled {
+            self.close(id, &CloseReason::Forgotten, now);
+        }
+        self.book.forget(addr);
+        self.flush(now);
+    }
+
+    /// Leaves the mesh for good: everybody is told, links are closed, nothing is dialled or accepted afterwards.
+    pub fn leave(&mut self, now: Duration) {
+        if self.stopped {
+            return;
+        }
+        self.own.departed = true;
+        self.own.links.clear();
+        self.publish(now);
+        let linked: Vec<_> = self.links.values().copied().collect();
+        for id in linked {
+            self.tell_departure(id, now);
+        }
+        self.stop(&CloseReason::Leaving, now);
+    }
+
+    /// Declares a peer that is not up gone, here and at everybody else. `false`: it is up, or unknown.
+    pub fn remove(&mut self, name: PeerName, now: Duration) -> bool {
+        let Some(entry) = self.directory.get(name).filter(|_| !self.directory.is_up(name)) else {
+            return false;
+        };
+        let incarnation = entry.record.stamp().incarnation;
+        self.directory.gone(name, GoneReason::Removed, now);
+        self.announce_removal(name, incarnation, now);
+        self.apply_changes(now);
+        self.flush(now);
+        true
+    }
+
+    /// Whether frames reach a peer directly. That they do not is published after 10 s.
+    pub fn handle_data_path(&mut self, name: PeerName, direct: bool, now: Duration) {
+        if direct {
+            self.exceptions.remove(&name);
+        } else {
+            self.exceptions.entry(name).or_insert(now);
+        }
+    }
+
+    fn publish_exceptions(&mut self, now: Duration) {
+        let lasting = self
+            .exceptions
+            .iter()
+            .filter(|&(_, &since)| now >= since + UNREACHED_AFTER)
+            .map(|(&name, _)| name);
+        let unreached: std::collections::BTreeSet<_> = lasting.take(MAX_UNREACHED + 1).collect();
+        let isolated = unreached.len() > MAX_UNREACHED;
+        let unreached = unreached.into_iter().take(MAX_UNREACHED).collect();
+        if (isolated, &unreached) != (self.own.isolated, &self.own.unreached) {
+            self.own.isolated = isolated;
+            self.own.unreached = unreached;
+            self.publish_soon(false, now);
+        }
+    }
+
+    /// Publishes our record soon; lost links sooner than found ones, since others wait for them.
+    fn publish_soon(&mut self, urgent: bool, now: Duration) {
+        let earliest = if urgent { now } else { self.publisher.last + self.publisher.pause };
+        let at = earliest.max(now + PUBLISH);
+        self.publisher.at = Some(self.publisher.at.map_or(at, |planned| planned.min(at)));
+    }
+
+    fn publish(&mut self, now: Duration) {
+        let publisher = &mut self.publisher;
+        let quiet = now >= publisher.last + 4 * publisher.pause;
+        publisher.pause = if quiet { PUBLISH } else { (publisher.pause * 2).min(PUBLISH_SLOWEST) };
+        publisher.last = now;
+        publisher.at = None;
+        self.own.version += 1;
+        self.directory.merge(record_of(&self.own), None, now);
+        self.pass_on(self.own.name, None, now);
+        self.apply_changes(now);
+    }
+
+    /// Tells the rest of the node what the directory has found, and passes on what is now known to be real.
+    fn apply_changes(&mut self, now: Duration) {
+        if self.directory.is_stale() && self.settle_at.is_none() {
+            self.settle_at = Some(now + SETTLE);
+        }
+        for change in self.directory.take_changes() {
+            let event = match change {
+                Change::Up(name, uid) => {
+                    if self.directory.get(name).is_some_and(|entry| !entry.passed_on) {
+                        self.pass_on(name, None, now);
+                    }
+                    self.neighbours.review_soon(now);
+                    Event::Up { name, uid }
+                }
+                Change::Silent(name) => {
+                    self.neighbours.review_soon(now);
+                    Event::Silent { name }
+                }
+                Change::Gone(name, reason) => {
+                    if reason != GoneReason::Silence {
+                        self.book.left(name);
+                    }
+                    self.neighbours.review_soon(now);
+                    Event::Gone { name, reason }
+                }
+                Change::Changed(name) => Event::Changed { name },
+            };
+            self.event(event);
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn next_conn(&mut self) -> ConnId {
+        self.last_conn += 1;
+        ConnId(self.last_conn)
+    }
+
+    /// Ends all connections and all work.
+    fn stop(&mut self, reason: &CloseReason, now: Duration) {
+        self.stopped = true;
+        let all: Vec<_> = self.conns.keys().copied().collect();
+        for id in all {
+            self.close(id, reason, now);
+        }
+    }
+}
+
+fn uid(dice: &mut Dice) -> PeerUid {
+    loop {
+        if let Some(uid) = PeerUid::new(dice.u64()) {
+            return uid;
+        }
+    }
+}
+
+/// Our first record of this life.
+fn announcement(config: &Config, incarnation: u64, uid: PeerUid) -> Announcement {
+    let mut addresses = config.addresses.clone();
+    addresses.truncate(MAX_ADDRESSES);
+    let labels = config.labels.iter().take(MAX_LABELS);
+    let labels = labels
+        .map(|(key, value)| (clip(key, MAX_NAME).to_owned(), clip(value, MAX_NAME).to_owned()))
+        .collect();
+    Announcement {
+        explicit: config.explicit,
+        leases: config.leases,
+        started: config.started,
+        nickname: clip(&config.nickname, MAX_NAME).to_owned(),
+        addresses,
+        labels,
+        capabilities: config.capabilities,
+        ..Announcement::new(config.name, uid, incarnation)
+    }
+}
+
+/// The record that an announcement makes.
+#[expect(
+    clippy::expect_used,
+    reason = "`announcement` cuts what could be too long, MAX_DEGREE and MAX_UNREACHED the rest"
+)]
+fn record_of(own: &Announcement) -> Record {
+    own.emit().expect("an announcement within its limits")
+}
+
+fn secure_reason(error: SecureError) -> CloseReason {
+    match error {
+        SecureError::OtherVersion { oldest, newest } => {
+            CloseReason::OtherVersion { oldest, newest }
+        }
+        SecureError::NotWeft => CloseReason::NotWeft,
+        SecureError::WrongPassword => CloseReason::WrongPassword,
+        SecureError::Malformed(what) => CloseReason::Malformed(what.to_owned()),
+    }
+}

@@ -1,0 +1,153 @@
+//! Two peers of one name.
+//!
+//! A record of our own name with another uid is nearly always ourselves of an earlier life, kept by the others: we go above its
+//! incarnation, and that is the end of it. Another *live* peer answers that by going above ours in turn. So a uid that shows a
+//! second incarnation, each above ours, is alive: a dead one's records do not grow, and old ones that somebody replays are below ours.
+//! Neighbours of both find out sooner: the newcomer waits until the incumbent has said something, or is dropped.
+//!
+//! Which of two gives way both compute alike from what each says of itself: one without leases before one with, then the one that
+//! started later, then by uid. Who gives way takes a new name, or stops if the operator chose the name. The other goes on undisturbed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Mesh, announcement, record_of, uid};
+use crate::directory::Directory;
+use crate::wire::Record;
+use crate::{CloseReason, ConnId, Event, PeerName, PeerUid};
+
+/// Namesakes remembered; more at once are not believable.
+const MAX_RIVALS: usize = 64;
+
+/// What decides between two peers of one name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Claim {
+    pub(super) leases: bool,
+    pub(super) started: u64,
+    pub(super) uid: PeerUid,
+}
+
+impl Claim {
+    /// Whether this one keeps the name.
+    pub(super) fn beats(&self, other: &Self) -> bool {
+        let order = |claim: &Self| (!claim.leases, claim.started, claim.uid);
+        order(self) < order(other)
+    }
+}
+
+/// Uids seen under our name, with the incarnation they had when first seen above ours.
+#[derive(Debug, Default)]
+pub(super) struct Rivals {
+    seen: BTreeMap<PeerUid, u64>,
+    told: BTreeMap<PeerUid, ()>,
+}
+
+impl Mesh {
+    fn claim(&self) -> Claim {
+        Claim { leases: self.own.leases, started: self.own.started, uid: self.own.uid }
+    }
+
+    /// A record of our own name came.
+    pub(super) fn meet_record(&mut self, record: &Record, id: ConnId, now: Duration) {
+        let Some(published) = self.directory.get(self.own.name).map(|entry| entry.record.stamp())
+        else {
+            return;
+        };
+        let stamp = record.stamp();
+        if stamp <= published {
+            if stamp == published {
+                if let Some(conn) = self.conns.get_mut(&id) {
+                    conn.out.unwant(self.own.name);
+                }
+            } else if let Some(conn) = self.conns.get_mut(&id) {
+                conn.out.want(self.own.name, super::conn::Form::Whole, now);
+            }
+            return;
+        }
+        if record.uid() == self.own.uid {
+            // Nobody else writes under our uid; whatever this is, we go above it.
+            self.own.version = self.own.version.max(stamp.version);
+            return self.raise_incarnation(stamp.incarnation, now);
+        }
+        let rival = Claim { leases: record.leases(), started: record.started(), uid: record.uid() };
+        let is_alive = !record.departed() && self.rivals.shows_life(rival.uid, stamp.incarnation);
+        self.raise_incarnation(stamp.incarnation, now);
+        if is_alive {
+            self.contest(rival, now);
+        }
+    }
+
+    /// A live peer says in a handshake that it has our name. Either it closes the connection, or we do.
+    pub(super) fn meet_namesake(&mut self, id: ConnId, rival: Claim, now: Duration) {
+        if self.claim().beats(&rival) {
+            let reason = CloseReason::DuplicateName { name: self.own.name, uid: self.own.uid };
+            self.close(id, &reason, now);
+        } else {
+            self.ended_quietly(id);
+        }
+        self.contest(rival, now);
+    }
+
+    fn ended_quietly(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.stage = super::conn::Stage::Parting;
+        }
+    }
+
+    fn contest(&mut self, rival: Claim, now: Duration) {
+        if self.claim().beats(&rival) {
+            self.say_contested(rival.uid);
+        } else {
+            self.give_way(rival.uid, now);
+        }
+    }
+
+    /// Says once per rival that the name is contested, and by whom.
+    pub(super) fn say_contested(&mut self, rival: PeerUid) {
+        if self.rivals.told.len() < MAX_RIVALS && self.rivals.told.insert(rival, ()).is_none() {
+            self.event(Event::NameContested { name: self.own.name, uid: rival });
+        }
+    }
+
+    /// Another has the better claim to our name.
+    pub(super) fn give_way(&mut self, keeper: PeerUid, now: Duration) {
+        if self.stopped {
+            return;
+        }
+        let from = self.own.name;
+        if self.own.explicit {
+            self.stop(&CloseReason::DuplicateName { name: from, uid: keeper }, now);
+            return self.event(Event::NameRefused { name: from, uid: keeper });
+        }
+        let all: Vec<_> = self.conns.keys().copied().collect();
+        for id in all {
+            self.close(id, &CloseReason::Leaving, now);
+        }
+        self.config.name = PeerName::local(self.dice.u64());
+        self.config.leases = false;
+        self.own = announcement(&self.config, 1, uid(&mut self.dice));
+        self.directory = Directory::new(record_of(&self.own), now);
+        self.rivals = Rivals::default();
+        self.exceptions.clear();
+        self.event(Event::Renamed { from, to: self.own.name, uid: keeper });
+        self.event(Event::Save);
+    }
+
+    /// Goes above an incarnation that others know under our name.
+    pub(super) fn raise_incarnation(&mut self, known: u64, now: Duration) {
+        self.own.incarnation = self.own.incarnation.max(known.saturating_add(1));
+        self.event(Event::Save);
+        self.publish_soon(true, now);
+    }
+}
+
+impl Rivals {
+    /// Notes an incarnation, above ours, under which a uid was seen; whether it is the second one.
+    fn shows_life(&mut self, uid: PeerUid, incarnation: u64) -> bool {
+        if self.seen.len() >= MAX_RIVALS && !self.seen.contains_key(&uid) {
+            return false;
+        }
+        let first = *self.seen.entry(uid).or_insert(incarnation);
+        incarnation > first
+    }
+}

@@ -1,0 +1,164 @@
+//! Through whom frames go to a peer that cannot be reached directly.
+//!
+//! The data graph is nearly complete: any two peers that are up reach each other, except those of which one says
+//! that it does not reach the other. So a relay is found among almost everybody; a rendezvous hash over
+//! the pair spreads them, so that one node blocked from many makes no hot spot, and both ends choose alike.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::PeerName;
+use crate::dice::mix;
+
+/// Hops a frame takes at most.
+pub(crate) const MAX_HOPS: usize = 4;
+
+/// Who is up, and which data paths between them do not work.
+#[derive(Debug, Default)]
+pub(crate) struct DataGraph {
+    peers: BTreeMap<PeerName, Says>,
+}
+
+/// What one peer says of its data paths.
+#[derive(Debug, Default)]
+pub(crate) struct Says {
+    /// Whom it does not reach.
+    pub(crate) unreached: BTreeSet<PeerName>,
+    /// Whether there are more than it lists: then only its neighbours in the mesh, which it reaches somehow, are tried.
+    pub(crate) isolated: bool,
+    /// Its neighbours.
+    pub(crate) neighbours: BTreeSet<PeerName>,
+}
+
+impl DataGraph {
+    pub(crate) fn new(peers: BTreeMap<PeerName, Says>) -> Self {
+        Self { peers }
+    }
+
+    /// Whether frames pass between the two without a third.
+    pub(crate) fn direct(&self, a: PeerName, b: PeerName) -> bool {
+        let (Some(says_a), Some(says_b)) = (self.peers.get(&a), self.peers.get(&b)) else {
+            return false;
+        };
+        says_a.reaches(b) && says_b.reaches(a)
+    }
+
+    /// The peers through which frames go from `from` to `to`, without the two: empty if they go directly, `None` if there is no way.
+    pub(crate) fn route(&self, from: PeerName, to: PeerName) -> Option<Vec<PeerName>> {
+        if self.direct(from, to) {
+            return Some(Vec::new());
+        }
+        let between = |&relay: &PeerName| {
+            relay != from && relay != to && self.direct(from, relay) && self.direct(relay, to)
+        };
+        let weight =
+            |relay: &PeerName| mix(relay.to_u64() ^ mix(from.to_u64().wrapping_add(to.to_u64())));
+        match self.peers.keys().copied().filter(between).max_by_key(weight) {
+            Some(relay) => Some(vec![relay]),
+            None => self.hop_by_hop(from, to),
+        }
+    }
+
+    /// The shortest way over more than one relay, the lowest names first.
+    fn hop_by_hop(&self, from: PeerName, to: PeerName) -> Option<Vec<PeerName>> {
+        let mut came_from = BTreeMap::from([(from, from)]);
+        let mut edge = vec![from];
+        for _ in 0..MAX_HOPS {
+            let mut next = Vec::new();
+            for &at in &edge {
+                for &peer in self.peers.keys() {
+                    if !came_from.contains_key(&peer) && self.direct(at, peer) {
+                        came_from.insert(peer, at);
+                        next.push(peer);
+                    }
+                }
+            }
+            if came_from.contains_key(&to) {
+                return Some(path(&came_from, from, to));
+            }
+            edge = next;
+        }
+        None
+    }
+}
+
+impl Says {
+    fn reaches(&self, other: PeerName) -> bool {
+        !self.unreached.contains(&other) && (!self.isolated || self.neighbours.contains(&other))
+    }
+}
+
+fn path(came_from: &BTreeMap<PeerName, PeerName>, from: PeerName, to: PeerName) -> Vec<PeerName> {
+    let mut path = Vec::new();
+    let mut at = to;
+    while let Some(&previous) = came_from.get(&at)
+        && previous != from
+    {
+        path.push(previous);
+        at = previous;
+    }
+    path.reverse();
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(n: u64) -> PeerName {
+        PeerName::local(n)
+    }
+
+    /// A graph of `count` peers in which the pairs do not reach each other.
+    fn graph(count: u64, blocked: &[(u64, u64)]) -> DataGraph {
+        let mut peers: BTreeMap<_, Says> =
+            (1..=count).map(|n| (name(n), Says::default())).collect();
+        for &(a, b) in blocked {
+            peers.get_mut(&name(a)).unwrap().unreached.insert(name(b));
+        }
+        DataGraph::new(peers)
+    }
+
+    #[test]
+    fn one_side_saying_so_is_enough_to_need_a_relay() {
+        let graph = graph(3, &[(1, 2)]);
+
+        assert_eq!(graph.route(name(1), name(2)), Some(vec![name(3)]));
+        assert_eq!(graph.route(name(2), name(1)), Some(vec![name(3)]));
+        assert_eq!(graph.route(name(1), name(3)), Some(vec![]));
+    }
+
+    #[test]
+    fn the_relays_of_a_peer_blocked_from_many_are_many() {
+        let blocked: Vec<_> = (2..=51).map(|n| (1, n)).collect();
+        let graph = graph(100, &blocked);
+
+        let relays: BTreeSet<_> =
+            (2..=51).filter_map(|n| graph.route(name(1), name(n))).flatten().collect();
+
+        assert!(relays.len() > 15, "{}", relays.len());
+    }
+
+    #[test]
+    fn without_a_common_relay_the_way_goes_hop_by_hop_up_to_four() {
+        let chain = |count: u64| {
+            let pairs = (1..=count).flat_map(|a| (a + 2..=count).map(move |b| (a, b)));
+            graph(count, &pairs.collect::<Vec<_>>())
+        };
+
+        assert_eq!(chain(5).route(name(1), name(5)), Some(vec![name(2), name(3), name(4)]));
+        assert_eq!(chain(6).route(name(1), name(6)), None);
+    }
+
+    #[test]
+    fn an_isolated_peer_is_reached_through_its_neighbours_only() {
+        let mut peers: BTreeMap<_, Says> = (1..=5).map(|n| (name(n), Says::default())).collect();
+        peers.insert(
+            name(1),
+            Says { isolated: true, neighbours: BTreeSet::from([name(4)]), ..Says::default() },
+        );
+        let graph = DataGraph::new(peers);
+
+        assert_eq!(graph.route(name(1), name(2)), Some(vec![name(4)]));
+        assert!(!graph.direct(name(2), name(1)));
+    }
+}
