@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::conn::{Form, Stage};
 use super::naming::Claim;
-use super::{KEEPALIVE, MAX_ADDRESSES, Mesh};
+use super::own::MAX_ADDRESSES;
+use super::{KEEPALIVE, Mesh};
 use crate::secure::Secure;
 use crate::wire::{Hello, Link, Message};
 use crate::{CloseReason, ConnId, Event, NEWEST_VERSION, OLDEST_VERSION, PeerName};
@@ -40,7 +41,7 @@ impl Mesh {
             started: own.started,
             nickname: own.nickname.clone(),
             port: self.config.port,
-            addresses: own.addresses.iter().copied().collect(),
+            addresses: own.addresses.clone(),
         };
         hello.emit()
     }

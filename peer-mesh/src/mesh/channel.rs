@@ -45,7 +45,7 @@ pub(super) struct Channels {
 
 impl Channels {
     pub(super) fn digests(&self) -> Vec<(ChannelName, u64)> {
-        self.joined.iter().map(|(name, &digest)| (name.clone(), digest)).collect()
+        self.joined.iter().map(|(name, &digest)| (*name, digest)).collect()
     }
 
     /// Compares a neighbour's digests with ours.
@@ -58,7 +58,7 @@ impl Channels {
         let mut events = Vec::new();
         for (channel, digest) in theirs {
             let Some(ours) = self.joined.get(channel) else { continue };
-            let count = self.mismatches.entry((to, channel.clone())).or_insert(PATIENCE - 1);
+            let count = self.mismatches.entry((to, *channel)).or_insert(PATIENCE - 1);
             if ours == digest {
                 *count = 0;
                 continue;
@@ -66,7 +66,7 @@ impl Channels {
             *count += 1;
             if *count >= PATIENCE {
                 *count = 0;
-                events.push(Event::StateWanted { channel: channel.clone(), to });
+                events.push(Event::StateWanted { channel: *channel, to });
             }
         }
         events
@@ -141,7 +141,7 @@ impl Mesh {
         for id in far {
             self.send_message(
                 id,
-                Message::Broadcast { channel: channel.clone(), octets: octets.to_vec() },
+                Message::Broadcast { channel: *channel, octets: octets.to_vec() },
                 now,
             );
         }
@@ -162,7 +162,7 @@ impl Mesh {
         };
         let sent = self.send_message(
             id,
-            Message::Broadcast { channel: channel.clone(), octets: octets.to_vec() },
+            Message::Broadcast { channel: *channel, octets: octets.to_vec() },
             now,
         );
         self.flush(now);
@@ -181,7 +181,7 @@ impl Mesh {
             return false;
         }
         let letter = Letter {
-            channel: channel.clone(),
+            channel: *channel,
             from: self.own.name,
             to,
             hops: MAX_HOPS,

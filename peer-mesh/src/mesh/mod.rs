@@ -27,6 +27,8 @@ mod conn;
 mod gossip;
 mod naming;
 mod neighbours;
+mod own;
+mod receive;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -42,13 +44,13 @@ use self::channel::Channels;
 use self::conn::{Conn, Stage};
 use self::naming::Rivals;
 use self::neighbours::Neighbours;
+use self::own::{MAX_DEGREE, PUBLISH, Publisher, announcement, record_of};
 use self::sync::Sync;
 use self::views::Routes;
 use crate::book::Book;
 use crate::dice::Dice;
 use crate::directory::{Change, Directory};
-use crate::secure::{Received, SecureError};
-use crate::wire::{Announcement, MAX_NAME, Message, Record, clip, messages};
+use crate::wire::Announcement;
 use crate::{CloseReason, Config, ConnId, Event, GoneReason, Output, PeerName, PeerUid, Saved};
 
 /// Time between keepalives.
@@ -61,22 +63,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const MAX_UNFINISHED: usize = 512;
 /// How often periodic work is done.
 const TICK: Duration = Duration::from_millis(500);
-/// A changed record is published after this time, so that changes that come together go together.
-const PUBLISH: Duration = Duration::from_millis(200);
-/// The longest time between two records of a peer whose links keep changing.
-const PUBLISH_SLOWEST: Duration = Duration::from_secs(5);
 /// Removed links are looked into after this time, once for all that were removed.
 const SETTLE: Duration = Duration::from_millis(50);
-/// A data path that does not work is published after this time.
-const UNREACHED_AFTER: Duration = Duration::from_secs(10);
-/// Exceptions a record lists; with more it says `isolated`.
-const MAX_UNREACHED: usize = 32;
-/// Addresses of our own that we tell.
-const MAX_ADDRESSES: usize = 8;
-/// Labels we tell.
-const MAX_LABELS: usize = 8;
-/// More links than this do not fit into a record.
-const MAX_DEGREE: usize = 48;
 
 /// One peer of the mesh. `now` is the time since any fixed moment, by a clock that never goes back.
 ///
@@ -109,14 +97,6 @@ pub struct Mesh {
     stats: Stats,
 }
 
-/// When our record is published next.
-#[derive(Debug)]
-struct Publisher {
-    at: Option<Duration>,
-    last: Duration,
-    pause: Duration,
-}
-
 impl Mesh {
     /// A peer that starts. It uses an incarnation above the saved one: store [`Mesh::saved`] before performing any output.
     pub fn new(config: Config, saved: Saved, seed: [u8; 32], now: Duration) -> Self {
@@ -127,7 +107,7 @@ impl Mesh {
         for &addr in &config.targets {
             book.give(addr);
         }
-        for known in saved.book.iter().filter(|_| config.discovery) {
+        for known in saved.book.into_iter().filter(|_| config.discovery) {
             book.learn(known.addr, known.name, &mut dice);
         }
         Self {
@@ -197,81 +177,6 @@ impl Mesh {
     pub fn handle_closed(&mut self, id: ConnId, why: &str, now: Duration) {
         self.ended(id, &CloseReason::Lost(why.to_owned()), now);
         self.flush(now);
-    }
-
-    /// Octets came, any number.
-    pub fn handle_bytes(&mut self, id: ConnId, octets: &[u8], now: Duration) {
-        self.stats.received_octets += octets.len() as u64;
-        let Some(secure) = self.conns.get_mut(&id).and_then(|conn| {
-            conn.heard = now;
-            conn.secure.as_mut()
-        }) else {
-            return;
-        };
-        secure.handle_bytes(octets);
-        while let Some(received) = self.poll_received(id, now) {
-            match received {
-                Received::Hello(hello) => self.handle_hello(id, &hello, now),
-                Received::Batch(batch) => self.handle_batch(id, &batch, now),
-            }
-        }
-        self.transmit_handshake(id);
-        self.flush(now);
-    }
-
-    fn poll_received(&mut self, id: ConnId, now: Duration) -> Option<Received> {
-        match self.conns.get_mut(&id)?.secure.as_mut()?.poll_received() {
-            Ok(received) => received,
-            Err(error) => {
-                self.transmit_handshake(id);
-                self.close(id, &secure_reason(error), now);
-                None
-            }
-        }
-    }
-
-    /// Either all messages of a batch make sense, or none has an effect.
-    fn handle_batch(&mut self, id: ConnId, batch: &[u8], now: Duration) {
-        let parsed: Result<Vec<_>, _> = messages(batch).collect();
-        match parsed {
-            Err(error) => self.close(id, &CloseReason::Malformed(error.to_string()), now),
-            Ok(messages) => {
-                for message in messages {
-                    self.handle_message(id, message, now);
-                }
-            }
-        }
-        self.apply_changes(now);
-    }
-
-    fn handle_message(&mut self, id: ConnId, message: Message, now: Duration) {
-        let Some(conn) = self.conns.get(&id) else { return };
-        match message {
-            Message::Welcome { known, observed: _ } => self.handle_welcome(id, known, now),
-            Message::Keepalive { root, digests } if conn.is_linked() => {
-                self.handle_keepalive(id, root, &digests, now)
-            }
-            Message::Record(record) => self.learn(record, None, id, now),
-            Message::Patch(patch) => self.learn_patch(patch, id, now),
-            Message::Buckets(buckets) => self.handle_buckets(id, &buckets, now),
-            Message::Held { buckets, entries } => self.handle_held(id, buckets, &entries, now),
-            Message::Want(names) => self.handle_want(id, &names, now),
-            Message::Addresses(addresses) => self.handle_addresses(&addresses, now),
-            Message::Broadcast { channel, octets } if conn.is_linked() => {
-                self.handle_broadcast(id, channel, octets, now)
-            }
-            Message::Unicast { channel, from, to, hops, octets } if conn.is_linked() => {
-                self.handle_unicast(channel::Letter { channel, from, to, hops, octets }, now);
-            }
-            Message::Close { code, text, name } => {
-                self.handle_close(id, &crate::wire::close_reason(code, &text, name), now)
-            }
-            // Before a link is up, or of a newer version.
-            Message::Keepalive { .. }
-            | Message::Broadcast { .. }
-            | Message::Unicast { .. }
-            | Message::Unknown(_) => {}
-        }
     }
 
     /// The time that `poll_timeout` named has come. Calling it earlier does no harm.
@@ -392,41 +297,6 @@ impl Mesh {
         }
     }
 
-    fn publish_exceptions(&mut self, now: Duration) {
-        let lasting = self
-            .exceptions
-            .iter()
-            .filter(|&(_, &since)| now >= since + UNREACHED_AFTER)
-            .map(|(&name, _)| name);
-        let unreached: std::collections::BTreeSet<_> = lasting.take(MAX_UNREACHED + 1).collect();
-        let isolated = unreached.len() > MAX_UNREACHED;
-        let unreached = unreached.into_iter().take(MAX_UNREACHED).collect();
-        if (isolated, &unreached) != (self.own.isolated, &self.own.unreached) {
-            self.own.isolated = isolated;
-            self.own.unreached = unreached;
-            self.publish_soon(false, now);
-        }
-    }
-
-    /// Publishes our record soon; lost links sooner than found ones, since others wait for them.
-    fn publish_soon(&mut self, urgent: bool, now: Duration) {
-        let earliest = if urgent { now } else { self.publisher.last + self.publisher.pause };
-        let at = earliest.max(now + PUBLISH);
-        self.publisher.at = Some(self.publisher.at.map_or(at, |planned| planned.min(at)));
-    }
-
-    fn publish(&mut self, now: Duration) {
-        let publisher = &mut self.publisher;
-        let quiet = now >= publisher.last + 4 * publisher.pause;
-        publisher.pause = if quiet { PUBLISH } else { (publisher.pause * 2).min(PUBLISH_SLOWEST) };
-        publisher.last = now;
-        publisher.at = None;
-        self.own.version += 1;
-        self.directory.merge(record_of(&self.own), None, now);
-        self.pass_on(self.own.name, None, now);
-        self.apply_changes(now);
-    }
-
     /// Tells the rest of the node what the directory has found, and passes on what is now known to be real.
     fn apply_changes(&mut self, now: Duration) {
         if self.directory.is_stale() && self.settle_at.is_none() {
@@ -482,45 +352,5 @@ fn uid(dice: &mut Dice) -> PeerUid {
         if let Some(uid) = PeerUid::new(dice.u64()) {
             return uid;
         }
-    }
-}
-
-/// Our first record of this life.
-fn announcement(config: &Config, incarnation: u64, uid: PeerUid) -> Announcement {
-    let mut addresses = config.addresses.clone();
-    addresses.truncate(MAX_ADDRESSES);
-    let labels = config.labels.iter().take(MAX_LABELS);
-    let labels = labels
-        .map(|(key, value)| (clip(key, MAX_NAME).to_owned(), clip(value, MAX_NAME).to_owned()))
-        .collect();
-    Announcement {
-        explicit: config.explicit,
-        leases: config.leases,
-        started: config.started,
-        nickname: clip(&config.nickname, MAX_NAME).to_owned(),
-        addresses,
-        labels,
-        capabilities: config.capabilities,
-        ..Announcement::new(config.name, uid, incarnation)
-    }
-}
-
-/// The record that an announcement makes.
-#[expect(
-    clippy::expect_used,
-    reason = "`announcement` cuts what could be too long, MAX_DEGREE and MAX_UNREACHED the rest"
-)]
-fn record_of(own: &Announcement) -> Record {
-    own.emit().expect("an announcement within its limits")
-}
-
-fn secure_reason(error: SecureError) -> CloseReason {
-    match error {
-        SecureError::OtherVersion { oldest, newest } => {
-            CloseReason::OtherVersion { oldest, newest }
-        }
-        SecureError::NotWeft => CloseReason::NotWeft,
-        SecureError::WrongPassword => CloseReason::WrongPassword,
-        SecureError::Malformed(what) => CloseReason::Malformed(what.to_owned()),
     }
 }

@@ -11,7 +11,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Mesh, announcement, record_of, uid};
+use super::own::{announcement, record_of};
+use super::{Mesh, uid};
 use crate::directory::Directory;
 use crate::wire::Record;
 use crate::{CloseReason, ConnId, Event, PeerName, PeerUid};

@@ -246,8 +246,8 @@ fn a_chosen_name_is_refused_and_the_first_is_undisturbed() {
 fn letters_and_broadcasts_arrive_also_through_peers_that_do_not_know_the_channel() {
     let mut table = Table::chain(40);
     let channel = ChannelName::new("test").unwrap();
-    table.meshes[0].join(channel.clone());
-    table.meshes[39].join(channel.clone());
+    table.meshes[0].join(channel);
+    table.meshes[39].join(channel);
     table.run(Duration::from_secs(8));
 
     let now = table.now;
@@ -259,7 +259,7 @@ fn letters_and_broadcasts_arrive_also_through_peers_that_do_not_know_the_channel
     let got: Vec<_> =
         table.events.iter().filter(|(at, _)| *at == 39).map(|(_, event)| event).collect();
     assert!(got.contains(&&Event::Unicast {
-        channel: channel.clone(),
+        channel: channel,
         from: name(0),
         octets: b"letter".to_vec()
     }));

@@ -1,0 +1,96 @@
+//! Our own record: what it says, and when it is published.
+
+use std::time::Duration;
+
+use super::Mesh;
+use crate::wire::{Announcement, MAX_NAME, Record, clip};
+use crate::{Config, PeerUid};
+
+/// A changed record is published after this time, so that changes that come together go together.
+pub(super) const PUBLISH: Duration = Duration::from_millis(200);
+/// The longest time between two records of a peer whose links keep changing.
+const PUBLISH_SLOWEST: Duration = Duration::from_secs(5);
+/// A data path that does not work is published after this time.
+const UNREACHED_AFTER: Duration = Duration::from_secs(10);
+/// Exceptions a record lists; with more it says `isolated`.
+const MAX_UNREACHED: usize = 32;
+/// Addresses of our own that we tell.
+pub(super) const MAX_ADDRESSES: usize = 8;
+/// Labels we tell.
+const MAX_LABELS: usize = 8;
+/// More links than this do not fit into a record.
+pub(super) const MAX_DEGREE: usize = 48;
+
+/// When our record is published next.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    pub(super) at: Option<Duration>,
+    pub(super) last: Duration,
+    pub(super) pause: Duration,
+}
+
+impl Mesh {
+    pub(super) fn publish_exceptions(&mut self, now: Duration) {
+        let lasting = self
+            .exceptions
+            .iter()
+            .filter(|&(_, &since)| now >= since + UNREACHED_AFTER)
+            .map(|(&name, _)| name);
+        let unreached: std::collections::BTreeSet<_> = lasting.take(MAX_UNREACHED + 1).collect();
+        let isolated = unreached.len() > MAX_UNREACHED;
+        let unreached = unreached.into_iter().take(MAX_UNREACHED).collect();
+        if (isolated, &unreached) != (self.own.isolated, &self.own.unreached) {
+            self.own.isolated = isolated;
+            self.own.unreached = unreached;
+            self.publish_soon(false, now);
+        }
+    }
+
+    /// Publishes our record soon; lost links sooner than found ones, since others wait for them.
+    pub(super) fn publish_soon(&mut self, urgent: bool, now: Duration) {
+        let earliest = if urgent { now } else { self.publisher.last + self.publisher.pause };
+        let at = earliest.max(now + PUBLISH);
+        self.publisher.at = Some(self.publisher.at.map_or(at, |planned| planned.min(at)));
+    }
+
+    pub(super) fn publish(&mut self, now: Duration) {
+        let publisher = &mut self.publisher;
+        let quiet = now >= publisher.last + 4 * publisher.pause;
+        publisher.pause = if quiet { PUBLISH } else { (publisher.pause * 2).min(PUBLISH_SLOWEST) };
+        publisher.last = now;
+        publisher.at = None;
+        self.own.version += 1;
+        self.directory.merge(record_of(&self.own), None, now);
+        self.pass_on(self.own.name, None, now);
+        self.apply_changes(now);
+    }
+}
+
+/// Our first record of this life.
+pub(super) fn announcement(config: &Config, incarnation: u64, uid: PeerUid) -> Announcement {
+    let mut addresses = config.addresses.clone();
+    addresses.truncate(MAX_ADDRESSES);
+    let labels = config.labels.iter().take(MAX_LABELS);
+    let labels = labels
+        .map(|(key, value)| (clip(key, MAX_NAME).to_owned(), clip(value, MAX_NAME).to_owned()))
+        .collect();
+    Announcement {
+        explicit: config.explicit,
+        leases: config.leases,
+        started: config.started,
+        nickname: clip(&config.nickname, MAX_NAME).to_owned(),
+        addresses,
+        labels,
+        capabilities: config.capabilities,
+        ..Announcement::new(config.name, uid, incarnation)
+    }
+}
+
+/// The record that an announcement makes.
+#[expect(
+    clippy::expect_used,
+    reason = "`announcement` cuts what could be too long, MAX_DEGREE and MAX_UNREACHED the rest"
+)]
+pub(super) fn record_of(own: &Announcement) -> Record {
+    own.emit().expect("an announcement within its limits")
+}
