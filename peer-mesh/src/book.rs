@@ -233,3 +233,90 @@ fn longest_pause(reason: &CloseReason) -> Duration {
         | CloseReason::Forgotten => LONGEST_PAUSE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(n: u32) -> SocketAddr {
+        SocketAddr::from((n.to_be_bytes().map(|octet| octet | 8), 6783))
+    }
+
+    fn dice() -> Dice {
+        Dice::new([1; 32])
+    }
+
+    #[test]
+    fn the_book_is_bounded_and_what_was_given_stays() {
+        let (mut book, mut dice) = (Book::new(false), dice());
+        book.give(SocketAddr::from(([10, 0, 0, 1], 6783)));
+
+        for n in 0..100_000 {
+            book.learn(SocketAddr::from(([11, 0, 0, 1], 1)), None, &mut dice);
+            book.learn(
+                SocketAddr::from((std::net::Ipv4Addr::from(0x0c00_0000 + n), 6783)),
+                None,
+                &mut dice,
+            );
+        }
+
+        assert_eq!(book.iter().count(), MAX_LEARNED + 1);
+        assert!(book.get(SocketAddr::from(([10, 0, 0, 1], 6783))).is_some());
+        assert_eq!(book.saved().len(), MAX_LEARNED);
+    }
+
+    #[test]
+    fn failures_make_the_pauses_longer_up_to_what_their_reason_allows() {
+        let lost = CloseReason::Unreachable("refused".to_owned());
+        for (reason, longest) in
+            [(lost, LONGEST_PAUSE), (CloseReason::WrongPassword, REFUSED_PAUSE)]
+        {
+            let (mut book, mut dice) = (Book::new(false), dice());
+            book.give(addr(1));
+            let mut pauses = Vec::new();
+            for _ in 0..40 {
+                book.dialling(addr(1));
+                assert!(!book.is_due(addr(1), Duration::MAX));
+                book.ended(addr(1), &reason, Duration::ZERO, &mut dice);
+                pauses.push(book.get(addr(1)).unwrap().next);
+            }
+
+            assert!(pauses[0] <= FIRST_PAUSE * 3 / 2);
+            assert!(
+                pauses[20..].iter().all(|&pause| pause >= longest / 2 && pause <= longest * 3 / 2),
+                "{pauses:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn our_own_address_is_not_dialled_again() {
+        let (mut book, mut dice) = (Book::new(false), dice());
+        book.give(addr(1));
+
+        book.ended(addr(1), &CloseReason::Oneself, Duration::ZERO, &mut dice);
+
+        assert!(!book.is_due(addr(1), Duration::MAX));
+        assert!(book.saved().is_empty());
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_a_peers_are_not_learned() {
+        let (mut book, mut dice) = (Book::new(false), dice());
+        for text in [
+            "0.0.0.0:1",
+            "224.0.0.1:1",
+            "10.0.0.1:0",
+            "127.0.0.1:1",
+            "[::]:1",
+            "[::1]:1",
+            "[ff02::1]:1",
+        ] {
+            assert!(!book.learn(text.parse().unwrap(), None, &mut dice), "{text}");
+        }
+
+        book.allow_loopback(true);
+
+        assert!(book.learn("127.0.0.1:1".parse().unwrap(), None, &mut dice));
+    }
+}

@@ -188,16 +188,19 @@ impl Directory {
         Merged::New
     }
 
-    /// Forgets the record that was heard longest ago; what was reached once stays.
+    /// Forgets half of what was only heard, the oldest first; what was reached once stays. Half, so that
+    /// a stream of inventions costs little each.
     fn make_room(&mut self) -> bool {
-        let heard = self
-            .iter()
-            .filter(|(_, entry)| entry.standing == Standing::Heard && entry.neighbours.is_empty());
-        let Some(oldest) = heard.min_by_key(|(_, entry)| entry.since).map(|(name, _)| name) else {
-            return false;
-        };
-        self.forget(oldest);
-        true
+        let heard =
+            self.iter().filter(|(_, e)| e.standing == Standing::Heard && e.neighbours.is_empty());
+        let mut heard: Vec<_> = heard.map(|(name, entry)| (entry.since, name)).collect();
+        heard.sort_unstable();
+        heard.truncate(heard.len().div_ceil(2));
+        let found = !heard.is_empty();
+        for (_, name) in heard {
+            self.forget(name);
+        }
+        found
     }
 
     fn judge_departed(&mut self, name: PeerName, now: Duration) {
@@ -385,3 +388,6 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,11 @@ struct Table {
 }
 
 fn addr(index: usize) -> SocketAddr {
-    SocketAddr::from(([10, 0, (index / 250) as u8, (index % 250) as u8 + 1], Config::PORT))
+    SocketAddr::from(([10, 0, 0, octet(index)], Config::PORT))
+}
+
+fn octet(index: usize) -> u8 {
+    u8::try_from(index + 1).unwrap()
 }
 
 fn name(index: usize) -> PeerName {
@@ -40,7 +44,7 @@ impl Table {
     fn add(&mut self, config: Config, saved: Saved) -> usize {
         let index = self.meshes.len();
         let config = Config { addresses: vec![addr(index)], ..config };
-        self.meshes.push(Mesh::new(config, saved, [index as u8 + 1; 32], self.now));
+        self.meshes.push(Mesh::new(config, saved, [octet(index); 32], self.now));
         index
     }
 
@@ -258,11 +262,7 @@ fn letters_and_broadcasts_arrive_also_through_peers_that_do_not_know_the_channel
 
     let got: Vec<_> =
         table.events.iter().filter(|(at, _)| *at == 39).map(|(_, event)| event).collect();
-    assert!(got.contains(&&Event::Unicast {
-        channel: channel,
-        from: name(0),
-        octets: b"letter".to_vec()
-    }));
+    assert!(got.contains(&&Event::Unicast { channel, from: name(0), octets: b"letter".to_vec() }));
     assert!(got.iter().any(|e| matches!(e, Event::Broadcast { octets, .. } if octets == b"news")));
 }
 
