@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::wire::{Link, Patch, Record};
-use crate::{GoneReason, PeerName, PeerUid};
+use crate::{ConnId, GoneReason, PeerName, PeerUid};
 
 /// Records of peers that are not there are kept this long.
 pub(crate) const LIMBO: Duration = Duration::from_secs(3600);
@@ -49,6 +49,8 @@ pub(crate) struct Entry {
     pub(crate) patch: Option<Box<Patch>>,
     /// Whether the present record was passed on.
     pub(crate) passed_on: bool,
+    /// The connection it came on.
+    pub(crate) source: Option<ConnId>,
     /// The uid last told as up.
     told: Option<PeerUid>,
 }
@@ -170,6 +172,7 @@ impl Directory {
         }
         entry.record = record;
         entry.passed_on = false;
+        entry.source = None;
         self.relink(name, now);
         self.judge_departed(name, now);
         Merged::New
@@ -383,6 +386,7 @@ impl Entry {
             since,
             neighbours: BTreeSet::new(),
             patch: None,
+            source: None,
             passed_on: false,
             told: None,
         }

@@ -6,7 +6,7 @@
 //! only the fingers whose point lies just before the new name, about log2(n) in the whole mesh, and not every peer's.
 //! A peer that cannot be had (full, or not reached by dialling) is passed over for the next clockwise.
 //!
-//! Up to [`CLIQUE`] peers everybody wants everybody.
+//! Up to [`CLIQUE`] peers everybody wants everybody, if the degree allows it.
 
 use std::collections::BTreeSet;
 
@@ -24,18 +24,22 @@ const SPACE: u64 = 1 << 48;
 
 /// The circle of names: sorted, each once.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ring<'a>(&'a [PeerName]);
+pub(crate) struct Ring<'a> {
+    names: &'a [PeerName],
+    /// Meshes of at most this many peers are full meshes.
+    clique: usize,
+}
 
 impl<'a> Ring<'a> {
-    /// `names` are sorted.
-    pub(crate) fn new(names: &'a [PeerName]) -> Self {
-        Self(names)
+    /// `names` are sorted; nobody keeps more than `degree` links.
+    pub(crate) fn new(names: &'a [PeerName], degree: usize) -> Self {
+        Self { names, clique: CLIQUE.min(degree + 1) }
     }
 
     /// All names once, clockwise, from the first that is not before `point`.
     fn from(self, point: u64) -> impl Iterator<Item = PeerName> + use<'a> {
-        let at = self.0.partition_point(|name| name.to_u64() < point % SPACE);
-        let (before, after) = self.0.split_at(at);
+        let at = self.names.partition_point(|name| name.to_u64() < point % SPACE);
+        let (before, after) = self.names.split_at(at);
         after.iter().chain(before).copied()
     }
 
@@ -55,8 +59,8 @@ impl<'a> Ring<'a> {
         open: impl Fn(PeerName) -> bool,
     ) -> BTreeSet<PeerName> {
         let usable = |name: PeerName| name != own && open(name);
-        if self.0.len() <= CLIQUE {
-            return self.0.iter().copied().filter(|&name| usable(name)).collect();
+        if self.names.len() <= self.clique {
+            return self.names.iter().copied().filter(|&name| usable(name)).collect();
         }
         let mut wanted: BTreeSet<_> =
             self.clockwise(own, &usable).chain(self.anticlockwise(own, &usable)).collect();
@@ -92,8 +96,8 @@ impl<'a> Ring<'a> {
         own: PeerName,
         usable: &impl Fn(PeerName) -> bool,
     ) -> impl Iterator<Item = PeerName> {
-        let at = self.0.partition_point(|&name| name < own);
-        let (before, after) = self.0.split_at(at);
+        let at = self.names.partition_point(|&name| name < own);
+        let (before, after) = self.names.split_at(at);
         before
             .iter()
             .rev()
@@ -120,7 +124,7 @@ mod tests {
     fn a_small_mesh_is_a_full_mesh() {
         let names = names(17);
 
-        let wanted = Ring::new(&names).wanted(names[3], |_| true);
+        let wanted = Ring::new(&names, 32).wanted(names[3], |_| true);
 
         assert_eq!(wanted.len(), 16);
     }
@@ -128,7 +132,7 @@ mod tests {
     #[test]
     fn a_peer_wants_its_neighbours_on_the_ring_and_a_finger_per_doubling() {
         let names = names(1000);
-        let ring = Ring::new(&names);
+        let ring = Ring::new(&names, 32);
 
         let sizes: Vec<_> = names.iter().map(|&own| ring.wanted(own, |_| true).len()).collect();
 
@@ -143,7 +147,7 @@ mod tests {
     #[test]
     fn who_cannot_be_had_is_passed_over_for_the_next_clockwise() {
         let names = names(1000);
-        let ring = Ring::new(&names);
+        let ring = Ring::new(&names, 32);
         let taken = ring.wanted(names[0], |_| true);
 
         let wanted = ring.wanted(names[0], |name| !taken.contains(&name));
@@ -159,7 +163,8 @@ mod tests {
         before.remove(500);
 
         let changed = before.iter().filter(|&&own| {
-            Ring::new(&before).wanted(own, |_| true) != Ring::new(&all).wanted(own, |_| true)
+            Ring::new(&before, 32).wanted(own, |_| true)
+                != Ring::new(&all, 32).wanted(own, |_| true)
         });
 
         let changed = changed.count();
@@ -170,7 +175,7 @@ mod tests {
         #[test]
         fn being_beside_is_mutual(count in 2_u64..60, a in any::<prop::sample::Index>(), b in any::<prop::sample::Index>()) {
             let names = names(count);
-            let ring = Ring::new(&names);
+            let ring = Ring::new(&names, 32);
             let (a, b) = (*a.get(&names), *b.get(&names));
 
             prop_assert_eq!(ring.sides(a).contains(&b), ring.sides(b).contains(&a));

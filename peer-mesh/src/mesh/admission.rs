@@ -58,9 +58,7 @@ impl Mesh {
         if hello.name == self.own.name && hello.uid == self.own.uid {
             return self.close(id, &CloseReason::Oneself, now);
         }
-        if outbound && self.book.reached(remote, hello.name) {
-            self.event(Event::Save);
-        }
+        self.unsaved |= outbound && self.book.reached(remote, hello.name);
         if hello.name == self.own.name {
             return self.meet_namesake(id, Claim::of_hello(&hello), now);
         }
@@ -92,12 +90,8 @@ impl Mesh {
         let observed = std::net::SocketAddr::new(remote.ip(), hello.port);
         let told =
             if hello.addresses.is_empty() { vec![observed] } else { hello.addresses.clone() };
-        let mut changed = false;
         for addr in told {
-            changed |= self.book.learn(addr, Some(hello.name), &mut self.dice);
-        }
-        if changed {
-            self.event(Event::Save);
+            self.unsaved |= self.book.learn(addr, Some(hello.name), &mut self.dice);
         }
     }
 
@@ -159,16 +153,13 @@ impl Mesh {
         }
     }
 
+    /// There is room below the degree; above it only for those who are needed, at the cost of one who is not, and for
+    /// neighbours on the ring at anybody's cost.
     fn has_room(&self, name: PeerName) -> bool {
-        let taken = self
-            .conns
-            .values()
-            .filter(|c| matches!(c.stage, Stage::Welcomed | Stage::Linked))
-            .count();
-        taken < self.config.degree
-            || taken < self.config.degree + MARGIN
-                && self.is_needed(name)
-                && self.surplus().is_some()
+        let stages = self.conns.values().map(|conn| conn.stage);
+        let taken = stages.filter(|stage| matches!(stage, Stage::Welcomed | Stage::Linked)).count();
+        let needed = || self.is_beside(name) || self.is_needed(name) && self.surplus().is_some();
+        taken < self.config.degree || taken < self.config.degree + MARGIN && needed()
     }
 
     /// Refuses for want of room: but with all we know, so that it finds others.
@@ -199,7 +190,7 @@ impl Mesh {
             return;
         }
         for &addr in addresses {
-            self.book.learn(addr, None, &mut self.dice);
+            self.unsaved |= self.book.learn(addr, None, &mut self.dice);
         }
         self.neighbours.review_soon(now);
     }

@@ -40,6 +40,9 @@ impl Mesh {
         match self.directory.merge(record, patch, now) {
             Merged::New => {
                 self.stats.merged += 1;
+                if let Some(entry) = self.directory.get_mut(name) {
+                    entry.source = Some(id);
+                }
                 self.seen_at(id, name);
                 self.learn_from_record(name);
                 if self.directory.is_up(name) || known_before && self.has_left(name) {
@@ -116,7 +119,7 @@ impl Mesh {
             return;
         };
         for addr in entry.record.addresses() {
-            self.book.learn(addr, Some(name), &mut self.dice);
+            self.unsaved |= self.book.learn(addr, Some(name), &mut self.dice);
         }
     }
 

@@ -93,6 +93,8 @@ pub struct Mesh {
     exceptions: BTreeMap<PeerName, Duration>,
     channels: Channels,
     routes: Routes,
+    /// Whether the book has changed since it was last to be saved.
+    unsaved: bool,
     stopped: bool,
     stats: Stats,
 }
@@ -126,6 +128,7 @@ impl Mesh {
             rivals: Rivals::default(),
             exceptions: BTreeMap::new(),
             routes: Routes::default(),
+            unsaved: false,
             stopped: false,
             stats: Stats::default(),
             config,
@@ -184,6 +187,7 @@ impl Mesh {
         if self.stopped {
             return;
         }
+        self.forgive_oversleeping(now);
         if self.settle_at.is_some_and(|at| at <= now) {
             self.settle_at = None;
             self.directory.settle(now);
@@ -200,13 +204,16 @@ impl Mesh {
         self.flush(now);
     }
 
-    fn tick(&mut self, now: Duration) {
-        let overslept = now - self.ticked;
-        self.ticked = now;
+    /// When we did not look for a while, that says nothing of the others.
+    fn forgive_oversleeping(&mut self, now: Duration) {
+        let overslept = now.saturating_sub(self.ticked);
         if overslept > 3 * TICK {
-            // We did not look for a while: that says nothing of the others.
             self.conns.values_mut().for_each(|conn| conn.heard += overslept - TICK);
         }
+    }
+
+    fn tick(&mut self, now: Duration) {
+        self.ticked = now;
         if now >= self.kept_alive + KEEPALIVE {
             self.kept_alive = now;
             self.send_keepalives(now);
@@ -215,6 +222,9 @@ impl Mesh {
         self.sync.tick(self.directory.digest().root(), now);
         self.channels.age(now);
         self.publish_exceptions(now);
+        if std::mem::take(&mut self.unsaved) {
+            self.event(Event::Save);
+        }
     }
 
     /// When to call `handle_timeout`.
@@ -305,8 +315,9 @@ impl Mesh {
         for change in self.directory.take_changes() {
             let event = match change {
                 Change::Up(name, uid) => {
-                    if self.directory.get(name).is_some_and(|entry| !entry.passed_on) {
-                        self.pass_on(name, None, now);
+                    let unheard = self.directory.get(name).filter(|entry| !entry.passed_on);
+                    if let Some(source) = unheard.map(|entry| entry.source) {
+                        self.pass_on(name, source, now);
                     }
                     self.neighbours.review_soon(now);
                     Event::Up { name, uid }

@@ -78,7 +78,7 @@ impl Mesh {
         self.neighbours.review_at = now + REVIEW;
         self.neighbours.full.retain(|_, until| *until > now);
         let names = self.names();
-        let ring = Ring::new(&names);
+        let ring = self.ring(&names);
         self.neighbours.mesh_size = names.len();
         self.neighbours.beside = ring.sides(self.own.name).into_iter().collect();
         self.prune(now);
@@ -94,34 +94,53 @@ impl Mesh {
         self.directory.up().map(|(name, _)| name).collect()
     }
 
-    /// Whether either of us and a peer wants the other by ring and fingers.
-    pub(super) fn is_needed(&self, name: PeerName) -> bool {
+    /// Names of peers that are up and this one, sorted.
+    fn names_with(&self, name: PeerName) -> Vec<PeerName> {
         let mut names = self.names();
         if let Err(at) = names.binary_search(&name) {
             names.insert(at, name);
         }
-        let ring = Ring::new(&names);
-        ring.wanted(self.own.name, |_| true).contains(&name)
-            || ring.wanted(name, |_| true).contains(&self.own.name)
+        names
+    }
+
+    fn ring<'a>(&self, names: &'a [PeerName]) -> Ring<'a> {
+        Ring::new(names, self.config.degree)
+    }
+
+    /// Whether either of us and a peer wants the other by ring and fingers.
+    pub(super) fn is_needed(&self, name: PeerName) -> bool {
+        let names = self.names_with(name);
+        let ring = self.ring(&names);
+        let own = self.own.name;
+        ring.wanted(own, |_| true).contains(&name) || ring.wanted(name, |_| true).contains(&own)
+    }
+
+    /// Whether a peer would be our neighbour on the ring.
+    pub(super) fn is_beside(&self, name: PeerName) -> bool {
+        self.ring(&self.names_with(name)).sides(self.own.name).contains(&name)
     }
 
     /// A link that neither end needs; the youngest, since the mesh has had less time to lean on it.
     pub(super) fn surplus(&self) -> Option<ConnId> {
         let names = self.names();
-        let ring = Ring::new(&names);
-        let wanted = ring.wanted(self.own.name, |_| true);
+        let ring = self.ring(&names);
+        let own = self.own.name;
+        let wanted = ring.wanted(own, |_| true);
         let unneeded = self.links.iter().filter(|&(&name, _)| {
-            !wanted.contains(&name) && !ring.wanted(name, |_| true).contains(&self.own.name)
+            !wanted.contains(&name) && !ring.wanted(name, |_| true).contains(&own)
         });
         unneeded.map(|(_, &id)| id).max()
     }
 
+    /// A link that is not to a neighbour on the ring: there is another way to whoever is at its end.
+    fn finger(&self) -> Option<ConnId> {
+        let fingers = self.links.iter().filter(|&(&name, _)| !self.neighbours.is_beside(name));
+        fingers.map(|(_, &id)| id).max()
+    }
+
     fn prune(&mut self, now: Duration) {
         while self.links.len() > self.config.degree {
-            // Everybody is needed, but for the farthest there is always another way.
-            let Some(id) = self.surplus().or_else(|| self.links.values().copied().max()) else {
-                return;
-            };
+            let Some(id) = self.surplus().or_else(|| self.finger()) else { return };
             self.close(id, &CloseReason::Surplus, now);
         }
     }
