@@ -1,4 +1,4 @@
-//! Fuzz targets: what has to hold for any octets, one function for each parser of the switch.
+//! Fuzz targets: what has to hold for any octets, one function for each parser.
 //!
 //! `cargo +nightly fuzz run NAME` in `tests/fuzz` looks for inputs that break one; the test
 //! `fuzz_replay` runs all inputs that were kept. A broken property panics.
@@ -9,6 +9,7 @@
 )]
 
 mod cut;
+mod mesh;
 mod offload;
 mod worker;
 
@@ -19,6 +20,7 @@ use switch::{
 };
 
 pub use cut::{fragment, segment};
+pub use mesh::{mesh_batch, mesh_hello, mesh_patch, mesh_record};
 pub use offload::{coalesce, vnet};
 pub use worker::worker;
 
@@ -26,7 +28,7 @@ pub use worker::worker;
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("answer", icmp_answer),
     ("checksum", checksum),
     ("coalesce", coalesce),
@@ -34,6 +36,10 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("frame", frame),
     ("layers", layers),
     ("mac", mac),
+    ("mesh_batch", mesh_batch),
+    ("mesh_hello", mesh_hello),
+    ("mesh_patch", mesh_patch),
+    ("mesh_record", mesh_record),
     ("notices", notices),
     ("segment", segment),
     ("vnet", vnet),
