@@ -1,4 +1,5 @@
-//! Fuzz targets: what has to hold for any octets, one function for each parser of the switch.
+//! Fuzz targets: what has to hold for any octets, one function for each parser of the switch
+//! and of the mesh.
 //!
 //! `cargo +nightly fuzz run NAME` in `tests/fuzz` looks for inputs that break one; the test
 //! `fuzz_replay` runs all inputs that were kept. A broken property panics.
@@ -10,6 +11,7 @@
 
 mod cut;
 mod offload;
+mod secure;
 mod worker;
 
 use switch::vxlan::{self, BadVxlan, HEADER_LEN};
@@ -20,13 +22,14 @@ use switch::{
 
 pub use cut::{fragment, segment};
 pub use offload::{coalesce, vnet};
+pub use secure::mesh_secure;
 pub use worker::worker;
 
 /// A function that panics on octets for which a property does not hold.
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("answer", icmp_answer),
     ("checksum", checksum),
     ("coalesce", coalesce),
@@ -34,6 +37,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("frame", frame),
     ("layers", layers),
     ("mac", mac),
+    ("mesh_secure", mesh_secure),
     ("notices", notices),
     ("segment", segment),
     ("vnet", vnet),
