@@ -17,7 +17,7 @@ use etherparse::PacketBuilder;
 use switch::{
     Batch, Cable, Counters, Datagram, DropReason, Forwarder, HEADER_MAX, Layers, Limits, Mac,
     MacTable, MemoryNet, MemoryTap, MemoryUnderlay, Message, Mtu, Offload, Peer, PeerId, Plan,
-    PlanCell, Port, RunLimits, Segments, SendError, Takes, Tap, TapError, Tick, Underlay,
+    PlanCell, Port, RunLimits, Segments, SendError, Takes, Tap, TapError, Tick, Underlay, Unsent,
     VNET_HEADER_LEN, Vni, Worker, vxlan,
 };
 
@@ -569,7 +569,7 @@ impl Underlay for Repeating {
         &mut self,
         _: usize,
         messages: &[Message<'_>],
-        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
+        outcome: &mut dyn FnMut(usize, Result<(), Unsent>),
     ) {
         (0..messages.len()).for_each(|n| outcome(n, Ok(())));
     }
@@ -615,9 +615,9 @@ impl Underlay for Refusing<SendError> {
         &mut self,
         _: usize,
         messages: &[Message<'_>],
-        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
+        outcome: &mut dyn FnMut(usize, Result<(), Unsent>),
     ) {
-        (0..messages.len()).for_each(|n| outcome(n, Err(self.0)));
+        (0..messages.len()).for_each(|n| outcome(n, Err(self.0.into())));
     }
 
     fn lanes(&self) -> usize {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crossbeam_utils::CachePadded;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use crate::{DropReason, PeerId, Tick};
+use crate::{DropReason, PeerId, Refusals, Tick};
 
 /// A count that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -16,11 +16,6 @@ impl Counter {
     /// is enough: no locked instruction per frame.
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
-    }
-
-    /// Replaces the count by one that is kept elsewhere; for the same worker only.
-    pub fn set(&self, n: u64) {
-        self.0.store(n, Relaxed);
     }
 
     /// The count so far.
@@ -87,6 +82,19 @@ impl PeerCounters {
     }
 }
 
+/// How often the socket refused a run that smaller ones, or another try, might do for.
+#[derive(Debug, Default, Serialize)]
+pub struct RefusalCounters {
+    /// The kernel or the device cannot cut it.
+    pub eio: Counter,
+    /// The same, or the path is too narrow, or the address has left.
+    pub einval: Counter,
+    /// The path is too narrow, or the run too long.
+    pub emsgsize: Counter,
+    /// There was no memory for it; also counts single datagrams that were tried once more.
+    pub enobufs: Counter,
+}
+
 /// All that one worker counts.
 ///
 /// # Thread-safety
@@ -105,8 +113,10 @@ pub struct Counters {
     pub tap_fallbacks: Counter,
     /// Probes from peers that were handed to control.
     pub punted: Counter,
-    /// Runs of datagrams that the socket refused, and were sent one by one.
+    /// Runs of datagrams that were sent in pieces, as the socket refuses, or was found to spoil, them.
     pub udp_fallbacks: Counter,
+    /// How often the socket refused a run.
+    pub udp_refusals: RefusalCounters,
     /// Packets from a peer whose checksum was left half done, and finished here.
     pub checksums: Counter,
     /// Packets to a peer that were sent in fragments.
@@ -147,9 +157,20 @@ impl Counters {
         total
     }
 
-    fn scalars(&self) -> [&Counter; 9] {
+    /// Counts what the socket has refused.
+    pub fn count_refusals(&self, refusals: Refusals) {
+        let Refusals { runs, eio, einval, emsgsize, enobufs } = refusals;
+        self.udp_fallbacks.add(runs);
+        self.udp_refusals.eio.add(eio);
+        self.udp_refusals.einval.add(einval);
+        self.udp_refusals.emsgsize.add(emsgsize);
+        self.udp_refusals.enobufs.add(enobufs);
+    }
+
+    fn scalars(&self) -> [&Counter; 13] {
         let Self { segmented, joined, tap_fallbacks, checksums, fragmented, .. } = self;
         let Self { icmp_sent, icmp_limited, udp_fallbacks, punted, .. } = self;
+        let RefusalCounters { eio, einval, emsgsize, enobufs } = &self.udp_refusals;
         [
             segmented,
             joined,
@@ -160,6 +181,10 @@ impl Counters {
             icmp_sent,
             icmp_limited,
             punted,
+            eio,
+            einval,
+            emsgsize,
+            enobufs,
         ]
     }
 

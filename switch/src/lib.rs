@@ -43,7 +43,7 @@ mod worker;
 pub use buf::{Batch, Buf, CAPACITY, Slot};
 pub use checksum::finish_partial;
 pub use coalesce::{BUNDLES, Bundle, Coalescer, PARTS, Place};
-pub use counters::{Counter, Counters, PeerCounters, Traffic};
+pub use counters::{Counter, Counters, PeerCounters, RefusalCounters, Traffic};
 pub use drop::DropReason;
 pub use flow::FlowHash;
 pub use forward::{Forwarder, Verdict};
@@ -59,12 +59,14 @@ pub use segment::{HEADER_MAX, Segments};
 pub use shell::{Clock, Ended, FrameThreads};
 pub use spin::Poll;
 pub use table::{Learned, Limits, MacTable, Row, TableEvents};
-pub use tap::{Backend, Cable, KernelTap, MemoryTap, OffloadTap, PlainTap, Takes, Tap, TapError};
+pub use tap::{
+    Backend, Cable, KernelTap, MemoryTap, OffloadTap, PlainTap, Steering, Takes, Tap, TapError,
+};
 pub use tick::Tick;
 pub use too_big::{Fragments, Remedy, answer};
 pub use underlay::{
-    Datagram, DropGauge, MemoryNet, MemoryUnderlay, Message, OpenError, RunLimits, SendError,
-    UdpUnderlay, Underlay, is_host, path_mtu,
+    Datagram, DropGauge, MemoryNet, MemoryUnderlay, Message, OpenError, Refusals, RunLimits,
+    SendError, UdpProbe, UdpUnderlay, Underlay, Unsent, is_host, path_mtu,
 };
 pub use vxlan::Vni;
 pub use watch::{Notice, Watch, notices_in};

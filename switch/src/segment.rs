@@ -69,6 +69,13 @@ impl<'a> Segments<'a> {
         (self.payload.len() - self.done).div_ceil(self.mss)
     }
 
+    /// Leaves out those that are still to come. Returns how many these were.
+    pub(crate) fn skip_rest(&mut self) -> usize {
+        let left = self.left();
+        self.done = self.payload.len();
+        left
+    }
+
     /// Writes the next segment's headers to the front of `scratch`, and returns them with their
     /// payload.
     pub fn next<'s>(&mut self, scratch: &'s mut [u8]) -> Option<(&'s [u8], &'a [u8])> {

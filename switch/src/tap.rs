@@ -9,7 +9,7 @@ mod memory;
 mod offload;
 mod plain;
 
-pub use kernel::{Backend, KernelTap};
+pub use kernel::{Backend, KernelTap, Steering};
 pub use memory::{Cable, MemoryTap};
 pub use offload::OffloadTap;
 pub use plain::PlainTap;

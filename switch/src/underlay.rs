@@ -5,11 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::{Batch, DropReason};
 
+mod lane;
 mod memory;
+mod probe;
 mod udp;
 
 pub use memory::{Datagram, MemoryNet, MemoryUnderlay};
+pub use probe::UdpProbe;
 pub use udp::{DropGauge, OpenError, UdpUnderlay, is_host, path_mtu};
+
+/// Datagrams in a run: what every kernel with UDP_SEGMENT takes (`UDP_MAX_SEGMENTS` before 6.9).
+const RUN_DATAGRAMS: usize = 64;
 
 /// A network that carries datagrams between nodes.
 pub trait Underlay {
@@ -25,7 +31,7 @@ pub trait Underlay {
         &mut self,
         lane: usize,
         messages: &[Message<'_>],
-        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
+        outcome: &mut dyn FnMut(usize, Result<(), Unsent>),
     );
 
     /// How many source ports there are.
@@ -34,9 +40,9 @@ pub trait Underlay {
     /// How large a [`Message`] may be.
     fn limits(&self) -> RunLimits;
 
-    /// Runs that had to be sent one datagram at a time, because the kernel refused them whole.
-    fn fallbacks(&self) -> u64 {
-        0
+    /// What was refused and worked around since this was last asked.
+    fn take_refusals(&mut self) -> Refusals {
+        Refusals::default()
     }
 
     /// The size of the largest IP packet that the path to `to` carries, as far as is known: what
@@ -61,24 +67,39 @@ pub struct Message<'a> {
 impl Message<'_> {
     /// Whether it is more than one datagram.
     pub fn is_run(&self) -> bool {
-        self.parts.iter().map(|part| part.len()).sum::<usize>() > self.size
+        self.octets() > self.size
     }
 
-    /// The datagrams it consists of.
-    pub fn datagrams(&self) -> impl Iterator<Item = Self> {
-        let mut rest = self.parts;
+    /// How many datagrams it consists of.
+    pub fn count(&self) -> usize {
+        self.octets().div_ceil(self.size.max(1))
+    }
+
+    /// The first `n` datagrams, and those after them.
+    pub fn split_at(&self, n: usize) -> (Self, Self) {
+        let mut left = n.saturating_mul(self.size.max(1));
+        let beyond = |part: &IoSlice<'_>| {
+            let beyond = left == 0;
+            left = left.saturating_sub(part.len());
+            beyond
+        };
+        let at = self.parts.iter().position(beyond).unwrap_or(self.parts.len());
+        let (first, rest) = self.parts.split_at_checked(at).unwrap_or_default();
+        (Self { parts: first, ..*self }, Self { parts: rest, ..*self })
+    }
+
+    /// The same in messages of at most `n` datagrams.
+    pub fn pieces(&self, n: usize) -> impl Iterator<Item = Self> {
+        let mut rest = *self;
         std::iter::from_fn(move || {
-            let mut octets = 0;
-            let ends = |part: &IoSlice<'_>| {
-                octets += part.len();
-                octets >= self.size
-            };
-            let end = rest.iter().position(ends).map_or(rest.len(), |last| last + 1);
-            let (parts, others) =
-                rest.split_at_checked(end).filter(|(parts, _)| !parts.is_empty())?;
+            let (piece, others) = rest.split_at(n.max(1));
             rest = others;
-            Some(Self { parts, ..*self })
+            Some(piece).filter(|piece| !piece.parts.is_empty())
         })
+    }
+
+    fn octets(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
     }
 }
 
@@ -89,6 +110,36 @@ pub struct RunLimits {
     pub datagrams: usize,
     /// Most octets.
     pub octets: usize,
+}
+
+/// What a socket refused, and what was done about it: counts.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Refusals {
+    /// Runs that went in pieces.
+    pub runs: u64,
+    /// Runs that were refused, by errno.
+    pub eio: u64,
+    /// The same.
+    pub einval: u64,
+    /// The same.
+    pub emsgsize: u64,
+    /// The same, and single datagrams that were tried once more.
+    pub enobufs: u64,
+}
+
+/// A message that was not, or not wholly, sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Unsent {
+    /// How many of its datagrams were sent: the first ones.
+    pub sent: usize,
+    /// Why not more.
+    pub why: SendError,
+}
+
+impl From<SendError> for Unsent {
+    fn from(why: SendError) -> Self {
+        Self { sent: 0, why }
+    }
 }
 
 /// Why a datagram was not sent.

@@ -140,7 +140,7 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
             self.transmit.handle(batch, &mut context);
         }
         read.map_err(Fault::Tap)?;
-        shared.counters.udp_fallbacks.set(underlay.fallbacks());
+        shared.counters.count_refusals(underlay.take_refusals());
         Ok(moved)
     }
 

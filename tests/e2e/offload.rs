@@ -9,10 +9,14 @@
 mod equal;
 #[path = "foreign/exchange.rs"]
 mod exchange;
+#[path = "offload/fallbacks.rs"]
+mod fallbacks;
 #[path = "offload/faults.rs"]
 mod faults;
 #[path = "offload/poll.rs"]
 mod poll;
+#[path = "offload/queues.rs"]
+mod queues;
 #[path = "offload/segments.rs"]
 mod segments;
 #[path = "offload/super_frame.rs"]

@@ -17,8 +17,8 @@ mod worker;
 
 use switch::vxlan::{self, BadVxlan, HEADER_LEN};
 use switch::{
-    Buf, ETHERNET_LEN, EtherType, Frame, IpVersion, Layers, Mac, Mtu, Remedy, Runt, Vni, answer,
-    finish_partial,
+    Buf, ETHERNET_LEN, EtherType, Frame, IpVersion, Layers, Mac, Mtu, PROBE, Remedy, Runt, Vni,
+    answer, finish_partial,
 };
 
 pub use cut::{fragment, segment};
@@ -91,6 +91,7 @@ pub fn frame(octets: &[u8]) {
         EtherType::Ipv6 => assert_eq!(found, 0x86dd),
         EtherType::Other(other) => assert_eq!(found, other),
     }
+    assert_eq!(frame.is_probe(), found == PROBE);
 }
 
 /// Layers lie in order inside the frame, whatever follows the packet.

@@ -1,11 +1,13 @@
 //! The frame loop, under a script of frames and datagrams.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use switch::{
     Cable, Counters, Datagram, DropReason, Forwarder, Frame, Limits, MacTable, MemoryNet,
-    MemoryTap, MemoryUnderlay, Mtu, Peer, Plan, PlanCell, Port, Tick, Vni, Worker, vxlan,
+    MemoryTap, MemoryUnderlay, Mtu, PUNT_LEN, Peer, PeerId, Plan, PlanCell, Port, Tick, Vni,
+    Worker, vxlan,
 };
 
 /// Whatever comes, each frame and datagram is carried to where it has to go, or counted as dropped
@@ -21,6 +23,7 @@ pub fn worker(octets: &[u8]) {
         bench.event(*what, len, octets);
         script = rest;
     }
+    bench.take_punts();
 }
 
 const HOME: [u8; 4] = [10, 0, 0, 1];
@@ -37,6 +40,8 @@ struct Bench {
     table: Arc<MacTable>,
     counters: Arc<Counters>,
     now: Tick,
+    /// What control has to be given: whose, and which frames.
+    probes: VecDeque<(PeerId, Vec<u8>)>,
 }
 
 impl Bench {
@@ -55,7 +60,16 @@ impl Bench {
         let forwarder = Forwarder::new(Arc::clone(&table));
         let underlay = net.attach(HOME.into());
         let worker = Worker::new(tap, underlay, forwarder, cell, Arc::clone(&counters));
-        Self { worker, cable, net, plan, table, counters, now: Tick::from_millis(1) }
+        Self {
+            worker,
+            cable,
+            net,
+            plan,
+            table,
+            counters,
+            now: Tick::from_millis(1),
+            probes: VecDeque::new(),
+        }
     }
 
     fn event(&mut self, what: u8, len: u16, octets: &[u8]) {
@@ -75,7 +89,10 @@ impl Bench {
             64..=79 => self.hear(STRANGER, octets),
             // All paths are wide enough for the least MTU there is, or no fragment fits.
             80..=95 => self.net.set_mtu(650 + u32::from(len)),
-            _ => self.now = Tick::from_millis(self.now.as_millis() + u64::from(len)),
+            _ => {
+                self.now = Tick::from_millis(self.now.as_millis() + u64::from(len));
+                self.take_punts();
+            }
         }
     }
 
@@ -121,6 +138,7 @@ impl Bench {
         let segmented = self.counters.segmented.load();
         let punted = self.counters.punted.load();
 
+        let frame = payload.get(vxlan::HEADER_LEN..).unwrap_or_default().to_vec();
         self.net.deliver(Datagram { from: from.into(), to: HOME.into(), payload });
         assert_eq!(self.worker.turn(self.now).unwrap().reads, 1);
 
@@ -132,6 +150,24 @@ impl Bench {
             _ => assert!(emitted > 0 && punted == 0 && self.dropped() == dropped),
         }
         assert!(from != STRANGER || emitted + punted == 0);
+        let probe = Frame::parse(&frame).is_ok_and(Frame::is_probe);
+        assert!(punted == 0 || probe, "only probes are for control");
+        assert!(emitted == 0 || !probe, "and no probe is for the pods");
+        if punted > 0 {
+            let [.., n] = from;
+            self.probes.push_back((PeerId::new(u16::from(n) - 2), frame));
+        }
+    }
+
+    /// Control takes what was put aside for it.
+    fn take_punts(&mut self) {
+        let punts = self.worker.punts();
+        for (from, frame) in self.probes.drain(..) {
+            let punt = punts.take().unwrap();
+            assert_eq!((punt.from, punt.len), (from, frame.len()));
+            assert_eq!(punt.octets(), &frame[..frame.len().min(PUNT_LEN)]);
+        }
+        assert!(punts.take().is_none());
     }
 
     /// Who has to have a frame, by what the table says after the worker learned from it.

@@ -21,19 +21,39 @@ pub struct Switch {
 impl Switch {
     /// Starts a switch on `node` with these peers and further options, and waits until it runs.
     pub fn start(node: &Node, peers: &[&Node], options: &[&str]) -> Result<Self> {
-        let mut switch = Self { proc: Self::spawn(node, peers, options)? };
+        Self::start_through(&[], node, peers, options)
+    }
+
+    /// The same by way of another command: one that takes capabilities away, for example.
+    pub fn start_through(
+        wrapper: &[&str],
+        node: &Node,
+        peers: &[&Node],
+        options: &[&str],
+    ) -> Result<Self> {
+        let mut switch = Self { proc: Self::spawn_through(wrapper, node, peers, options)? };
         switch.proc.wait_for_line("switching", WAIT)?;
         Ok(switch)
     }
 
     /// Starts it without waiting: for starts that are to fail.
     pub fn spawn(node: &Node, peers: &[&Node], options: &[&str]) -> Result<Proc> {
+        Self::spawn_through(&[], node, peers, options)
+    }
+
+    fn spawn_through(
+        wrapper: &[&str],
+        node: &Node,
+        peers: &[&Node],
+        options: &[&str],
+    ) -> Result<Proc> {
         let local = node.addr().to_string();
         let peers: Vec<_> = peers.iter().map(|peer| peer.addr().to_string()).collect();
         let mut args = vec!["--local", &local, "--stats", "0.2"];
         peers.iter().for_each(|peer| args.extend(["--peer", peer]));
         args.extend(options);
-        Self::spawn_raw(node, &args)
+        let program = program()?;
+        node.spawn(&[wrapper, &[&program], &args].concat())
     }
 
     /// Starts it with exactly these arguments.

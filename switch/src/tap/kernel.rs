@@ -22,8 +22,21 @@ pub enum Backend {
 #[derive(Debug)]
 pub struct KernelTap {
     kind: Kind,
+    steering: Steering,
     /// A name in the abstract space is the network namespace's own, and gone with its holders.
     _lock: Arc<UnixDatagram>,
+}
+
+/// Who says which queue of a TAP a frame goes to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Steering {
+    /// Nobody: there is one queue.
+    OneQueue,
+    /// Our program, by the flow alone.
+    ByFlow,
+    /// The kernel, by what was last written, as it refused the program with this errno: a flow may
+    /// change queues, and so its source port. Reordered for a moment, not lost.
+    Refused(i32),
 }
 
 #[derive(Debug)]
@@ -45,14 +58,14 @@ impl KernelTap {
             if held { io::Error::from_raw_os_error(libc::EBUSY) } else { error }
         })?;
         let lock = Arc::new(lock);
-        let tap = |kind| Self { kind, _lock: Arc::clone(&lock) };
+        let tap = |kind| Self { kind, steering: Steering::OneQueue, _lock: Arc::clone(&lock) };
         let plain = || PlainTap::open(name).map(|it| vec![tap(Kind::Plain(it))]);
         let offload = || -> io::Result<Vec<_>> {
             let queue = |_| OffloadTap::open(name).map(|it| tap(Kind::Offload(it)));
             (0..queues.max(1)).map(queue).collect()
         };
         let unfit = |error: &io::Error| error.raw_os_error() == Some(libc::EINVAL);
-        let taps = match backend {
+        let mut taps = match backend {
             Backend::Offload => offload()?,
             Backend::Plain => plain()?,
             Backend::Auto => match offload() {
@@ -61,8 +74,8 @@ impl KernelTap {
             },
         };
         if let [first, _, ..] = taps.as_slice() {
-            // Without it a flow may change queues once: reordered for a moment, not lost.
-            drop(sys::steer_by_flow(first.as_fd()));
+            let steering = Steering::of(&sys::steer_by_flow(first.as_fd()));
+            taps.iter_mut().for_each(|tap| tap.steering = steering);
         }
         Ok(taps)
     }
@@ -80,6 +93,20 @@ impl KernelTap {
         match &self.kind {
             Kind::Offload(tap) => Some(tap.offloads()),
             Kind::Plain(_) => None,
+        }
+    }
+
+    /// Who says which queue a frame goes to.
+    pub fn steering(&self) -> Steering {
+        self.steering
+    }
+}
+
+impl Steering {
+    fn of(set: &io::Result<()>) -> Self {
+        match set {
+            Ok(()) => Self::ByFlow,
+            Err(error) => Self::Refused(error.raw_os_error().unwrap_or_default()),
         }
     }
 }
@@ -124,5 +151,21 @@ impl Tap for KernelTap {
             Kind::Offload(tap) => tap.refuse(without),
             Kind::Plain(tap) => tap.refuse(without),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_program_is_not_taken_for_a_set_one() {
+        let no_tap = File::open("/dev/null").unwrap();
+
+        let set = sys::steer_by_flow(no_tap.as_fd());
+
+        assert!(matches!(Steering::of(&set), Steering::Refused(errno) if errno != 0), "{set:?}");
     }
 }

@@ -3,7 +3,8 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Message, RunLimits, SendError, Underlay};
+use super::lane::{Lane, SendMany};
+use super::{Message, RUN_DATAGRAMS, Refusals, RunLimits, Underlay, Unsent};
 use crate::Batch;
 
 /// IP and UDP headers of a datagram over IPv4 and IPv6.
@@ -15,9 +16,17 @@ const HEADERS_V6: usize = 40 + 8;
 #[derive(Clone, Debug)]
 pub struct MemoryNet(Arc<Mutex<Queues>>);
 
-/// A node's socket in a [`MemoryNet`].
+/// A node's sockets in a [`MemoryNet`].
 #[derive(Debug)]
 pub struct MemoryUnderlay {
+    net: MemoryNet,
+    addr: IpAddr,
+    lanes: [Lane<Sender>; 4],
+    refusals: Refusals,
+}
+
+#[derive(Debug)]
+struct Sender {
     net: MemoryNet,
     addr: IpAddr,
 }
@@ -40,6 +49,15 @@ struct Queues {
     /// With the size of each datagram of a run, or 0.
     delivered: VecDeque<(Datagram, usize)>,
     spare: Vec<Vec<u8>>,
+    trouble: Option<Trouble>,
+}
+
+/// Messages of more than `above` datagrams are refused, so many times.
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    errno: i32,
+    above: usize,
+    times: usize,
 }
 
 impl MemoryNet {
@@ -47,12 +65,19 @@ impl MemoryNet {
     pub fn new(mtu: u32) -> Self {
         let (sent, spare) = Default::default();
         let delivered = VecDeque::new();
-        Self(Arc::new(Mutex::new(Queues { mtu, sent, delivered, spare })))
+        Self(Arc::new(Mutex::new(Queues { mtu, sent, delivered, spare, trouble: None })))
     }
 
-    /// The socket of the node with this address.
+    /// The sockets of the node with this address.
     pub fn attach(&self, addr: IpAddr) -> MemoryUnderlay {
-        MemoryUnderlay { net: self.clone(), addr }
+        let lane = |_| Lane::new(Sender { net: self.clone(), addr }, RUN_DATAGRAMS);
+        let lanes = std::array::from_fn(lane);
+        MemoryUnderlay { net: self.clone(), addr, lanes, refusals: Refusals::default() }
+    }
+
+    /// From now on messages of more than `above` datagrams are refused with `errno`, `times` times.
+    pub fn refuse(&self, errno: i32, above: usize, times: usize) {
+        self.lock().trouble = Some(Trouble { errno, above, times });
     }
 
     /// Changes what the links carry from now on.
@@ -111,21 +136,24 @@ impl Underlay for MemoryUnderlay {
 
     fn send(
         &mut self,
-        _lane: usize,
+        lane: usize,
         messages: &[Message<'_>],
-        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
+        outcome: &mut dyn FnMut(usize, Result<(), Unsent>),
     ) {
-        for (n, message) in messages.iter().enumerate() {
-            outcome(n, self.send_run(message));
-        }
+        let Some(lane) = self.lanes.get_mut(lane) else { return };
+        lane.send(messages, &mut self.refusals, outcome);
     }
 
     fn lanes(&self) -> usize {
-        4
+        self.lanes.len()
     }
 
     fn limits(&self) -> RunLimits {
-        RunLimits { datagrams: 64, octets: 65_000 }
+        RunLimits { datagrams: RUN_DATAGRAMS, octets: 65_000 }
+    }
+
+    fn take_refusals(&mut self) -> Refusals {
+        std::mem::take(&mut self.refusals)
     }
 
     fn path_mtu(&self, _to: IpAddr) -> io::Result<u32> {
@@ -133,15 +161,36 @@ impl Underlay for MemoryUnderlay {
     }
 }
 
-impl MemoryUnderlay {
-    fn send_run(&self, message: &Message<'_>) -> Result<(), SendError> {
+impl SendMany for Sender {
+    fn send_many(&mut self, messages: &[Message<'_>]) -> (usize, Option<io::Error>) {
+        for (sent, message) in messages.iter().enumerate() {
+            match self.send(message) {
+                Ok(()) => {}
+                // As sendmmsg(2): the error of a later message comes with the next call.
+                Err(_) if sent > 0 => return (sent, None),
+                Err(errno) => return (0, Some(io::Error::from_raw_os_error(errno))),
+            }
+        }
+        (messages.len(), None)
+    }
+}
+
+impl Sender {
+    fn send(&self, message: &Message<'_>) -> Result<(), i32> {
         let mut queues = self.net.lock();
         let headers = if message.to.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
         let total: usize = message.parts.iter().map(|part| part.len()).sum();
-        if message.size.min(total) + headers > queues.mtu as usize {
-            return Err(SendError::TooBig);
+        if let Some(trouble) = &mut queues.trouble
+            && trouble.times > 0
+            && message.count() > trouble.above
+        {
+            trouble.times -= 1;
+            return Err(trouble.errno);
         }
-        for datagram in message.datagrams() {
+        if message.size.min(total) + headers > queues.mtu as usize {
+            return Err(libc::EMSGSIZE);
+        }
+        for datagram in message.pieces(1) {
             let mut payload = queues.spare.pop().unwrap_or_default();
             payload.clear();
             datagram.parts.iter().for_each(|part| payload.extend_from_slice(part));

@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Message, RunLimits, SendError, Underlay};
+use super::lane::{Lane, SendMany};
+use super::{Message, RUN_DATAGRAMS, Refusals, RunLimits, Underlay, Unsent};
 use crate::{Batch, sys};
 
 /// Sending sockets, and so source ports, that flows are spread over.
@@ -14,8 +15,6 @@ const SENDERS: usize = 16;
 /// A burst of 10 ms at 10 Gbit/s and some: what may wait while this thread is not scheduled.
 const RECEIVE_BUFFER: usize = 16 << 20;
 const SEND_BUFFER: usize = 4 << 20;
-/// Datagrams in a run: what every kernel with UDP_SEGMENT takes (`UDP_MAX_SEGMENTS` before 6.9).
-const RUN_DATAGRAMS: usize = 64;
 /// Octets in a run: with IP, UDP and Ethernet headers it must stay below 64 KB, or the kernel cuts
 /// it before the device does.
 const RUN_OCTETS: usize = 65_000;
@@ -32,8 +31,9 @@ const NO_BUFFER: usize = 0;
 pub struct UdpUnderlay {
     local: IpAddr,
     receiver: UdpSocket,
-    senders: Box<[Sender]>,
+    lanes: Box<[Lane<UdpSocket>]>,
     limits: RunLimits,
+    refusals: Refusals,
 }
 
 /// Why the underlay could not be opened.
@@ -52,8 +52,8 @@ pub enum OpenError {
 
 impl UdpUnderlay {
     /// Binds to `local`: receives on `port`, sends from ports of the kernel's choice. There are
-    /// `workers` of them; each flow of a peer, told by its source port, comes to one. With `runs`,
-    /// datagrams leave in runs.
+    /// `workers` of them; each flow of a peer, told by its source port, comes to one. Datagrams
+    /// leave in runs of at most `run_len`; with 1, one by one.
     ///
     /// # Errors
     /// As [`OpenError`] says; nothing is left open.
@@ -61,7 +61,7 @@ impl UdpUnderlay {
         local: IpAddr,
         port: u16,
         workers: usize,
-        runs: bool,
+        run_len: usize,
     ) -> Result<Vec<Self>, OpenError> {
         let addr = SocketAddr::new(local, port);
         let failed = |error: io::Error| match error.raw_os_error() {
@@ -70,9 +70,13 @@ impl UdpUnderlay {
             _ => OpenError::Other(addr, error),
         };
         let open = |receiver: UdpSocket| {
-            let senders: io::Result<_> = (0..SENDERS).map(|_| sender(local, runs)).collect();
-            let limits = RunLimits { datagrams: RUN_DATAGRAMS, octets: RUN_OCTETS };
-            Ok(Self { local, receiver, senders: senders?, limits })
+            let lane = |_| Ok(Lane::new(sending_socket(local)?, run_len));
+            let lanes: io::Result<_> = (0..SENDERS).map(lane).collect();
+            // What is to be sent one by one is made ready in runs all the same.
+            let datagrams = if run_len > 1 { run_len } else { RUN_DATAGRAMS };
+            let limits = RunLimits { datagrams, octets: RUN_OCTETS };
+            let refusals = Refusals::default();
+            Ok(Self { local, receiver, lanes: lanes?, limits, refusals })
         };
         // Alone first: a socket that shares its port would also share it with another weft's.
         let alone = receiver(addr, false).map_err(failed)?;
@@ -154,22 +158,22 @@ impl Underlay for UdpUnderlay {
         &mut self,
         lane: usize,
         messages: &[Message<'_>],
-        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
+        outcome: &mut dyn FnMut(usize, Result<(), Unsent>),
     ) {
-        let Some(sender) = self.senders.get_mut(lane) else { return };
-        sender.send(messages, outcome);
+        let Some(lane) = self.lanes.get_mut(lane) else { return };
+        lane.send(messages, &mut self.refusals, outcome);
     }
 
     fn lanes(&self) -> usize {
-        self.senders.len()
+        self.lanes.len()
     }
 
     fn limits(&self) -> RunLimits {
         self.limits
     }
 
-    fn fallbacks(&self) -> u64 {
-        self.senders.iter().map(|sender| sender.fallbacks).sum()
+    fn take_refusals(&mut self) -> Refusals {
+        std::mem::take(&mut self.refusals)
     }
 
     fn path_mtu(&self, to: IpAddr) -> io::Result<u32> {
@@ -177,59 +181,9 @@ impl Underlay for UdpUnderlay {
     }
 }
 
-/// A sending socket.
-#[derive(Debug)]
-struct Sender {
-    socket: UdpSocket,
-    /// Whether runs go out in one call: given up for good when the kernel or the device refuses.
-    segments: bool,
-    /// Runs that had to be sent one datagram at a time.
-    fallbacks: u64,
-}
-
-impl Sender {
-    fn send(
-        &mut self,
-        messages: &[Message<'_>],
-        outcome: &mut dyn FnMut(usize, Result<(), SendError>),
-    ) {
-        let mut next = 0;
-        while let Some(rest) = messages.get(next..).filter(|rest| !rest.is_empty()) {
-            if !self.segments && rest.first().is_some_and(Message::is_run) {
-                outcome(next, rest.first().map_or(Ok(()), |run| self.send_singly(run)));
-                next += 1;
-                continue;
-            }
-            let (sent, failure) = sys::send_batch(self.socket.as_fd(), rest);
-            (next..next + sent).for_each(|n| outcome(n, Ok(())));
-            next += sent;
-            match failure {
-                None => {}
-                Some(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Not the datagrams' fault, but of who is to make them: try without.
-                Some(error)
-                    if matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL))
-                        && messages.get(next).is_some_and(Message::is_run) =>
-                {
-                    self.segments = false;
-                }
-                Some(error) => {
-                    outcome(next, Err(error_of(&error)));
-                    next += 1;
-                }
-            }
-        }
-    }
-
-    fn send_singly(&mut self, run: &Message<'_>) -> Result<(), SendError> {
-        self.fallbacks += 1;
-        let mut worst = Ok(());
-        for datagram in run.datagrams() {
-            if let (_, Some(error)) = sys::send_batch(self.socket.as_fd(), &[datagram]) {
-                worst = Err(error_of(&error));
-            }
-        }
-        worst
+impl SendMany for UdpSocket {
+    fn send_many(&mut self, messages: &[Message<'_>]) -> (usize, Option<io::Error>) {
+        sys::send_batch(self.as_fd(), messages)
     }
 }
 
@@ -243,7 +197,7 @@ fn receiver(addr: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-fn sender(local: IpAddr, segments: bool) -> io::Result<Sender> {
+pub(super) fn sending_socket(local: IpAddr) -> io::Result<UdpSocket> {
     let addr = SocketAddr::new(local, 0);
     let socket = socket(addr)?;
     match local {
@@ -258,10 +212,10 @@ fn sender(local: IpAddr, segments: bool) -> io::Result<Sender> {
         socket.set_send_buffer_size(SEND_BUFFER)?;
     }
     socket.bind(&addr.into())?;
-    Ok(Sender { socket: socket.into(), segments, fallbacks: 0 })
+    Ok(socket.into())
 }
 
-fn socket(addr: SocketAddr) -> io::Result<Socket> {
+pub(super) fn socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     if addr.is_ipv6() {
@@ -292,24 +246,6 @@ fn is_passing(error: &io::Error) -> bool {
                 | libc::EPROTO
         )
     )
-}
-
-fn error_of(error: &io::Error) -> SendError {
-    match error.raw_os_error() {
-        Some(libc::EMSGSIZE) => SendError::TooBig,
-        // EADDRNOTAVAIL and EINVAL: the address this socket is bound to has left its interface.
-        Some(
-            libc::ENETUNREACH
-            | libc::EHOSTUNREACH
-            | libc::ENETDOWN
-            | libc::ENODEV
-            | libc::EADDRNOTAVAIL
-            | libc::EINVAL,
-        ) => SendError::NoRoute,
-        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => SendError::Full,
-        Some(libc::EPERM | libc::EACCES) => SendError::Refused,
-        errno => SendError::Other(errno.unwrap_or_default()),
-    }
 }
 
 /// Whether an address can be a node's: not unspecified, not a group or broadcast, not one that is only

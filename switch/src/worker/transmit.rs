@@ -1,9 +1,9 @@
 //! From the TAP to the underlay.
 
+mod runs;
 mod slow;
 
 use std::io::IoSlice;
-use std::net::SocketAddr;
 
 use super::Context;
 use crate::buf::{Batch, Buf, Slot};
@@ -13,16 +13,13 @@ use crate::limiter::Limiter;
 use crate::segment::{HEADER_MAX, Segments};
 use crate::vxlan::{self, HEADER_LEN};
 use crate::{
-    DropReason, FlowHash, Frame, Layers, Message, Offload, PeerId, Port, RunLimits, SendError, Tap,
+    Counters, DropReason, FlowHash, Frame, Layers, Message, Offload, PeerId, Port, SendError, Tap,
     Underlay, Verdict,
 };
+use runs::Waiting;
 
 /// Frames that may wait to be sent together; a flood to many peers sends them in several goes.
 const WAITING: usize = 512;
-/// Datagrams in the messages of one call.
-const PARTS: usize = 256;
-/// Messages of one call.
-const MESSAGES: usize = 32;
 /// Datagrams in a message that is made of a super-frame.
 const RUN: usize = 128;
 /// Scratch memory for the headers of each of them.
@@ -41,44 +38,15 @@ pub(super) struct Transmit {
     answers: Limiter,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    slot: usize,
-    id: PeerId,
-    lane: usize,
-    /// Octets, with the tunnel header.
-    len: usize,
-    /// Which message of the last call it was in, and what became of that.
-    run: usize,
-    sent: Result<(), SendError>,
+/// Packets of a super-frame that were not sent.
+struct Missing {
+    packets: usize,
+    why: SendError,
 }
 
-/// Frames that make one message.
-#[derive(Clone, Copy, Debug, Default)]
-struct Run {
-    id: Option<PeerId>,
-    /// Which parts are its own.
-    first: usize,
-    end: usize,
-    /// Octets of each datagram; the last may have less, and then nothing follows it.
-    size: usize,
-    octets: usize,
-    closed: bool,
-}
-
-impl Run {
-    fn takes(&self, frame: &Waiting, limits: RunLimits) -> bool {
-        self.id == Some(frame.id)
-            && !self.closed
-            && frame.len <= self.size
-            && self.end - self.first < limits.datagrams
-            && self.octets + frame.len <= limits.octets
-    }
-
-    fn add(&mut self, frame: &Waiting) {
-        self.end += 1;
-        self.octets += frame.len;
-        self.closed = frame.len < self.size;
+impl Missing {
+    fn count(&self, counters: &Counters) {
+        (0..self.packets).for_each(|_| counters.count_drop(self.why.into()));
     }
 }
 
@@ -190,89 +158,13 @@ impl Transmit {
             lane: job.lane,
             len,
             run: 0,
+            place: 0,
             sent: Ok(()),
         });
         self.lanes |= 1 << job.lane;
         if self.waiting.len() == WAITING {
             self.flush(slots, context);
         }
-    }
-
-    /// Sends all that waits.
-    fn flush<T: Tap, U: Underlay>(&mut self, slots: &mut [Slot], context: &mut Context<'_, T, U>) {
-        while self.lanes != 0 {
-            let lane = usize::try_from(self.lanes.trailing_zeros()).unwrap_or_default();
-            self.lanes &= self.lanes - 1;
-            let mut from = 0;
-            while from < self.waiting.len() {
-                from = self.send_some(slots, lane, from, context);
-            }
-        }
-        for n in 0..self.waiting.len() {
-            let previous = n.checked_sub(1).and_then(|n| self.waiting.get(n)).map(|it| it.slot);
-            let Some(frame) = self.waiting.get(n) else { break };
-            if previous != Some(frame.slot)
-                && let Some(slot) = slots.get_mut(frame.slot)
-            {
-                slot.buf.pop_front(HEADER_LEN);
-            }
-        }
-        for n in 0..self.waiting.len() {
-            let Some(frame) = self.waiting.get(n).copied() else { break };
-            let counters = &context.shared.counters;
-            match frame.sent {
-                Ok(()) => {
-                    if let Some(peer) = counters.peer(frame.id) {
-                        peer.sent.count(frame.len - HEADER_LEN);
-                    }
-                }
-                Err(SendError::TooBig) => {
-                    context.shared.narrow(frame.id, context.underlay, context.now);
-                    self.handle_too_big(slots, frame.id, frame.slot, context);
-                }
-                Err(error) => counters.count_drop(error.into()),
-            }
-        }
-        self.waiting.clear();
-    }
-
-    /// Sends, of what waits for `lane` from place `from` on, as much as one call takes. Returns
-    /// where to go on.
-    fn send_some<T: Tap, U: Underlay>(
-        &mut self,
-        slots: &[Slot],
-        lane: usize,
-        from: usize,
-        context: &mut Context<'_, T, U>,
-    ) -> usize {
-        let limits = context.underlay.limits();
-        let mut parts = [IoSlice::new(&[]); PARTS];
-        let mut runs = [Run::default(); MESSAGES];
-        let (mut used, mut open, mut next) = (0, 0, from);
-        for frame in self.waiting.iter_mut().skip(from) {
-            if frame.lane == lane {
-                let Some(part) = parts.get_mut(used) else { break };
-                let joins =
-                    open > 0 && runs.get(open - 1).is_some_and(|it| it.takes(frame, limits));
-                open += usize::from(!joins);
-                let Some(run) = runs.get_mut(open - 1) else { break };
-                if !joins {
-                    let (first, end, size) = (used, used, frame.len);
-                    *run = Run { id: Some(frame.id), first, end, size, ..Run::default() };
-                }
-                *part = IoSlice::new(slots.get(frame.slot).map_or(&[], |slot| slot.buf.octets()));
-                run.add(frame);
-                frame.run = open - 1;
-                used += 1;
-            }
-            next += 1;
-        }
-        let open = open.min(MESSAGES);
-        let outcomes = send_runs(&parts, runs.get(..open).unwrap_or_default(), lane, context);
-        for frame in self.waiting.iter_mut().take(next).skip(from).filter(|it| it.lane == lane) {
-            frame.sent = outcomes.get(frame.run).copied().unwrap_or(Ok(()));
-        }
-        next
     }
 
     /// Sends a super-frame as runs of datagrams: headers are made, the payload stays in place.
@@ -292,13 +184,13 @@ impl Transmit {
             return self.handle_super_too_big(slots, id, job, context);
         }
         while segments.left() > 0 {
-            if let Err(error) = self.send_segments(&mut segments, id, job.lane, context) {
-                if error != SendError::TooBig {
-                    context.shared.counters.count_drop(error.into());
-                    continue;
+            match self.send_segments(&mut segments, id, job.lane, context) {
+                Ok(()) => {}
+                Err(Missing { why: SendError::TooBig, .. }) => {
+                    context.shared.narrow(id, context.underlay, context.now);
+                    return self.handle_super_too_big(slots, id, job, context);
                 }
-                context.shared.narrow(id, context.underlay, context.now);
-                return self.handle_super_too_big(slots, id, job, context);
+                Err(missing) => missing.count(&context.shared.counters),
             }
         }
     }
@@ -311,16 +203,16 @@ impl Transmit {
         id: PeerId,
         lane: usize,
         context: &mut Context<'_, T, U>,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), Missing> {
         let Some(peer) = context.shared.plan.peer(id).copied() else {
-            return Err(SendError::NoRoute);
+            return Err(Missing { packets: segments.skip_rest(), why: SendError::NoRoute });
         };
         let limits = context.underlay.limits();
         let size = HEADER_LEN + segments.header_len() + segments.size();
         let most = (limits.octets / size).clamp(1, limits.datagrams.min(RUN));
         let messages = segments.left().div_ceil(most).max(1);
         let mut parts = [IoSlice::new(&[]); 2 * RUN];
-        let (mut used, mut octets, mut packets) = (0, 0, 0);
+        let mut packets = 0;
         let tunnel = vxlan::header(context.shared.plan.vni());
         let mut rooms = self.headers.chunks_exact_mut(HEADERS);
         for pair in parts.as_chunks_mut::<2>().0.iter_mut().take(segments.left().div_ceil(messages))
@@ -330,48 +222,25 @@ impl Transmit {
             *front = tunnel;
             let Some((header, payload)) = segments.next(rest) else { break };
             let header_len = header.len();
-            octets += header_len + payload.len();
             packets += 1;
             let headers = room.get(..HEADER_LEN + header_len).unwrap_or_default();
             *pair = [IoSlice::new(headers), IoSlice::new(payload)];
-            used += 2;
         }
-        let message = Message { to: peer.addr, parts: parts.get(..used).unwrap_or_default(), size };
+        let parts = parts.get(..2 * packets).unwrap_or_default();
         let mut outcome = Ok(());
+        let message = Message { to: peer.addr, parts, size };
         context.underlay.send(lane, &[message], &mut |_, it| outcome = it);
-        if let (Ok(()), Some(peer)) = (outcome, context.shared.counters.peer(id)) {
-            peer.sent.count_many(packets, octets);
+        let sent = outcome.map_or_else(|unsent| unsent.sent, |()| packets);
+        if let Some(peer) = context.shared.counters.peer(id) {
+            let octets: usize = parts.iter().take(2 * sent).map(|part| part.len()).sum();
+            peer.sent.count_many(sent, octets - sent * HEADER_LEN);
         }
-        outcome
+        outcome.map_err(|unsent| Missing { packets: packets - sent, why: unsent.why })
     }
 }
 
 fn super_frame(slots: &[Slot], job: Job) -> Option<(&[u8], Layers)> {
     Some((slots.get(job.slot)?.buf.octets(), job.layers?))
-}
-
-fn send_runs<T: Tap, U: Underlay>(
-    parts: &[IoSlice<'_>],
-    runs: &[Run],
-    lane: usize,
-    context: &mut Context<'_, T, U>,
-) -> [Result<(), SendError>; MESSAGES] {
-    let mut outcomes = [Ok(()); MESSAGES];
-    let nowhere = Message { to: SocketAddr::from(([0; 4], 0)), parts: &[], size: 0 };
-    let mut messages = [nowhere; MESSAGES];
-    for (message, run) in messages.iter_mut().zip(runs) {
-        // A peer that has left the plan since gets an address that no route leads to.
-        let peer = run.id.and_then(|id| context.shared.plan.peer(id));
-        let parts = parts.get(run.first..run.end).unwrap_or_default();
-        *message = Message { to: peer.map_or(nowhere.to, |peer| peer.addr), parts, size: run.size };
-    }
-    let messages = messages.get(..runs.len()).unwrap_or_default();
-    context.underlay.send(lane, messages, &mut |n, outcome| {
-        if let Some(slot) = outcomes.get_mut(n) {
-            *slot = outcome;
-        }
-    });
-    outcomes
 }
 
 /// How many packets a frame stands for.

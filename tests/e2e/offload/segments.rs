@@ -1,5 +1,8 @@
 //! The same super-frame through the kernel's own vxlan device and through weft: the packets that it
 //! is cut into are the same, to the octet.
+//!
+//! The super-frames are made octet by octet and sent through a packet socket with virtio's header:
+//! tags need no 802.1Q device, and extension headers no program that sends them.
 
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use crate::super_frame::{SOURCE_MAC, Super};
 const LIMIT: Duration = Duration::from_secs(10);
 /// Ethernet 14, IPv4 20, UDP 8, VXLAN 8.
 const OUTER: usize = 50;
+const TCP: u8 = 6;
 const PSH_ACK: u8 = 0x18;
 /// NOP, NOP, timestamps.
 const TIMESTAMPS: &[u8] = &[1, 1, 8, 10, 0, 1, 2, 3, 4, 5, 6, 7];
@@ -21,17 +25,30 @@ const SACK: &[u8] = &[1, 1, 8, 10, 9, 9, 9, 9, 8, 8, 8, 8, 1, 1, 5, 10, 0, 0, 0,
 const V4: Super = Super {
     v6: false,
     udp: false,
+    tags: &[],
     size: 1398,
     payload: 30_000,
     flags: PSH_ACK,
     tcp_options: TIMESTAMPS,
     ip_options: &[],
+    extensions: (TCP, &[]),
     dont_fragment: true,
     id: 0x1234,
     sequence: 0x0102_0304,
 };
 
-const CASES: [(&str, Super); 16] = [
+const TAG: &[u8] = &[0x81, 0x00, 0x20, 0x05];
+const TWO_TAGS: &[u8] = &[0x88, 0xa8, 0x00, 0x07, 0x81, 0x00, 0x00, 0x05];
+/// IPv6 extension headers (RFC 8200 §4): what comes next, length, and four octets of padding.
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const DESTINATION: u8 = 60;
+const PADDED: &[u8] = &[TCP, 0, 1, 4, 0, 0, 0, 0];
+/// To the destination options, then to UDP; a routing header with no segments left between them.
+const THREE: &[u8] =
+    &[ROUTING, 0, 1, 4, 0, 0, 0, 0, DESTINATION, 0, 4, 0, 0, 0, 0, 0, 17, 0, 1, 4, 0, 0, 0, 0];
+
+const CASES: [(&str, Super); 25] = [
     ("tcp over ipv4", V4),
     ("tcp over ipv6", Super { v6: true, size: 1378, ..V4 }),
     ("without options", Super { tcp_options: &[], size: 1410, ..V4 }),
@@ -49,7 +66,23 @@ const CASES: [(&str, Super); 16] = [
     ("datagrams over ipv4", Super { udp: true, size: 1400, ..V4 }),
     ("datagrams over ipv6", Super { udp: true, v6: true, size: 777, payload: 25_000, ..V4 }),
     ("small datagrams", Super { udp: true, size: 65, payload: 2000, dont_fragment: false, ..V4 }),
+    ("tagged", Super { tags: TAG, size: 1394, ..V4 }),
+    ("tagged over ipv6", Super { tags: TAG, v6: true, size: 1374, ..V4 }),
+    ("tagged datagrams", Super { tags: TAG, udp: true, size: 500, ..V4 }),
+    ("tagged twice", Super { tags: TWO_TAGS, size: 1390, ..V4 }),
+    ("tagged datagrams over ipv6", Super { tags: TAG, v6: true, udp: true, size: 777, ..V4 }),
+    ("hop by hop options", extended((HOP_BY_HOP, PADDED), 1370)),
+    ("destination options", extended((DESTINATION, PADDED), 1370)),
+    (
+        "tagged, with destination options",
+        Super { tags: TAG, ..extended((DESTINATION, PADDED), 1366) },
+    ),
+    ("datagrams behind three headers", Super { udp: true, ..extended((HOP_BY_HOP, THREE), 600) }),
 ];
+
+const fn extended(extensions: (u8, &'static [u8]), size: u16) -> Super {
+    Super { v6: true, extensions, size, ..V4 }
+}
 
 #[test]
 fn a_super_frame_is_cut_as_the_kernel_cuts_it() {

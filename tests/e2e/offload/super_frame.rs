@@ -16,14 +16,18 @@ const TARGET_MAC: [u8; 6] = [2, 0, 0, 0, 0x77, 2];
 pub(crate) struct Super {
     pub(crate) v6: bool,
     pub(crate) udp: bool,
+    /// VLAN tags, outermost first: four octets each.
+    pub(crate) tags: &'static [u8],
     /// Payload octets of each packet it stands for, and of all.
     pub(crate) size: u16,
     pub(crate) payload: usize,
     /// Of TCP.
     pub(crate) flags: u8,
     pub(crate) tcp_options: &'static [u8],
-    /// Of IPv4, or IPv6 extension headers that lead to the transport.
+    /// Of IPv4.
     pub(crate) ip_options: &'static [u8],
+    /// Of IPv6: each header, the last of which leads to the transport, and which the first is.
+    pub(crate) extensions: (u8, &'static [u8]),
     pub(crate) dont_fragment: bool,
     pub(crate) id: u16,
     pub(crate) sequence: u32,
@@ -34,7 +38,7 @@ impl Super {
     pub(crate) fn emit(&self) -> Vec<u8> {
         let transport = self.transport();
         let network = self.network(transport.len());
-        let start = 14 + network.len();
+        let start = 14 + self.tags.len() + network.len();
         let header_len = start + transport.len() - self.payload;
         let kind = match (self.udp, self.v6) {
             (true, _) => 5,
@@ -51,7 +55,8 @@ impl Super {
             native(if self.udp { 6 } else { 16 }),
         ];
         let ether_type = if self.v6 { [0x86, 0xdd] } else { [0x08, 0x00] };
-        [&vnet.concat(), &TARGET_MAC[..], &SOURCE_MAC, &ether_type, &network, &transport].concat()
+        let ethernet = [&TARGET_MAC[..], &SOURCE_MAC, self.tags, &ether_type].concat();
+        [vnet.concat(), ethernet, network, transport].concat()
     }
 
     /// The packets it stands for.
@@ -61,17 +66,17 @@ impl Super {
 
     fn network(&self, transport: usize) -> Vec<u8> {
         let protocol = if self.udp { UDP } else { TCP };
-        let (options, len) = (self.ip_options, u16::try_from(transport).unwrap());
-        let len = len + u16::try_from(options.len()).unwrap();
+        let len = |more: &[u8]| u16::try_from(transport + more.len()).unwrap();
         if self.v6 {
-            let [a, b] = len.to_be_bytes();
-            // An extension header is 60 (destination options), and says itself what follows it.
-            let next = if options.is_empty() { protocol } else { 60 };
+            let (first, headers) = self.extensions;
+            let [a, b] = len(headers).to_be_bytes();
+            let next = if headers.is_empty() { protocol } else { first };
             let fixed = [0x60, 0x2a, 0xbc, 0xde, a, b, next, 61];
-            return [&fixed[..], &SOURCE_V6, &TARGET_V6, options].concat();
+            return [&fixed[..], &SOURCE_V6, &TARGET_V6, headers].concat();
         }
+        let options = self.ip_options;
         let words = 5 + u8::try_from(options.len() / 4).unwrap();
-        let ([a, b], [c, d]) = ((len + 20).to_be_bytes(), self.id.to_be_bytes());
+        let ([a, b], [c, d]) = ((len(options) + 20).to_be_bytes(), self.id.to_be_bytes());
         let flags = if self.dont_fragment { 0x40 } else { 0 };
         let fixed = [0x40 | words, 0x28, a, b, c, d, flags, 0, 63, protocol, 0, 0];
         let mut header = [&fixed[..], &SOURCE_V4, &TARGET_V4, options].concat();

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use switch::{
-    Clock, Counters, DropGauge, Ended, Fault, Forwarder, FrameThreads, Installed, KernelTap, Mac,
-    MacTable, Mitigation, Mtu, Notice, OpenError, Peer, Plan, PlanCell, Port, Punts, Spec,
-    UdpUnderlay, Watch, Wiring, WiringError, Worker,
+    Clock, Counters, Fault, Forwarder, Installed, KernelTap, Mac, MacTable, Mitigation, Mtu,
+    Notice, OpenError, Peer, Plan, PlanCell, Port, Spec, UdpProbe, UdpUnderlay, Watch, Wiring,
+    WiringError, Worker,
 };
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
@@ -15,6 +15,8 @@ use tracing::{debug, info, warn};
 use crate::args::{Config, Names};
 use crate::events::{Event, Sources};
 use crate::failure::{Line, say};
+use crate::fallbacks::Fallbacks;
+use crate::frames::Frames;
 use crate::limits::raise_descriptor_limit;
 use crate::output::Output;
 use crate::paths::{bridge_mac, check_hosts, measure, measure_all, overlay_mtu};
@@ -61,10 +63,11 @@ struct Switch {
     /// One for each worker.
     counters: Vec<Arc<Counters>>,
     cell: Arc<PlanCell>,
-    punts: Vec<Arc<Punts>>,
     wiring: Wiring,
     installed: Installed,
     frames: Frames,
+    udp: UdpProbe,
+    fallbacks: Fallbacks,
     /// What the bridge was told.
     mtu: Mtu,
     stdout: Output,
@@ -81,18 +84,11 @@ struct Switch {
     complaint: Option<String>,
 }
 
-/// The frame threads, or that there are none at the moment.
-#[derive(Default)]
-struct Frames {
-    threads: Option<FrameThreads>,
-    ended: Option<Ended>,
-    gauges: Vec<DropGauge>,
-}
-
 impl Switch {
     async fn start(config: Config, stdout: Output) -> anyhow::Result<Self> {
+        let udp = UdpProbe::run(config.local);
         // First of all: a second switch on this address must fail before it touches anything.
-        let underlays = open_underlays(&config, config.queues)?;
+        let underlays = open_underlays(&config, udp, config.queues)?;
         let peers = measure_all(&config)?;
         check_hosts(&config)?;
         let mtu = overlay_mtu(&config, &peers);
@@ -117,10 +113,11 @@ impl Switch {
             table,
             counters,
             cell,
-            punts: Vec::new(),
             wiring,
             installed,
             frames: Frames::default(),
+            udp,
+            fallbacks: Fallbacks::default(),
             mtu,
             stdout,
             lost: KernelDrops::default(),
@@ -134,6 +131,7 @@ impl Switch {
         for quirk in &switch.config.quirks {
             warn!(quirk = quirk.name, mitigation = ?quirk.mitigation, "this kernel: {}", quirk.what);
         }
+        switch.fallbacks.note_udp(udp);
         switch.start_frames(underlays, taps)?;
         let Config { local, port, vni, peers, .. } = &switch.config;
         info!(%local, port, %vni, %mtu, peers = peers.len(), "switching");
@@ -149,22 +147,20 @@ impl Switch {
         if taps.len() < underlays.len() {
             // The TAP has one queue only. A socket that nobody reads from would lose its share.
             drop(underlays);
-            underlays = open_underlays(&self.config, taps.len())?;
+            underlays = open_underlays(&self.config, self.udp, taps.len())?;
         }
-        let gauges = underlays.iter().filter_map(|it| it.drop_gauge().ok()).collect();
         let offloads = taps.first().and_then(KernelTap::offloads);
         info!(queues = taps.len(), ?offloads, "starting the frame threads");
+        self.fallbacks.note_taps(&taps);
         let sides = taps.into_iter().zip(underlays).zip(&self.counters);
-        let workers: Vec<_> = sides
+        let workers = sides
             .map(|((tap, underlay), counters)| {
                 let forwarder = Forwarder::new(Arc::clone(&self.table));
                 Worker::new(tap, underlay, forwarder, Arc::clone(&self.cell), Arc::clone(counters))
             })
             .collect();
-        self.punts = workers.iter().map(Worker::punts).collect();
-        let threads = FrameThreads::spawn(workers, self.clock, self.config.poll);
-        let (threads, ended) = threads.context("cannot start a thread")?;
-        self.frames = Frames { threads: Some(threads), ended: Some(ended), gauges };
+        let frames = Frames::start(workers, self.clock, self.config.poll);
+        self.frames = frames.context("cannot start a thread")?;
         Ok(())
     }
 
@@ -175,7 +171,7 @@ impl Switch {
             match sources.next(&mut self.frames.ended).await {
                 Event::Stop(signal) => {
                     info!(signal, "stopping; bridge and TAP stay");
-                    self.frames.threads = None;
+                    self.frames.stop();
                     if self.config.stats.is_some() {
                         self.print_stats().await;
                     }
@@ -240,10 +236,10 @@ impl Switch {
 
     async fn keep_house(&mut self) {
         self.table.age(self.clock.now());
-        // This binary has nobody who would answer probes.
-        self.punts.iter().for_each(|punts| while punts.take().is_some() {});
+        self.frames.discard_punts();
+        self.fallbacks.note_counters(&self.counters);
         self.measure_again();
-        if self.frames.threads.is_none() {
+        if !self.frames.are_running() {
             self.restart().await;
         } else {
             // Notices tell of most changes, but not of all, and not while patience lasts.
@@ -272,7 +268,7 @@ impl Switch {
 
     /// Puts bridge and TAP right where somebody changed them.
     async fn mend(&mut self) {
-        if self.frames.threads.is_none() || !self.patience.has_passed(self.clock.now()) {
+        if !self.frames.are_running() || !self.patience.has_passed(self.clock.now()) {
             return;
         }
         let peers: Vec<_> = self.cell.load().peers().map(|(_, peer)| *peer).collect();
@@ -336,7 +332,7 @@ impl Switch {
     }
 
     async fn try_restart(&mut self) -> anyhow::Result<()> {
-        let underlays = open_underlays(&self.config, self.config.queues)?;
+        let underlays = open_underlays(&self.config, self.udp, self.config.queues)?;
         let (taps, installed) = self.wiring.install().await?;
         self.tap_drops_before = self.wiring.tap_drops().await.unwrap_or(0);
         self.note_bridge(&installed);
@@ -366,34 +362,39 @@ impl Switch {
 
     /// What the kernel has lost since the start. A TAP or socket that was made again counts anew.
     async fn kernel_drops(&self) -> KernelDrops {
-        let gauges = &self.frames.gauges;
-        let socket = gauges.iter().map(|it| it.load().map(u64::from)).sum::<Result<u64, _>>();
         let tap = self.wiring.tap_drops().await.ok();
         let tap = tap.map(|drops| drops.saturating_sub(self.tap_drops_before));
         let add = |now: Option<u64>, before: Option<u64>| Some(now? + before.unwrap_or(0));
         KernelDrops {
             tap_queue_full: add(tap, self.lost.tap_queue_full),
-            socket_buffer_full: add(socket.ok(), self.lost.socket_buffer_full),
+            socket_buffer_full: add(self.frames.socket_drops(), self.lost.socket_buffer_full),
         }
     }
 
     fn subject<'a>(&'a self, plan: &'a Plan) -> Subject<'a> {
         Subject {
             table: &self.table,
+            workers: &self.counters,
             plan,
             generation: self.cell.generation(),
             restarts: self.restarts,
             repairs: self.repairs,
             lines_lost: self.stdout.lost(),
+            fallbacks: &self.fallbacks,
             quirks: self.config.quirks.iter().map(|quirk| quirk.name).collect(),
             now: self.clock.now(),
         }
     }
 }
 
-fn open_underlays(config: &Config, workers: usize) -> Result<Vec<UdpUnderlay>, OpenError> {
-    let runs = !config.quirks.iter().any(|quirk| quirk.mitigation == Mitigation::NoRuns);
-    UdpUnderlay::open(config.local, config.port, workers, runs)
+fn open_underlays(
+    config: &Config,
+    udp: UdpProbe,
+    workers: usize,
+) -> Result<Vec<UdpUnderlay>, OpenError> {
+    let no_runs = config.quirks.iter().any(|quirk| quirk.mitigation == Mitigation::NoRuns);
+    let run_len = if no_runs { 1 } else { udp.run_len() };
+    UdpUnderlay::open(config.local, config.port, workers, run_len)
 }
 
 fn announce(installed: &Installed) {

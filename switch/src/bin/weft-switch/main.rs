@@ -4,6 +4,8 @@ mod args;
 mod control;
 mod events;
 mod failure;
+mod fallbacks;
+mod frames;
 mod limits;
 mod output;
 mod paths;

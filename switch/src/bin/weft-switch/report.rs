@@ -1,10 +1,13 @@
 //! What is printed to stdout: lines of JSON.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
-use switch::{Counters, MacTable, Plan, Port, Row, TableEvents, Tick, Traffic};
+use switch::{Counters, MacTable, Plan, Port, RefusalCounters, Row, TableEvents, Tick, Traffic};
+
+use crate::fallbacks::{Fallbacks, Supports};
 
 /// All counters at a moment. The names are documented in docs/DATAPATH.md.
 #[derive(Serialize)]
@@ -17,12 +20,16 @@ pub(crate) struct Stats<'a, D: Serialize> {
     repairs: u64,
     lines_lost: u64,
     quirks: &'a [&'static str],
+    supports: Supports,
     from_tap: &'a Traffic,
     to_tap: &'a Traffic,
+    queues: Vec<Queue<'a>>,
     segmented: u64,
     joined: u64,
     tap_fallbacks: u64,
     udp_fallbacks: u64,
+    udp_refusals: &'a RefusalCounters,
+    steering_fallbacks: u64,
     punted: u64,
     checksums: u64,
     fragmented: u64,
@@ -41,6 +48,19 @@ pub(crate) struct KernelDrops {
     pub(crate) tap_queue_full: Option<u64>,
     /// Datagrams that found the socket's buffer full.
     pub(crate) socket_buffer_full: Option<u64>,
+}
+
+/// What a worker has moved.
+#[derive(Serialize)]
+struct Queue<'a> {
+    from_tap: &'a Traffic,
+    to_tap: &'a Traffic,
+}
+
+impl<'a> Queue<'a> {
+    fn of(worker: &'a Counters) -> Self {
+        Self { from_tap: &worker.from_tap, to_tap: &worker.to_tap }
+    }
 }
 
 #[derive(Serialize)]
@@ -63,11 +83,13 @@ struct PeerStats<'a> {
 /// What to report on.
 pub(crate) struct Subject<'a> {
     pub(crate) table: &'a MacTable,
+    pub(crate) workers: &'a [Arc<Counters>],
     pub(crate) plan: &'a Plan,
     pub(crate) generation: u64,
     pub(crate) restarts: u64,
     pub(crate) repairs: u64,
     pub(crate) lines_lost: u64,
+    pub(crate) fallbacks: &'a Fallbacks,
     pub(crate) quirks: Vec<&'static str>,
     pub(crate) now: Tick,
 }
@@ -85,12 +107,16 @@ impl Subject<'_> {
             repairs: self.repairs,
             lines_lost: self.lines_lost,
             quirks: &self.quirks,
+            supports: self.fallbacks.supports,
             from_tap: &counters.from_tap,
             to_tap: &counters.to_tap,
+            queues: self.workers.iter().map(|it| Queue::of(it)).collect(),
             segmented: counters.segmented.load(),
             joined: counters.joined.load(),
             tap_fallbacks: counters.tap_fallbacks.load(),
             udp_fallbacks: counters.udp_fallbacks.load(),
+            udp_refusals: &counters.udp_refusals,
+            steering_fallbacks: self.fallbacks.steering,
             punted: counters.punted.load(),
             checksums: counters.checksums.load(),
             fragmented: counters.fragmented.load(),

@@ -4,7 +4,7 @@
 use super::*;
 use crate::{HEADER_MAX, Offload, Segments};
 
-type Vnet = [u8; VNET_HEADER_LEN];
+pub(super) type Vnet = [u8; VNET_HEADER_LEN];
 
 const FLAGS: usize = 0;
 const KIND: usize = 1;
@@ -330,7 +330,7 @@ fn assert_dropped(lie: &str, header: &Vnet, frame: &[u8]) {
 }
 
 /// What a TAP says of a super-frame with packets of `size`; 0: of a frame with half a checksum.
-fn vnet(frame: &[u8], size: u16) -> Vnet {
+pub(super) fn vnet(frame: &[u8], size: u16) -> Vnet {
     let layers = Layers::parse(frame).unwrap();
     let (kind, header, field): (u8, usize, u16) = match (layers.protocol, layers.version) {
         (6, IpVersion::V4) => (1, 20, 16),
@@ -350,7 +350,7 @@ fn vnet(frame: &[u8], size: u16) -> Vnet {
 }
 
 /// The complete packets that a super-frame stands for.
-fn cut(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
+pub(super) fn cut(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
     let layers = Layers::parse(frame).unwrap();
     let mut segments = Segments::new(frame, layers, size).unwrap();
     let mut scratch = [0; HEADER_MAX];
@@ -370,11 +370,11 @@ fn segmented((header, frame): &(Vnet, Vec<u8>)) -> Vec<Vec<u8>> {
 }
 
 impl Node {
-    fn offloading() -> Self {
+    pub(super) fn offloading() -> Self {
         Self::with_tap(MemoryTap::offloading_pair())
     }
 
-    fn emit_with(&mut self, header: &Vnet, frame: &[u8]) {
+    pub(super) fn emit_with(&mut self, header: &Vnet, frame: &[u8]) {
         assert!(self.cable.send_with(header, frame));
         self.worker.turn(T0).unwrap();
     }

@@ -27,8 +27,8 @@ impl Transmit {
         }
         if let Some(mut smaller) = Segments::fitting(frame, layers, mtu) {
             while smaller.left() > 0 {
-                if let Err(error) = self.send_segments(&mut smaller, id, job.lane, context) {
-                    context.shared.counters.count_drop(error.into());
+                if let Err(missing) = self.send_segments(&mut smaller, id, job.lane, context) {
+                    missing.count(&context.shared.counters);
                 }
             }
             return;
@@ -120,7 +120,7 @@ fn send_fragments<T: Tap, U: Underlay>(
         match (outcome, counters.peer(id)) {
             (Ok(()), Some(peer)) => peer.sent.count(len),
             (Ok(()), None) => {}
-            (Err(error), _) => counters.count_drop(error.into()),
+            (Err(unsent), _) => counters.count_drop(unsent.why.into()),
         }
     }
 }
