@@ -1,15 +1,19 @@
+//! Randomness that a seed decides.
+
 use std::ops::RangeInclusive;
 
 /// SplitMix64 (Steele, Lea and Flood 2014): small, and the same on every machine and toolchain.
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+pub struct Rng(u64);
 
 impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The sequence that belongs to `seed`.
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    /// The next 64 bits.
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,16 +22,17 @@ impl Rng {
     }
 
     /// One of `range`.
-    pub(crate) fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
+    pub fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
         range.start() + self.next() % (range.end() - range.start() + 1)
     }
 
     /// True `per_mille` times in a thousand.
-    pub(crate) fn chance(&mut self, per_mille: u64) -> bool {
+    pub fn chance(&mut self, per_mille: u64) -> bool {
         self.within(0..=999) < per_mille
     }
 
-    pub(crate) fn octets(&mut self, len: usize) -> Vec<u8> {
+    /// That many octets.
+    pub fn octets(&mut self, len: usize) -> Vec<u8> {
         let words = std::iter::repeat_with(|| self.next().to_le_bytes());
         words.flatten().take(len).collect()
     }

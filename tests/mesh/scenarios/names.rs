@@ -1,0 +1,137 @@
+//! Two that claim one name.
+
+use std::time::Duration;
+
+use peer_mesh::{Event, PeerName};
+use weft_tests::mesh::{HostId, Power, World};
+use weft_tests::seeds::each_seed_of;
+
+use crate::{SECOND, SOON, calm_down, holds, settled};
+
+#[test]
+fn of_two_with_one_disk_the_later_is_renamed_and_both_run_and_say_so() {
+    each_seed_of(20, |seed| {
+        let (mut world, ids) = settled(6, seed);
+        let (old, name) = (ids[3], world.name(ids[3]));
+        let links = link_losses(&world, old);
+        let copy = copy_of(&mut world, old);
+
+        world.start(copy);
+        calm_down(&mut world, SOON);
+
+        assert_eq!(world.name(old), name);
+        assert_ne!(world.name(copy), name);
+        assert_eq!(link_losses(&world, old), links, "{}", world.journal());
+        let uid = |host: HostId| world.mesh(host).unwrap().uid();
+        let renamed = Event::Renamed { from: name, to: world.name(copy), uid: uid(old) };
+        assert!(heard(&world, copy, |event| *event == renamed), "{}", world.journal());
+        let contested =
+            |event: &Event| matches!(event, Event::NameContested { name: n, .. } if *n == name);
+        assert!(heard(&world, old, contested), "{}", world.journal());
+    });
+}
+
+#[test]
+fn of_two_with_one_disk_the_one_that_holds_leases_keeps_the_name() {
+    each_seed_of(20, |seed| {
+        let (mut world, ids) = settled(6, seed);
+        let (old, name) = (ids[3], world.name(ids[3]));
+        let copy = copy_of(&mut world, old);
+        world.config(copy).leases = true;
+
+        world.start(copy);
+        calm_down(&mut world, SOON);
+
+        assert_eq!(world.name(copy), name, "{}", world.journal());
+        assert_ne!(world.name(old), name);
+    });
+}
+
+#[test]
+fn two_with_one_disk_that_start_at_once_both_run() {
+    each_seed_of(20, |seed| {
+        let (mut world, ids) = settled(6, seed);
+        let copy = copy_of(&mut world, ids[3]);
+        world.kill(ids[3]);
+        world.pass(SECOND);
+
+        world.start(ids[3]);
+        world.start(copy);
+        calm_down(&mut world, SOON);
+
+        assert_ne!(world.name(ids[3]), world.name(copy));
+    });
+}
+
+#[test]
+fn two_with_one_disk_on_both_sides_of_a_partition_are_told_apart_when_it_heals() {
+    each_seed_of(20, |seed| {
+        let (mut world, ids) = settled(8, seed);
+        let copy = copy_of(&mut world, ids[3]);
+        world.split(|host| u8::from(host.0 >= 4));
+        world.pass(10 * SECOND);
+        world.target(copy, ids[5]);
+        world.start(copy);
+        world.pass(20 * SECOND);
+
+        world.heal();
+        calm_down(&mut world, 60 * SECOND);
+
+        assert_ne!(world.name(ids[3]), world.name(copy));
+    });
+}
+
+#[test]
+fn the_second_with_a_given_name_is_refused_and_the_first_is_undisturbed() {
+    each_seed_of(20, |seed| {
+        let (mut world, ids) = settled(6, seed);
+        let (old, name) = (ids[3], world.name(ids[3]));
+        world.config(old).explicit = true;
+        world.kill(old);
+        world.start(old);
+        world.pass(SOON);
+        let links = link_losses(&world, old);
+        let second = copy_of(&mut world, old);
+
+        world.start(second);
+        world.pass(10 * SECOND);
+
+        let uid = world.mesh(old).unwrap().uid();
+        assert!(heard(&world, second, |event| *event == Event::NameRefused { name, uid }));
+        assert_eq!(world.power(second), Power::Idle, "it runs on");
+        assert_eq!(link_losses(&world, old), links, "{}", world.journal());
+        assert_ne!(
+            world.view(ids[0], name).map(|(_, since)| since > world.now() - 10 * SECOND),
+            None
+        );
+        let checked = world.check();
+        holds(&world, checked);
+    });
+}
+
+/// A new host with the disk and the name of another, as it is now.
+fn copy_of(world: &mut World, host: HostId) -> HostId {
+    let copy = world.add();
+    world.copy_disk(host, copy);
+    copy
+}
+
+fn heard(world: &World, host: HostId, what: impl Fn(&Event) -> bool) -> bool {
+    world.heard(host).any(|(_, event)| what(event))
+}
+
+/// Links that a host lost for other reasons than that it has too many.
+fn link_losses(world: &World, host: HostId) -> Vec<(Duration, PeerName)> {
+    let lost = world.heard(host).filter_map(|(at, event)| match event {
+        Event::LinkDown { name, reason }
+            if !matches!(
+                reason,
+                peer_mesh::CloseReason::Surplus | peer_mesh::CloseReason::Doubled
+            ) =>
+        {
+            Some((*at, *name))
+        }
+        _ => None,
+    });
+    lost.collect()
+}
