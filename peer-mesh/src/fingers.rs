@@ -80,7 +80,9 @@ impl<'a> Ring<'a> {
     /// More peers, in an order of `own`'s own, for one whose links are too few.
     pub(crate) fn more(self, own: PeerName) -> impl Iterator<Item = PeerName> + use<'a> {
         let points = (0..4 * LEAST as u64).map(move |i| mix(own.to_u64() ^ mix(i)) % SPACE);
-        points.filter_map(move |point| self.from(point).find(|&name| name != own))
+        let random = points.filter_map(move |point| self.from(point).find(|&name| name != own));
+        // In a small mesh the points may miss names that lie close behind others.
+        random.chain(self.from(own.to_u64() + 1).filter(move |&name| name != own))
     }
 
     fn clockwise(

@@ -155,7 +155,7 @@ impl Mesh {
 
     /// There is room below the degree; above it only for those who are needed, at the cost of one who is not, and for
     /// neighbours on the ring at anybody's cost.
-    fn has_room(&self, name: PeerName) -> bool {
+    pub(super) fn has_room(&self, name: PeerName) -> bool {
         let stages = self.conns.values().map(|conn| conn.stage);
         let taken = stages.filter(|stage| matches!(stage, Stage::Welcomed | Stage::Linked)).count();
         let needed = || self.is_beside(name) || self.is_needed(name) && self.surplus().is_some();
@@ -166,14 +166,18 @@ impl Mesh {
     fn part(&mut self, id: ConnId, now: Duration) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if conn.outbound {
+            if let Some(peer) = conn.peer() {
+                self.neighbours.pass_over(peer, now);
+            }
             return self.close(id, &CloseReason::Surplus, now);
         }
         conn.stage = Stage::Parting;
         conn.opened = now;
+        let newcomer = conn.peer().is_none_or(|name| !self.directory.is_up(name));
         let mut addresses: Vec<_> = self.neighbour_addresses();
         self.dice.choose(&mut addresses, PARTING_ADDRESSES);
         self.send_message(id, Message::Addresses(addresses), now);
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id).filter(|_| newcomer) else { return };
         for (name, _) in self.directory.up() {
             conn.out.want(name, Form::Whole, now);
         }

@@ -202,7 +202,7 @@ impl Mesh {
     }
 
     fn dial_peer(&mut self, name: PeerName, now: Duration) {
-        if self.is_meeting(name) {
+        if self.is_meeting(name) || !self.has_room(name) {
             return;
         }
         let mut places: Vec<_> =

@@ -99,7 +99,8 @@ pub enum SecureError {
 }
 
 impl Secure {
-    /// The end that opened the connection. Its hello has at most [`MAX_HELLO`] octets.
+    /// The end that opened the connection. Its hello has at most [`MAX_HELLO`] octets: with more,
+    /// the connection fails at once. The range of versions is not empty.
     ///
     /// A seed is used for one connection only, and nobody else can guess it: it holds its keys.
     pub fn dial(psk: &Psk, hello: &[u8], seed: [u8; 32], versions: RangeInclusive<u8>) -> Self {

@@ -3,6 +3,7 @@
 mod broken;
 mod outcomes;
 mod secrecy;
+mod timing;
 
 use super::*;
 

@@ -229,6 +229,20 @@ fn a_hello_of_more_than_the_longest_is_refused_at_its_header() {
 }
 
 #[test]
+fn nothing_is_computed_for_who_never_ends_message_1() {
+    let (mut a, mut b) = fresh();
+    let preamble = sent(&mut a);
+    a.feed(&sent(&mut b));
+    let message = sent(&mut a);
+
+    b.feed(&preamble);
+    b.feed(&message[..message.len() - 1]);
+
+    assert!(matches!(b.secure.state, State::Handshake(Handshake::Message1 { .. })));
+    assert_eq!(sent(&mut b), []);
+}
+
+#[test]
 fn a_reject_ends_a_handshake_and_is_not_answered() {
     let unknown = SecureError::Malformed("a reject for an unknown reason");
     let malformed = SecureError::Malformed("the other end cannot read us");
