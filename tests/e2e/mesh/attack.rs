@@ -72,6 +72,41 @@ fn ten_thousand_connections_hurt_nobody_and_an_honest_peer_joins_meanwhile() {
 }
 
 #[test]
+fn an_honest_peer_joins_though_sixty_addresses_take_every_place_there_is() {
+    let _turn = serial().unwrap();
+    Lab::with("addresses", |lab| {
+        let nodes = lab.nodes::<4>(&Underlay::default())?;
+        let [first, _, honest, attacker] = &nodes;
+        let mut peers = meet(&nodes[..2], &[])?;
+        let sources: Vec<String> = (100..160).map(|n| format!("10.99.0.{n}")).collect();
+        for source in &sources {
+            attacker.sh(&format!("ip addr add {source}/24 dev eth0"))?;
+        }
+
+        let target = format!("{} {PORT} {CONNECTIONS} {SECONDS} 0 {DRIP}", first.addr());
+        let mut crowd =
+            attacker.spawn_peer(&format!("tcp-crowd {target} {}", sources.join(" ")))?;
+        pause(Duration::from_secs(4));
+        let watch = Stopwatch::start();
+        let late = Peer::start(honest, &["--name", &name(9), &endpoint(first)])?;
+        all_see(&peers, "up", &[&late.name], Duration::from_secs(5))?;
+        println!("an honest peer joined after {:?}", watch.elapsed());
+        ensure!(crowd.running(), "the attack was over");
+        let (rss, descriptors) = (peers[0].proc.rss_kib()?, peers[0].proc.descriptors()?);
+
+        crowd.wait(Duration::from_secs(SECONDS + 10))?;
+        let shell = peers[0].status()?["shell"].clone();
+        println!("attack: {}; refused: {shell}", crowd.stdout().trim());
+        println!("{rss} KiB, {descriptors} descriptors");
+        ensure!(descriptors > 256, "the places were not taken: {descriptors} descriptors");
+        ensure!(descriptors < 1200, "{descriptors} descriptors");
+        peers.push(late);
+        undisturbed(&peers)
+    })
+    .unwrap();
+}
+
+#[test]
 fn connections_that_drip_are_closed_and_their_places_are_free_again() {
     let _turn = serial().unwrap();
     Lab::with("idle", |lab| {

@@ -1,12 +1,13 @@
 //! TCP connections of somebody who means no good.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
+use socket2::{Domain, Socket, Type};
 
 use crate::{doze, now, report};
 
@@ -17,42 +18,58 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// From one octet of a connection to its next.
 const DRIP: Duration = Duration::from_secs(1);
 
-/// Opens `count` connections, evenly over the first of `times`, keeps those that the other end does not
-/// close for the second, and says the next octet of `hex` on each every second.
-pub(crate) fn crowd(
-    to: SocketAddr,
-    count: u32,
-    times: (Duration, Duration),
-    hex: &str,
-) -> Result<()> {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
-    let (drip, (opening, holding)) = (octets(hex)?, times);
-    let start = now();
-    let (mut held, mut opened, mut refused, mut most) = (Vec::new(), 0, 0, 0);
-    let mut dripped = start;
-    while opened + refused < count || start.elapsed() < opening + holding {
-        if opened + refused < count && start.elapsed() >= opening * (opened + refused) / count {
-            match TcpStream::connect_timeout(&to, CONNECT) {
-                Ok(stream) => {
-                    stream.set_nonblocking(true)?;
-                    held.push((stream, drip.iter()));
-                    opened += 1;
+/// Many connections to one address.
+pub(crate) struct Crowd {
+    pub(crate) to: SocketAddr,
+    /// Where they come from, in turn; empty: from wherever the kernel likes.
+    pub(crate) from: Vec<IpAddr>,
+    pub(crate) count: u32,
+    /// How long they take to be opened, and how long they are held after that.
+    pub(crate) times: (Duration, Duration),
+}
+
+impl Crowd {
+    /// Opens them, evenly over the time, keeps those that the other end does not close, and says the next
+    /// octet of `hex` on each every second.
+    pub(crate) fn run(&self, hex: &str) -> Result<()> {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+        let (drip, (opening, holding), start) = (octets(hex)?, self.times, now());
+        let (mut held, mut opened, mut refused, mut most) = (Vec::new(), 0, 0, 0);
+        let mut dripped = start;
+        while opened + refused < self.count || start.elapsed() < opening + holding {
+            let tried = opened + refused;
+            if tried < self.count && start.elapsed() >= opening * tried / self.count {
+                match self.open(tried) {
+                    Ok(stream) => {
+                        held.push((stream, drip.iter()));
+                        opened += 1;
+                    }
+                    Err(_) => refused += 1,
                 }
-                Err(_) => refused += 1,
+            } else {
+                doze(Duration::from_millis(1));
             }
-        } else {
-            doze(Duration::from_millis(1));
+            if dripped.elapsed() >= DRIP {
+                dripped = now();
+                held.retain_mut(|(stream, rest)| alive(stream, rest.next()));
+                most = most.max(held.len());
+            }
         }
-        if dripped.elapsed() >= DRIP {
-            dripped = now();
-            held.retain_mut(|(stream, rest)| alive(stream, rest.next()));
-            most = most.max(held.len());
-        }
+        let left = held.len();
+        report(&json!({ "opened": opened, "refused": refused, "most_held": most, "left": left }));
+        Ok(())
     }
-    let left = held.len();
-    report(&json!({ "opened": opened, "refused": refused, "most_held": most, "left": left }));
-    Ok(())
+
+    fn open(&self, number: u32) -> Result<TcpStream> {
+        let socket = Socket::new(Domain::for_address(self.to), Type::STREAM, None)?;
+        if let Some(from) = self.from.iter().cycle().nth(usize::try_from(number)?) {
+            socket.bind(&SocketAddr::new(*from, 0).into())?;
+        }
+        socket.connect_timeout(&self.to.into(), CONNECT)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    }
 }
 
 /// Says `hex` so many times on one connection and waits until the other end hangs up.

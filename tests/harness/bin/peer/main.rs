@@ -24,7 +24,8 @@ const WATCHDOG: Duration = Duration::from_secs(600);
 const USAGE: &str = "usage: lab-peer COMMAND
   tcp-serve PORT                            one connection, hashed (PORT 0: any)
   tcp-send ADDR PORT BYTES SEED             pseudo-random octets
-  tcp-crowd ADDR PORT COUNT SECONDS HOLD HEX  opens that many, says an octet a second on each, holds them
+  tcp-crowd ADDR PORT COUNT SECONDS HOLD HEX [FROM..]  opens that many, says an octet a second on each,
+                                            holds them; from these addresses in turn
   tcp-pour ADDR PORT HEX TIMES              says it all, then hears the end
   udp-echo PORT                             sends everything back
   udp-send ADDR PORT SIZE COUNT             one by one, checks the echoes
@@ -56,9 +57,10 @@ fn main() -> Result<()> {
         ["tcp-send", addr, port, bytes, seed] => {
             tcp::send(endpoint(addr, port)?, bytes.parse()?, seed.parse()?)
         }
-        ["tcp-crowd", addr, port, count, seconds, hold, hex] => {
+        ["tcp-crowd", addr, port, count, seconds, hold, hex, ref from @ ..] => {
+            let from = from.iter().map(|addr| addr.parse()).collect::<Result<Vec<_>, _>>()?;
             let times = (Duration::from_secs(seconds.parse()?), Duration::from_secs(hold.parse()?));
-            crowd::crowd(endpoint(addr, port)?, count.parse()?, times, hex)
+            crowd::Crowd { to: endpoint(addr, port)?, from, count: count.parse()?, times }.run(hex)
         }
         ["tcp-pour", addr, port, hex, times] => {
             crowd::pour(endpoint(addr, port)?, hex, times.parse()?)
