@@ -15,6 +15,7 @@ mod name;
 mod output;
 mod relay;
 pub mod secure;
+pub mod shell;
 pub mod wire;
 
 pub use config::{Config, Known, Saved};

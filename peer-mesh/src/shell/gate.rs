@@ -1,0 +1,300 @@
+//! The gate: who may connect, before anybody spends a thought on it.
+//!
+//! Three limits stand between the listener and the core. Each source address may hold so many connections
+//! and open so many a second, so that one host cannot crowd out the others; and connections that have not
+//! shown the password yet are limited in all, so that many hosts together cannot use up the descriptors.
+//! What is refused is counted by reason, and forgotten.
+//!
+//! Limit: hosts behind one address (NAT) share what that address may have.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Connections that one source address may have at once. A peer needs one; 64 leave room for a small
+/// mesh behind one address.
+const PER_SOURCE: u32 = 64;
+/// The pace of new connections from one source address: 20 a second.
+const PACE: Duration = Duration::from_millis(50);
+/// How far ahead of its pace a source may be: a burst of 20, the first of which is on time.
+const BURST: Duration = Duration::from_millis(19 * 50);
+/// Connections without a finished handshake, from all sources.
+pub(super) const UNFINISHED: usize = 1024;
+/// Source addresses remembered: those with connections (at most `UNFINISHED` and the links), and those
+/// that had one within the last second. An attacker with more addresses than this meets a closed gate.
+const SOURCES: usize = 4096;
+
+/// Why a connection was refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Refusal {
+    /// Its source has as many as it may have.
+    TooMany,
+    /// Its source opens them too fast.
+    TooFast,
+    /// There are as many unfinished ones as there may be, or more sources than are remembered.
+    Full,
+}
+
+/// Connections refused, by reason.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Refused {
+    /// One source address had too many connections.
+    pub too_many: u64,
+    /// One source address opened too many a second.
+    pub too_fast: u64,
+    /// Too many connections had no finished handshake yet.
+    pub full: u64,
+    /// The core refused it.
+    pub by_core: u64,
+}
+
+/// The limits and what counts against them.
+///
+/// # Thread-safety
+/// The accept loops, the control loop and the connections' tasks share it; each holds the lock for the
+/// time of one look at a map.
+#[derive(Debug)]
+pub(super) struct Gate {
+    unfinished_max: usize,
+    book: Mutex<Book>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    sources: BTreeMap<IpAddr, Source>,
+    unfinished: usize,
+    refused: Refused,
+    errors: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Source {
+    open: u32,
+    /// When the next connection is on time, if each is due `PACE` after the one before (the generic cell
+    /// rate algorithm: a token bucket in one number).
+    due: Duration,
+}
+
+impl Source {
+    /// Whether forgetting it changes nothing.
+    fn idle(self, now: Duration) -> bool {
+        self.open == 0 && self.due <= now
+    }
+}
+
+impl Gate {
+    /// An open gate, for at most so many unfinished connections.
+    pub(super) fn new(unfinished_max: usize) -> Arc<Self> {
+        Arc::new(Self { unfinished_max, book: Mutex::default() })
+    }
+
+    /// Lets a connection in, or counts why not.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        from: IpAddr,
+        now: Duration,
+    ) -> Result<Admission, Refusal> {
+        let source = from.to_canonical();
+        let mut book = self.book();
+        match book.admit(source, now, self.unfinished_max) {
+            Ok(()) => {
+                Ok(Admission { gate: Arc::clone(self), source, finished: AtomicBool::new(false) })
+            }
+            Err(refusal) => {
+                let refused = &mut book.refused;
+                let counter = match refusal {
+                    Refusal::TooMany => &mut refused.too_many,
+                    Refusal::TooFast => &mut refused.too_fast,
+                    Refusal::Full => &mut refused.full,
+                };
+                *counter += 1;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Counts a connection that the core refused.
+    pub(super) fn count_core_refusal(&self) {
+        self.book().refused.by_core += 1;
+    }
+
+    /// Counts an accept that failed.
+    pub(super) fn count_error(&self) {
+        self.book().errors += 1;
+    }
+
+    /// What was refused so far.
+    pub(super) fn refused(&self) -> Refused {
+        self.book().refused
+    }
+
+    /// Accepts that failed.
+    pub(super) fn errors(&self) -> u64 {
+        self.book().errors
+    }
+
+    /// Connections that came in and have no finished handshake.
+    pub(super) fn unfinished(&self) -> usize {
+        self.book().unfinished
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn admit(&mut self, from: IpAddr, now: Duration, unfinished_max: usize) -> Result<(), Refusal> {
+        if self.unfinished >= unfinished_max {
+            return Err(Refusal::Full);
+        }
+        if self.sources.len() >= SOURCES && !self.sources.contains_key(&from) {
+            self.sources.retain(|_, source| !source.idle(now));
+            if self.sources.len() >= SOURCES {
+                return Err(Refusal::Full);
+            }
+        }
+        let source = self.sources.entry(from).or_default();
+        if source.open >= PER_SOURCE {
+            return Err(Refusal::TooMany);
+        }
+        let due = source.due.max(now);
+        if due - now > BURST {
+            return Err(Refusal::TooFast);
+        }
+        source.due = due + PACE;
+        source.open += 1;
+        self.unfinished += 1;
+        Ok(())
+    }
+}
+
+/// A connection that was let in. It counts until this is dropped: hold it as long as the descriptor.
+#[derive(Debug)]
+#[must_use = "dropping it gives the place back"]
+pub(super) struct Admission {
+    gate: Arc<Gate>,
+    source: IpAddr,
+    finished: AtomicBool,
+}
+
+impl Admission {
+    /// Its handshake is finished: it counts for its source only.
+    pub(super) fn finish(&self) {
+        if !self.finished.swap(true, Relaxed) {
+            self.gate.book().unfinished -= 1;
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.finish();
+        let mut book = self.gate.book();
+        if let Some(source) = book.sources.get_mut(&self.source) {
+            // An idle source is forgotten when there are too many: its pace may still count.
+            source.open = source.open.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: Duration = Duration::ZERO;
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn host(n: u32) -> IpAddr {
+        IpAddr::from((0x0a63_0000 + n).to_be_bytes())
+    }
+
+    fn admit_all(gate: &Arc<Gate>, from: IpAddr, now: Duration, count: usize) -> Vec<Admission> {
+        (0..count).filter_map(|_| gate.admit(from, now).ok()).collect()
+    }
+
+    #[test]
+    fn a_source_may_open_twenty_at_once_and_then_twenty_a_second() {
+        let gate = Gate::new(UNFINISHED);
+
+        let burst = admit_all(&gate, host(1), T0, 100).len();
+        let second =
+            (0..1000).filter(|ms| gate.admit(host(1), Duration::from_millis(*ms)).is_ok()).count();
+
+        assert_eq!(burst, 20);
+        assert_eq!(second, 19, "the twentieth is due at the full second");
+        assert_eq!(gate.refused().too_fast, 80 + 1000 - 19);
+    }
+
+    #[test]
+    fn a_source_that_was_quiet_gets_its_burst_back_and_no_more() {
+        let gate = Gate::new(UNFINISHED);
+        drop(admit_all(&gate, host(1), T0, 100));
+
+        let after = admit_all(&gate, host(1), 100 * SECOND, 100).len();
+
+        assert_eq!(after, 20);
+    }
+
+    #[test]
+    fn a_source_never_has_more_than_sixty_four_connections() {
+        let gate = Gate::new(UNFINISHED);
+        let mut held = Vec::new();
+        for second in 0..10 {
+            held.extend(admit_all(&gate, host(1), second * SECOND, 100));
+        }
+
+        assert_eq!(held.len(), 64);
+        assert_eq!(gate.admit(host(1), 20 * SECOND).unwrap_err(), Refusal::TooMany);
+        held.pop();
+        assert!(gate.admit(host(1), 20 * SECOND).is_ok());
+    }
+
+    #[test]
+    fn one_source_takes_nothing_from_another() {
+        let gate = Gate::new(UNFINISHED);
+        let _held = admit_all(&gate, host(1), T0, 100);
+
+        assert!(gate.admit(host(2), T0).is_ok());
+    }
+
+    #[test]
+    fn an_address_is_one_source_whether_it_comes_over_a_v4_or_a_v6_socket() {
+        let gate = Gate::new(UNFINISHED);
+        let _held = admit_all(&gate, "10.99.0.1".parse().unwrap(), T0, 100);
+
+        assert_eq!(
+            gate.admit("::ffff:10.99.0.1".parse().unwrap(), T0).unwrap_err(),
+            Refusal::TooFast
+        );
+    }
+
+    #[test]
+    fn unfinished_connections_are_limited_in_all_and_finished_ones_are_not() {
+        let gate = Gate::new(8);
+        let held: Vec<_> = (0..8).map(|n| gate.admit(host(n), T0).unwrap()).collect();
+
+        assert_eq!(gate.admit(host(9), T0).unwrap_err(), Refusal::Full);
+        held[0].finish();
+        held[0].finish();
+        assert_eq!(gate.unfinished(), 7);
+        assert!(gate.admit(host(9), T0).is_ok());
+        drop(held);
+        assert_eq!(gate.unfinished(), 0);
+    }
+
+    #[test]
+    fn sources_that_went_are_forgotten_when_new_ones_need_the_room() {
+        let gate = Gate::new(UNFINISHED);
+        let many = u32::try_from(SOURCES).unwrap();
+        for n in 0..many {
+            drop(gate.admit(host(n), T0));
+        }
+
+        assert_eq!(gate.admit(host(many), T0).unwrap_err(), Refusal::Full);
+        assert!(gate.admit(host(many), SECOND).is_ok());
+        assert!(gate.book().sources.len() < 10);
+    }
+}

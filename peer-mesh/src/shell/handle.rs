@@ -1,0 +1,191 @@
+//! The handle: what the rest of the process asks of the mesh.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use super::gate::Refused;
+use super::input::{Audience, Input, Inputs, Request, Say};
+use crate::{ChannelName, LinkView, PeerName, PeerState, PeerUid, Stats, Target};
+
+/// The mesh has stopped: somebody told it to leave, or its name was refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the mesh has stopped")]
+pub struct Stopped;
+
+/// A running mesh. Clones are the same mesh; when the last one is dropped it ends as by a crash, and all its
+/// tasks with it. To say goodbye, [`Handle::leave`].
+///
+/// Every request waits for its turn in the loop's queue, behind what the network sends.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inputs: Inputs,
+    _alive: Arc<Alive>,
+}
+
+/// Ends the loop when dropped.
+#[derive(Debug)]
+struct Alive(AbortHandle);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Handle {
+    pub(super) fn new(inputs: Inputs, task: AbortHandle) -> Self {
+        Self { inputs, _alive: Arc::new(Alive(task)) }
+    }
+
+    /// Dials this address until its peer is in the mesh. `false`: too many were named.
+    pub async fn connect(&self, addr: SocketAddr) -> Result<bool, Stopped> {
+        self.ask(|reply| Request::Connect(addr, reply)).await
+    }
+
+    /// Dials it no longer, and closes what was dialled there.
+    pub async fn forget(&self, addr: SocketAddr) -> Result<(), Stopped> {
+        self.tell(Request::Forget(addr)).await
+    }
+
+    /// Leaves the mesh for good. Everybody has been told, as far as a second allows, when this returns.
+    pub async fn leave(&self) {
+        // A mesh that has stopped has left.
+        let _ = self.ask(Request::Leave).await;
+    }
+
+    /// Declares a silent peer gone, everywhere. `false`: it is up, or unknown.
+    pub async fn remove(&self, name: PeerName) -> Result<bool, Stopped> {
+        self.ask(|reply| Request::Remove(name, reply)).await
+    }
+
+    /// Whether frames reach a peer directly.
+    pub async fn data_path(&self, name: PeerName, direct: bool) -> Result<(), Stopped> {
+        self.tell(Request::DataPath(name, direct)).await
+    }
+
+    /// Takes part in a channel. `false`: too many are joined, or the name is the mesh's own.
+    pub async fn join(&self, channel: ChannelName) -> Result<bool, Stopped> {
+        self.ask(|reply| Request::Join(channel, reply)).await
+    }
+
+    /// A digest of a channel's whole state here.
+    pub async fn set_digest(&self, channel: ChannelName, digest: u64) -> Result<(), Stopped> {
+        self.tell(Request::SetDigest(channel, digest)).await
+    }
+
+    /// Tells all neighbours except the one it came from. `false`: too long.
+    pub async fn broadcast(
+        &self,
+        channel: ChannelName,
+        octets: Vec<u8>,
+        except: Option<PeerName>,
+    ) -> Result<bool, Stopped> {
+        self.say(Say { channel, to: Audience::Neighbours { except }, octets }).await
+    }
+
+    /// Tells one neighbour. `false`: it is none, has no room, or too long.
+    pub async fn broadcast_to(
+        &self,
+        channel: ChannelName,
+        to: PeerName,
+        octets: Vec<u8>,
+    ) -> Result<bool, Stopped> {
+        self.say(Say { channel, to: Audience::Neighbour(to), octets }).await
+    }
+
+    /// Sends to one peer, over any number of hops. `false`: no way there, no room, or too long. `true` does
+    /// not say that it arrives.
+    pub async fn send(
+        &self,
+        channel: ChannelName,
+        to: PeerName,
+        octets: Vec<u8>,
+    ) -> Result<bool, Stopped> {
+        self.say(Say { channel, to: Audience::Peer(to), octets }).await
+    }
+
+    /// Everything there is to see, at one moment.
+    pub async fn snapshot(&self) -> Result<Snapshot, Stopped> {
+        self.ask(Request::Snapshot).await
+    }
+
+    async fn say(&self, say: Say) -> Result<bool, Stopped> {
+        self.ask(|reply| Request::Say(say, reply)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(request(reply)).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    async fn tell(&self, request: Request) -> Result<(), Stopped> {
+        self.inputs.send(Input::Request(request)).await.map_err(|_| Stopped)
+    }
+}
+
+/// What a mesh looks like at one moment. Times are since its start.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When.
+    pub now: Duration,
+    /// Our name.
+    pub name: PeerName,
+    /// This start of us.
+    pub uid: PeerUid,
+    /// A hash of everything we believe: equal on peers that believe the same.
+    pub root: u64,
+    /// Every other peer that is up or silent, by name.
+    pub peers: Vec<PeerView>,
+    /// Our links, by name.
+    pub links: Vec<LinkView>,
+    /// What we dial.
+    pub targets: Vec<Target>,
+    /// What the core counted.
+    pub stats: Stats,
+    /// What the shell counted.
+    pub shell: ShellStats,
+}
+
+/// A peer, as its own record describes it.
+#[derive(Clone, Debug)]
+pub struct PeerView {
+    /// Its name.
+    pub name: PeerName,
+    /// This start of it.
+    pub uid: PeerUid,
+    /// Its nickname.
+    pub nickname: String,
+    /// How it is seen.
+    pub state: PeerState,
+    /// Since when.
+    pub since: Duration,
+    /// Its neighbours.
+    pub links: Vec<PeerName>,
+    /// Where it listens.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Counters of the shell; each only grows, but for the sizes at the end.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ShellStats {
+    /// Connections refused before a handshake.
+    pub refused: Refused,
+    /// Accepts that failed, as for want of descriptors.
+    pub accept_errors: u64,
+    /// Events that the reader was too slow for.
+    pub events_lost: u64,
+    /// State that could not be stored.
+    pub state_failures: u64,
+    /// Connections cut because more waited to be written than a connection may have.
+    pub overruns: u64,
+    /// Connections that came in and have no finished handshake.
+    pub unfinished: usize,
+}
