@@ -44,6 +44,9 @@ impl Drop for Replay {
 /// The test target that runs: its file's name without the hash that cargo appends.
 fn target() -> String {
     let file = env::current_exe().unwrap_or_default();
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    stem.rsplit_once('-').map_or(stem.clone(), |(target, _)| target.to_owned())
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    match stem.rsplit_once('-') {
+        Some((target, _)) => target.to_owned(),
+        None => stem.into_owned(),
+    }
 }

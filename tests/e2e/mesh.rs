@@ -29,11 +29,11 @@ fn name(number: usize) -> String {
 fn meet(nodes: &[Node], args: &[&str]) -> Result<Vec<Peer>> {
     let mut peers = Vec::new();
     for (number, node) in nodes.iter().enumerate() {
-        let (name, first) = (name(number + 1), endpoint(&nodes[0]));
+        let (name, first) = (name(number + 1), nodes.first().map(endpoint));
         let mut all = vec!["--name", &name];
         all.extend(args);
         if number > 0 {
-            all.push(&first);
+            all.extend(first.as_deref());
         }
         peers.push(Peer::start(node, &all)?);
     }

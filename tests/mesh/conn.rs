@@ -110,9 +110,9 @@ impl Stream {
     }
 
     /// Puts octets, or the end of the stream, on their way.
-    pub(super) fn push(&mut self, at: Duration, octets: Vec<u8>, fin: bool) {
-        self.last = self.last.max(at);
-        self.segments.push_back(Segment { at: self.last, octets, fin });
+    pub(super) fn push(&mut self, segment: Segment) {
+        self.last = self.last.max(segment.at);
+        self.segments.push_back(Segment { at: self.last, ..segment });
     }
 
     /// The other kernel has these octets and has said so, or not.

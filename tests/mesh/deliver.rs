@@ -37,8 +37,7 @@ impl World {
     /// Hands over what is due, until the process or its window says stop.
     fn deliver(&mut self, key: Key, from: usize, back: bool) {
         let to = 1 - from;
-        loop {
-            let Some((octets, fin)) = self.due(key, from) else { break };
+        while let Some((octets, fin)) = self.due(key, from) {
             let Some(conn) = self.conns.get_mut(&key) else { return };
             let (host, phase) = (conn.ends[to].host, conn.ends[to].phase);
             conn.streams[from].arrived(octets.len(), back);

@@ -33,14 +33,14 @@ impl Feed {
     /// A core with one link.
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let local = |rng: &mut Rng| PeerName::local(rng.next());
+        let local = |rng: &mut Rng| PeerName::local(rng.bits());
         let config = Config::new(local(&mut rng));
         let now = Duration::from_secs(1_000);
         let mut mesh = Mesh::new(config, Saved::default(), [7; 32], now);
         let here = SocketAddr::from(([10, 0, 0, 1], Config::PORT));
         let there = SocketAddr::from(([10, 0, 0, 2], 40_000));
         let conn = mesh.handle_accepted(here, there, now).expect("there is room");
-        let uid = PeerUid::new(rng.next() | 1).unwrap();
+        let uid = PeerUid::new(rng.bits() | 1).unwrap();
         let own = Announcement::new(local(&mut rng), uid, 1);
         let hello = Hello::new(own.name, uid).emit();
         let versions = OLDEST_VERSION..=NEWEST_VERSION;
@@ -52,14 +52,16 @@ impl Feed {
         let link = Link { name: feed.mesh.name(), uid: feed.mesh.uid() };
         feed.own.links.insert(link);
         feed.tell_own();
+        // Until the core has said that it has the link, nobody beyond it is reached.
+        feed.pass(Duration::from_secs(1));
         feed
     }
 
     /// Makes up a mesh of that many peers and says so. How many the core has up then.
     pub fn grow(&mut self, peers: usize) -> usize {
         for _ in 0..peers {
-            let uid = PeerUid::new(self.rng.next() | 1).unwrap();
-            let mut peer = Announcement::new(PeerName::local(self.rng.next()), uid, 1);
+            let uid = PeerUid::new(self.rng.bits() | 1).unwrap();
+            let mut peer = Announcement::new(PeerName::local(self.rng.bits()), uid, 1);
             peer.nickname = format!("node-{}", self.peers.len());
             let [_, a, b, c] = u32::try_from(self.peers.len()).unwrap().to_be_bytes();
             peer.addresses.push(SocketAddr::from(([10, a + 1, b, c], Config::PORT)));
@@ -87,10 +89,10 @@ impl Feed {
     pub fn strangers(&mut self, count: usize) {
         let rng = &mut self.rng;
         let mut stranger = || {
-            let uid = PeerUid::new(rng.next() | 1).unwrap();
-            let mut peer = Announcement::new(PeerName::local(rng.next()), uid, rng.next());
-            let uid = PeerUid::new(rng.next() | 1).unwrap();
-            peer.links.insert(Link { name: PeerName::local(rng.next()), uid });
+            let uid = PeerUid::new(rng.bits() | 1).unwrap();
+            let mut peer = Announcement::new(PeerName::local(rng.bits()), uid, rng.bits());
+            let uid = PeerUid::new(rng.bits() | 1).unwrap();
+            peer.links.insert(Link { name: PeerName::local(rng.bits()), uid });
             peer.emit().unwrap()
         };
         let records: Vec<_> = (0..count).map(|_| stranger()).collect();

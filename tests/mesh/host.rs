@@ -63,7 +63,7 @@ pub(super) struct Host {
 }
 
 /// What the kernel tells a process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Notice {
     Accepted(Key),
     Connected(Key),
@@ -109,7 +109,17 @@ impl Host {
             Event::Up { name, .. } => Some((*name, PeerState::Up)),
             Event::Silent { name } => Some((*name, PeerState::Silent)),
             Event::Gone { name, .. } => Some((*name, PeerState::Gone)),
-            _ => None,
+            Event::Changed { .. }
+            | Event::LinkUp { .. }
+            | Event::LinkDown { .. }
+            | Event::Refused { .. }
+            | Event::NameContested { .. }
+            | Event::Renamed { .. }
+            | Event::NameRefused { .. }
+            | Event::Save
+            | Event::Broadcast { .. }
+            | Event::StateWanted { .. }
+            | Event::Unicast { .. } => None,
         };
         if let Some((name, state)) = state {
             let before = self.seen.insert(name, (state, now));

@@ -61,7 +61,7 @@ impl Member {
     /// One that dials these addresses.
     pub fn new(name: PeerName, targets: Vec<SocketAddr>, seed: u64) -> (Self, Rc<RefCell<Desk>>) {
         let mut rng = Rng::new(seed);
-        let uid = PeerUid::new(rng.next() | 1).unwrap();
+        let uid = PeerUid::new(rng.bits() | 1).unwrap();
         let desk = Rc::new(RefCell::new(Desk::default()));
         let member = Self {
             desk: Rc::clone(&desk),
@@ -88,10 +88,8 @@ impl Member {
 
     fn shake_hands(&mut self, id: ConnId) {
         let Some(line) = self.lines.get_mut(&id) else { return };
-        let hello = Hello {
-            incarnation: self.own.incarnation,
-            ..Hello::new(self.own.name, self.own.uid)
-        };
+        let hello =
+            Hello { incarnation: self.own.incarnation, ..Hello::new(self.own.name, self.own.uid) };
         let (hello, seed) = (hello.emit(), self.rng.octets(32).try_into().unwrap());
         let versions = OLDEST_VERSION..=NEWEST_VERSION;
         let begin = if line.outbound { Secure::dial } else { Secure::accept };
@@ -153,7 +151,12 @@ impl Member {
                 self.outputs.push_back(Output::Close { conn: id });
                 self.publish();
             }
-            other => self.desk.borrow_mut().heard.push(other),
+            other @ (Message::Held { .. }
+            | Message::Want(_)
+            | Message::Broadcast { .. }
+            | Message::Unicast { .. }
+            | Message::Addresses(_)
+            | Message::Unknown(_)) => self.desk.borrow_mut().heard.push(other),
         }
     }
 

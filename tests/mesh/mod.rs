@@ -20,10 +20,10 @@
 mod conn;
 mod deliver;
 pub mod faults;
+pub mod feed;
 pub mod growth;
 mod host;
 mod journal;
-pub mod feed;
 pub mod member;
 mod net;
 pub mod oracle;

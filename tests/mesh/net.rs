@@ -75,7 +75,7 @@ impl Net {
             return Duration::from_micros(20);
         }
         let (low, high) = (from.min(to), from.max(to));
-        let pair = Rng::new((u64::from(low.0) << 32) | u64::from(high.0)).next();
+        let pair = Rng::new((u64::from(low.0) << 32) | u64::from(high.0)).bits();
         self.weather.delay(pair, rng)
     }
 

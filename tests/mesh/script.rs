@@ -88,7 +88,7 @@ fn random_step(rng: &mut Rng, hosts: usize) -> Step {
     let last = hosts as u64 - 1;
     let mut one = || usize::try_from(rng.within(0..=last)).unwrap();
     let (a, b) = (one(), one());
-    let bits = u32::try_from(rng.next() & 0xffff_ffff).unwrap();
+    let bits = u32::try_from(rng.bits() & 0xffff_ffff).unwrap();
     match rng.within(0..=24) {
         0 | 1 => Step::Start(a),
         2 => Step::StartWiped(a),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use peer_mesh::{Config, ConnId, Event, Output};
 
-use super::conn::{Conn, End, Key, NOBODY, Phase};
+use super::conn::{Conn, End, Key, NOBODY, Phase, Segment};
 use super::host::{HostId, Notice, Power};
 use super::weather::{RTO, RTO_MAX};
 use super::world::{Happening, World};
@@ -204,11 +204,11 @@ impl World {
         if count > 0 {
             let at = self.now + self.net.delay(from, to, &mut self.rng);
             let at = at + self.net.weather.serialise(count);
-            self.transmit(key, end, at, taken, false);
+            self.transmit(key, end, Segment { at, octets: taken, fin: false });
         }
         if done {
             let at = self.now + self.net.delay(from, to, &mut self.rng);
-            self.transmit(key, end, at, Vec::new(), true);
+            self.transmit(key, end, Segment { at, octets: Vec::new(), fin: true });
         }
         if let (Some(name), true) = (name, count > 0) {
             let clock = self.clock(from);
@@ -217,10 +217,10 @@ impl World {
         }
     }
 
-    fn transmit(&mut self, key: Key, end: usize, at: Duration, octets: Vec<u8>, fin: bool) {
+    fn transmit(&mut self, key: Key, end: usize, segment: Segment) {
         let stream = &mut self.conns.get_mut(&key).unwrap().streams[end];
-        stream.closing &= !fin;
-        stream.push(at, octets, fin);
+        stream.closing &= !segment.fin;
+        stream.push(segment);
         self.await_arrival(key, end);
     }
 

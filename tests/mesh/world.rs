@@ -238,7 +238,7 @@ impl World {
 
     /// The name of a host's core, or of the one it would start.
     pub fn name(&self, host: HostId) -> PeerName {
-        self.mesh(host).map_or(self.host(host).config.name, Mesh::name)
+        self.mesh(host).map_or_else(|| self.host(host).config.name, Mesh::name)
     }
 
     /// What a host has sent so far.
@@ -277,7 +277,7 @@ impl World {
     fn plug(&mut self, place: Place) -> HostId {
         let id = HostId(u32::try_from(self.hosts.len()).unwrap());
         assert!(id < NOBODY);
-        let mut config = Config::new(PeerName::local(self.rng.next()));
+        let mut config = Config::new(PeerName::local(self.rng.bits()));
         config.nickname = format!("host-{}", id.0);
         self.hosts.push(Host::new(place, config));
         self.net.plug(id, place);

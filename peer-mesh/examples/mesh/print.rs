@@ -1,4 +1,5 @@
 //! Events and snapshots as lines, for people or as JSON.
+#![expect(clippy::wildcard_enum_match_arm, reason = "each function has its kind of events")]
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -104,14 +105,7 @@ impl<'a> Printer<'a> {
                 "unfinished": shell.unfinished,
             }}),
         );
-        let count = |state| seen.peers.iter().filter(|peer| peer.state == state).count();
-        let (up, silent) = (count(PeerState::Up), count(PeerState::Silent));
-        let text = format!(
-            "{up} up, {silent} silent, {} links, root {:016x}",
-            seen.links.len(),
-            seen.root
-        );
-        self.line(object, text);
+        self.line(object, table(seen));
     }
 
     fn line(&self, mut object: Value, text: String) {
@@ -121,6 +115,26 @@ impl<'a> Printer<'a> {
         merge(&mut object, json!({ "time_ms": time_ms() }));
         self.lines.send(object.to_string());
     }
+}
+
+/// A snapshot for people: a line for the whole, then one for each peer.
+fn table(seen: &Snapshot) -> String {
+    let count = |state| seen.peers.iter().filter(|peer| peer.state == state).count();
+    let (up, silent) = (count(PeerState::Up), count(PeerState::Silent));
+    let (links, root) = (seen.links.len(), seen.root);
+    let mut text = format!("{up} up, {silent} silent, {links} links, root {root:016x}");
+    for peer in &seen.peers {
+        let state = if peer.state == PeerState::Up { "up" } else { "silent" };
+        let since = seen.now.saturating_sub(peer.since).as_secs();
+        let direct = seen.links.iter().find(|link| link.name == peer.name);
+        let reached =
+            direct.map_or_else(|| "over others".into(), |link| format!("at {}", link.addr));
+        // Quoted, so that a peer's text cannot play tricks on a terminal.
+        let nickname = format!("{:?}", peer.nickname);
+        let name = peer.name;
+        text += &format!("\n  {name}  {nickname:<16}  {state:<6}  {since:>6} s  {reached}");
+    }
+    text
 }
 
 fn of_peer(event: &Event) -> (Value, String) {

@@ -3,7 +3,6 @@
 mod broken;
 mod outcomes;
 mod secrecy;
-mod timing;
 
 use super::*;
 

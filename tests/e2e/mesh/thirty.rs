@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use weft_tests::harness::mesh::{Peer, all_see, at, endpoint, names};
 use weft_tests::harness::{Lab, Node, Stopwatch, Underlay, pause, serial, wait_until};
 
@@ -63,14 +63,16 @@ fn start(nodes: &[Node], knows: impl Fn(usize) -> Option<usize>) -> Result<Vec<P
     let watch = Stopwatch::start();
     let mut started = Vec::new();
     for (number, node) in nodes.iter().enumerate() {
-        let (name, known) = (name(number + 1), knows(number).map(|known| endpoint(&nodes[known])));
+        let (name, known) =
+            (name(number + 1), knows(number).and_then(|known| nodes.get(known)).map(endpoint));
         let mut args = vec!["--name", &name];
         args.extend(known.as_deref());
         started.push(Peer::spawn(node, &[], &args)?);
     }
     let peers = started.into_iter().map(Peer::ready).collect::<Result<Vec<_>>>()?;
-    let starts = peers.iter().map(|peer| Ok(at(&peer.said("started")?[0])));
-    let first = starts.collect::<Result<Vec<_>>>()?.into_iter().min().unwrap_or_default();
+    let starts = peers.iter().map(|peer| peer.said("started"));
+    let starts = starts.collect::<Result<Vec<_>>>()?;
+    let first = starts.iter().flatten().map(at).min().unwrap_or_default();
     let last = all_see(&peers, "up", &names(&peers), MEET.saturating_sub(watch.elapsed()))?;
     println!(
         "{PEERS} peers met {} ms after the first ran ({:?} with their starts)",
@@ -107,7 +109,8 @@ fn rest(peers: &[Peer]) -> Result<()> {
     let used = after.iter().zip(&before).map(|(after, before)| (*after - *before).as_secs_f64());
     let mut shares: Vec<f64> = used.map(|used| used / elapsed * 100.0).collect();
     shares.sort_by(f64::total_cmp);
-    let (median, most) = (shares[shares.len() / 2], shares[shares.len() - 1]);
+    let at = |place: usize| shares.get(place).copied().context("nobody is there");
+    let (median, most) = (at(shares.len() / 2)?, at(shares.len() - 1)?);
     let memory = peers.iter().map(|peer| peer.proc.rss_kib()).collect::<Result<Vec<_>>>()?;
     println!(
         "at rest: {median:.2} % of a core (median), {most:.2} % (most); {:?} KiB",

@@ -134,7 +134,10 @@ fn a_million_records_of_strangers_cost_a_core_no_more_than_the_first_ten_thousan
         }
     });
 
-    report(format_args!("strangers: {first} octets for 10 000, {} for the rest", rest.bytes_current));
+    report(format_args!(
+        "strangers: {first} octets for 10 000, {} for the rest",
+        rest.bytes_current
+    ));
     assert!(!feed.closed);
     assert!(first < 8 * MEBIBYTE && rest.bytes_current < MEBIBYTE, "{rest:?}");
     assert_eq!(feed.mesh().peers().count(), 21);

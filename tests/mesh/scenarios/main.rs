@@ -3,7 +3,6 @@
 //! A failure prints how to replay its seed. `WEFT_SEED=7` runs that seed alone, `WEFT_SEEDS=500`
 //! runs the first 500.
 #![expect(
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "helpers of tests, which clippy does not know as such"
@@ -15,7 +14,6 @@ mod growth;
 mod hostile;
 mod names;
 mod network;
-mod probe;
 mod random;
 mod reach;
 mod silence;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use peer_mesh::{Event, PeerName};
+use peer_mesh::{CloseReason, Event, PeerName};
 use weft_tests::mesh::{HostId, Power, World};
 use weft_tests::seeds::each_seed_of;
 
@@ -122,16 +122,10 @@ fn heard(world: &World, host: HostId, what: impl Fn(&Event) -> bool) -> bool {
 
 /// Links that a host lost for other reasons than that it has too many.
 fn link_losses(world: &World, host: HostId) -> Vec<(Duration, PeerName)> {
-    let lost = world.heard(host).filter_map(|(at, event)| match event {
-        Event::LinkDown { name, reason }
-            if !matches!(
-                reason,
-                peer_mesh::CloseReason::Surplus | peer_mesh::CloseReason::Doubled
-            ) =>
-        {
-            Some((*at, *name))
-        }
-        _ => None,
+    let lost = world.heard(host).filter_map(|(at, event)| {
+        let Event::LinkDown { name, reason } = event else { return None };
+        let planned = matches!(reason, CloseReason::Surplus | CloseReason::Doubled);
+        (!planned).then_some((*at, *name))
     });
     lost.collect()
 }
