@@ -2,20 +2,24 @@
 //!
 //! Given addresses are the operator's and never leave the book by themselves. Learned ones come from records and handshakes; they
 //! survive the records, so that two halves of a mesh that were apart for any time find each other
-//! again. The book is bounded: of the learned addresses a random one goes, so that what is left is a fair sample of the mesh.
+//! again. The book is bounded: of the learned addresses random ones go, so that what is left is a fair sample of the mesh. A fair
+//! sample of that is what outlives the process.
 //!
 //! A failed dial makes the next one wait longer, by half again each time, scattered by a half to either side. How long at
-//! most depends on why it failed: nobody there is worth a look every few seconds, a wrong password once a minute.
+//! most depends on why it failed: nobody there is worth a look every few seconds, a wrong password once a minute. A handshake
+//! does not end that, only a link that lasts: where small packets pass and large ones do not, handshakes succeed for ever.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::dice::Dice;
+use crate::dice::{Dice, mix};
 use crate::{CloseReason, Known, PeerName};
 
-/// Learned addresses kept.
-pub(crate) const MAX_LEARNED: usize = 1024;
+/// Learned addresses kept: two for each peer of the largest mesh that we promise, and more.
+pub(crate) const MAX_LEARNED: usize = 16_384;
+/// Of them, those that outlive the process.
+pub(crate) const MAX_SAVED: usize = 1024;
 /// Given addresses kept.
 pub(crate) const MAX_GIVEN: usize = 256;
 
@@ -24,6 +28,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// What somebody must come and change.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+/// A link that lasted this long was a good one.
+const LASTING: Duration = Duration::from_secs(30);
 
 /// An address.
 #[derive(Clone, Debug)]
@@ -32,7 +38,8 @@ pub(crate) struct Place {
     pub(crate) given: bool,
     /// Who was there last.
     pub(crate) name: Option<PeerName>,
-    /// Whether it turned out to be ourselves.
+    /// Whether it turned out to be ourselves, when last dialled. Another time it may be another: of what the operator
+    /// names, an address may move, and one behind a balancer be everybody's.
     pub(crate) own: bool,
     /// A connection to it is being made or stands.
     pub(crate) busy: bool,
@@ -40,6 +47,8 @@ pub(crate) struct Place {
     pub(crate) next: Duration,
     /// Why the last attempt failed.
     pub(crate) last: Option<CloseReason>,
+    /// When the other end last said who it is.
+    reached: Duration,
     pause: Duration,
 }
 
@@ -82,6 +91,7 @@ impl Book {
         }
         place.next = Duration::ZERO;
         place.pause = FIRST_PAUSE;
+        place.own = false;
         true
     }
 
@@ -113,18 +123,23 @@ impl Book {
             return false;
         }
         if self.learned >= MAX_LEARNED {
-            self.drop_one(dice);
+            self.drop_some(dice);
         }
         self.places.insert(addr, Place::new(name));
         self.learned += 1;
         true
     }
 
-    fn drop_one(&mut self, dice: &mut Dice) {
-        let mut learned: Vec<_> =
-            self.iter().filter(|(_, p)| !p.given && !p.busy).map(|(addr, _)| addr).collect();
-        dice.choose(&mut learned, 1);
-        for addr in learned {
+    /// Forgets some: those without a name first, since records bring back the others. Some, so that many new ones cost
+    /// little each.
+    fn drop_some(&mut self, dice: &mut Dice) {
+        let learned = self.iter().filter(|(_, place)| !place.given && !place.busy);
+        let (mut named, mut unnamed): (Vec<_>, Vec<_>) = learned
+            .map(|(addr, place)| (place.name.is_some(), addr))
+            .partition(|(named, _)| *named);
+        dice.choose(&mut unnamed, MAX_LEARNED / 64);
+        dice.choose(&mut named, MAX_LEARNED / 64 - unnamed.len());
+        for (_, addr) in unnamed.into_iter().chain(named) {
             self.forget(addr);
         }
     }
@@ -148,10 +163,10 @@ impl Book {
         }
     }
 
-    /// The dial made a link. Whether the name there is new to the book.
-    pub(crate) fn reached(&mut self, addr: SocketAddr, name: PeerName) -> bool {
+    /// The dial reached somebody. Whether the name there is new to the book.
+    pub(crate) fn reached(&mut self, addr: SocketAddr, name: PeerName, now: Duration) -> bool {
         let Some(place) = self.places.get_mut(&addr) else { return false };
-        place.pause = FIRST_PAUSE;
+        place.reached = now;
         place.last = None;
         place.own = false;
         place.name.replace(name) != Some(name)
@@ -171,8 +186,11 @@ impl Book {
         if place.own && !place.given {
             return self.forget(addr);
         }
+        if place.last.is_none() && now >= place.reached + LASTING {
+            place.pause = FIRST_PAUSE;
+        }
         let longest = longest_pause(reason);
-        place.next = now + dice.around(place.pause);
+        place.next = now + dice.around(if place.own { longest } else { place.pause });
         place.pause = (place.pause * 3 / 2).min(longest).max(FIRST_PAUSE);
         place.last = Some(reason.clone());
     }
@@ -182,10 +200,17 @@ impl Book {
         self.places.get(&addr).is_some_and(|place| place.is_due(now))
     }
 
-    /// What outlives the process: learned addresses.
+    /// What outlives the process: of the learned addresses as many as that, always the same ones.
     pub(crate) fn saved(&self) -> Vec<Known> {
         let learned = self.iter().filter(|(_, place)| !place.given && !place.own);
-        learned.map(|(addr, place)| Known { addr, name: place.name }).collect()
+        let mut learned: Vec<_> =
+            learned.map(|(addr, place)| Known { addr, name: place.name }).collect();
+        if learned.len() > MAX_SAVED {
+            learned.sort_by_cached_key(|known| lot(known.addr));
+            learned.truncate(MAX_SAVED);
+            learned.sort_unstable_by_key(|known| known.addr);
+        }
+        learned
     }
 }
 
@@ -198,13 +223,25 @@ impl Place {
             busy: false,
             next: Duration::ZERO,
             last: None,
+            reached: Duration::ZERO,
             pause: FIRST_PAUSE,
         }
     }
 
     pub(crate) fn is_due(&self, now: Duration) -> bool {
-        !self.busy && !self.own && self.next <= now
+        !self.busy && self.next <= now
     }
+}
+
+/// Where an address stands in an order that has nothing to do with what is at it.
+fn lot(addr: SocketAddr) -> u64 {
+    let ip = addr.ip().to_canonical();
+    let octets = match ip {
+        IpAddr::V4(ip) => u128::from(ip.to_bits()),
+        IpAddr::V6(ip) => ip.to_bits(),
+    };
+    let [high, low] = [octets >> 64, octets].map(|half| (half & u128::from(u64::MAX)) as u64);
+    mix(mix(high) ^ low ^ u64::from(addr.port()).rotate_left(48))
 }
 
 /// Whether an address that others tell of can be a peer's.
@@ -260,9 +297,10 @@ mod tests {
             );
         }
 
-        assert_eq!(book.iter().count(), MAX_LEARNED + 1);
+        let (most, count) = (MAX_LEARNED + 1, book.iter().count());
+        assert!(count <= most && count > most - MAX_LEARNED / 64 - 1, "{count}");
         assert!(book.get(SocketAddr::from(([10, 0, 0, 1], 6783))).is_some());
-        assert_eq!(book.saved().len(), MAX_LEARNED);
+        assert_eq!(book.saved().len(), MAX_SAVED);
     }
 
     #[test]
@@ -290,14 +328,38 @@ mod tests {
     }
 
     #[test]
-    fn our_own_address_is_not_dialled_again() {
+    fn our_own_address_is_forgotten_and_a_given_one_tried_again_in_a_while() {
         let (mut book, mut dice) = (Book::new(false), dice());
-        book.give(addr(1));
+        book.learn(addr(1), None, &mut dice);
+        book.give(addr(2));
 
         book.ended(addr(1), &CloseReason::Oneself, Duration::ZERO, &mut dice);
+        book.ended(addr(2), &CloseReason::Oneself, Duration::ZERO, &mut dice);
 
-        assert!(!book.is_due(addr(1), Duration::MAX));
+        assert!(book.get(addr(1)).is_none());
+        assert!(!book.is_due(addr(2), REFUSED_PAUSE / 4));
+        assert!(book.is_due(addr(2), REFUSED_PAUSE * 3 / 2));
         assert!(book.saved().is_empty());
+    }
+
+    #[test]
+    fn links_that_do_not_last_make_the_pauses_longer_and_one_that_does_ends_that() {
+        let (mut book, mut dice) = (Book::new(false), dice());
+        book.give(addr(1));
+        let mut now = Duration::ZERO;
+        let mut lasts = |book: &mut Book, time: Duration| {
+            book.reached(addr(1), PeerName::local(1), now);
+            now += time;
+            book.ended(addr(1), &CloseReason::Silent(time), now, &mut dice);
+            let pause = book.get(addr(1)).unwrap().next - now;
+            now += pause;
+            pause
+        };
+
+        let pauses: Vec<_> = (0..20).map(|_| lasts(&mut book, LASTING / 10)).collect();
+
+        assert!(pauses[15..].iter().all(|pause| *pause >= LONGEST_PAUSE / 2), "{pauses:?}");
+        assert!(lasts(&mut book, LASTING) <= FIRST_PAUSE * 3 / 2);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!
 //! Complications: a peer that is no longer reached leaves the digest at once, since others may never have seen it, but its record
 //! stays for an hour (limbo), so that an older version that somebody kept cannot bring it back. A record never reached (*heard*)
-//! waits in the same limbo for the other end of its links. Limbo is bounded: what was heard goes first.
+//! waits in the same limbo for the other end of its links. Limbo is bounded: what was heard goes first, then the gone.
 //!
 //! Invariants: the digest covers exactly the records of peers that are up, our own among them; `neighbours` is symmetric.
 
@@ -22,7 +22,7 @@ use crate::{ConnId, GoneReason, PeerName, PeerUid};
 
 /// Records of peers that are not there are kept this long.
 pub(crate) const LIMBO: Duration = Duration::from_secs(3600);
-/// Records in limbo, never reached or gone: one hostile peer fills this and nothing else.
+/// Records in limbo, never reached or gone. When it is full, the oldest go.
 pub(crate) const MAX_LIMBO: usize = 4096;
 /// Peers up or silent. Three times the largest mesh we promise.
 pub(crate) const MAX_PEERS: usize = 16_384;
@@ -43,6 +43,8 @@ pub(crate) struct Entry {
     pub(crate) record: Record,
     pub(crate) standing: Standing,
     pub(crate) since: Duration,
+    /// The links of the record, in order.
+    links: Vec<Link>,
     /// Peers to which links count.
     pub(crate) neighbours: BTreeSet<PeerName>,
     /// How the present record follows from the one before, for those who have that.
@@ -53,6 +55,12 @@ pub(crate) struct Entry {
     pub(crate) source: Option<ConnId>,
     /// The uid last told as up.
     told: Option<PeerUid>,
+}
+
+/// What a peer said of its links before.
+struct Stated {
+    uid: PeerUid,
+    links: Vec<Link>,
 }
 
 /// What has changed for the rest of the node.
@@ -160,7 +168,10 @@ impl Directory {
             std::cmp::Ordering::Equal => return Merged::Same,
             std::cmp::Ordering::Greater => {}
         }
-        entry.patch = patch.or_else(|| Patch::between(&entry.record, &record)).map(Box::new);
+        // Nobody has the one before if it was not passed on, as the first of a peer that has just started.
+        let useful = entry.passed_on;
+        let patch = patch.or_else(|| Patch::between(&entry.record, &record));
+        entry.patch = patch.filter(|_| useful).map(Box::new);
         if entry.standing == Standing::Up {
             self.digest.toggle(name, entry.record.stamp().hash);
             self.digest.toggle(name, record.stamp().hash);
@@ -170,40 +181,45 @@ impl Directory {
                 self.stale = true;
             }
         }
+        let links = std::mem::replace(&mut entry.links, links_of(&record));
+        let before = Stated { uid: entry.record.uid(), links };
         entry.record = record;
         entry.passed_on = false;
         entry.source = None;
-        self.relink(name, now);
+        self.relink(name, before, now);
         self.judge_departed(name, now);
         Merged::New
     }
 
     fn insert(&mut self, record: Record, now: Duration) -> Merged {
-        if self.limbo >= MAX_LIMBO && !self.make_room() || self.peers.len() >= MAX_PEERS + MAX_LIMBO
-        {
+        if self.limbo >= MAX_LIMBO {
+            self.make_room();
+        }
+        if self.peers.len() - self.limbo >= MAX_PEERS {
             return Merged::Overflow;
         }
         let name = record.name();
         self.limbo += 1;
+        let before = Stated { uid: record.uid(), links: Vec::new() };
         self.peers.insert(name, Entry::new(record, Standing::Heard, now));
-        self.relink(name, now);
+        self.relink(name, before, now);
         self.judge_departed(name, now);
         Merged::New
     }
 
-    /// Forgets half of what was only heard, the oldest first; what was reached once stays. Half, so that
-    /// a stream of inventions costs little each.
-    fn make_room(&mut self) -> bool {
-        let heard =
-            self.iter().filter(|(_, e)| e.standing == Standing::Heard && e.neighbours.is_empty());
-        let mut heard: Vec<_> = heard.map(|(name, entry)| (entry.since, name)).collect();
-        heard.sort_unstable();
-        heard.truncate(heard.len().div_ceil(2));
-        let found = !heard.is_empty();
-        for (_, name) in heard {
+    /// Forgets a quarter of what is in limbo: what was only heard before what was there once, and of
+    /// either the oldest. A quarter, so that a stream of inventions costs little each. Nothing in
+    /// limbo may keep newcomers out: whoever wants to can fill it.
+    fn make_room(&mut self) {
+        let in_limbo = self.iter().filter(|(_, entry)| entry.in_limbo());
+        let order = |(name, entry): (PeerName, &Entry)| {
+            (entry.standing != Standing::Heard, entry.since, name)
+        };
+        let mut limbo: Vec<_> = in_limbo.map(order).collect();
+        limbo.sort_unstable();
+        for (.., name) in limbo.into_iter().take(MAX_LIMBO / 4) {
             self.forget(name);
         }
-        found
     }
 
     fn judge_departed(&mut self, name: PeerName, now: Duration) {
@@ -212,37 +228,45 @@ impl Directory {
         }
     }
 
-    /// Compares a peer's links with those of their other ends.
-    fn relink(&mut self, name: PeerName, now: Duration) {
+    /// Compares what is new in a peer's links with what their other ends say. Only what is new: records
+    /// come by the thousand, and most change one link.
+    fn relink(&mut self, name: PeerName, before: Stated, now: Duration) {
         let Some(entry) = self.peers.get(&name) else { return };
         let ours = Link { name, uid: entry.record.uid() };
-        let counted: BTreeSet<_> = entry
-            .record
-            .links()
-            .filter(|link| link.name != name)
-            .filter(|link| {
-                self.peers.get(&link.name).is_some_and(|far| {
-                    far.record.uid() == link.uid && far.record.links().any(|link| link == ours)
-                })
-            })
-            .map(|link| link.name)
-            .collect();
-        let before = match self.peers.get_mut(&name) {
-            Some(entry) => std::mem::replace(&mut entry.neighbours, counted.clone()),
-            None => BTreeSet::new(),
+        let (kept, lost): (Vec<Link>, Vec<PeerName>) = if before.uid == ours.uid {
+            let lost = before.links.iter().filter(|link| entry.links.binary_search(link).is_err());
+            let lost = lost.map(|link| link.name).filter(|far| entry.neighbours.contains(far));
+            let lost = lost.collect();
+            (before.links, lost)
+        } else {
+            // What others say of it is of its former start.
+            (Vec::new(), entry.neighbours.iter().copied().collect())
         };
-        for lost in before.difference(&counted) {
-            self.link_lost(name, *lost);
+        let found = entry.links.iter().filter(|link| kept.binary_search(link).is_err());
+        let found: Vec<_> =
+            found.filter(|link| self.is_stated(**link, ours)).map(|link| link.name).collect();
+        for far in lost {
+            self.link_lost(name, far);
         }
-        for &found in counted.difference(&before) {
-            self.link_found(name, found, now);
+        for far in found {
+            self.link_found(name, far, now);
         }
+    }
+
+    /// Whether the far end of a link states it, too.
+    fn is_stated(&self, link: Link, ours: Link) -> bool {
+        let far = self.peers.get(&link.name).filter(|_| link.name != ours.name);
+        far.is_some_and(|far| {
+            far.record.uid() == link.uid && far.links.binary_search(&ours).is_ok()
+        })
     }
 
     fn link_lost(&mut self, name: PeerName, far: PeerName) {
         self.generation += 1;
-        if let Some(entry) = self.peers.get_mut(&far) {
-            entry.neighbours.remove(&name);
+        for (one, other) in [(name, far), (far, name)] {
+            if let Some(entry) = self.peers.get_mut(&one) {
+                entry.neighbours.remove(&other);
+            }
         }
         if self.is_up(name) && self.is_up(far) {
             self.stale = true;
@@ -251,8 +275,10 @@ impl Directory {
 
     fn link_found(&mut self, name: PeerName, far: PeerName, now: Duration) {
         self.generation += 1;
-        if let Some(entry) = self.peers.get_mut(&far) {
-            entry.neighbours.insert(name);
+        for (one, other) in [(name, far), (far, name)] {
+            if let Some(entry) = self.peers.get_mut(&one) {
+                entry.neighbours.insert(other);
+            }
         }
         match (self.is_up(name), self.is_up(far)) {
             (true, false) => self.reach(far, now),
@@ -269,9 +295,7 @@ impl Directory {
             if entry.standing == Standing::Up || entry.record.departed() {
                 continue;
             }
-            if matches!(entry.standing, Standing::Heard | Standing::Gone(_)) {
-                self.limbo -= 1;
-            }
+            self.limbo -= usize::from(entry.in_limbo());
             entry.standing = Standing::Up;
             entry.since = now;
             entry.told = Some(entry.record.uid());
@@ -304,12 +328,17 @@ impl Directory {
         }
     }
 
+    fn has_departed(&self, name: PeerName) -> bool {
+        self.peers.get(&name).is_some_and(|entry| entry.record.departed())
+    }
+
     fn reached(&self) -> BTreeSet<PeerName> {
         let mut reached = BTreeSet::from([self.own]);
         let mut edge = vec![self.own];
         while let Some(name) = edge.pop() {
             let far = self.peers.get(&name).into_iter().flat_map(|entry| &entry.neighbours);
-            edge.extend(far.copied().filter(|&far| reached.insert(far)));
+            let far = far.copied().filter(|&far| !self.has_departed(far));
+            edge.extend(far.filter(|&far| reached.insert(far)));
         }
         reached
     }
@@ -356,10 +385,9 @@ impl Directory {
         for name in silent {
             self.gone(name, GoneReason::Silence, now);
         }
-        let in_limbo = |e: &Entry| matches!(e.standing, Standing::Heard | Standing::Gone(_));
         let forgotten: Vec<_> = self
             .iter()
-            .filter(|(_, e)| in_limbo(e) && over(e, LIMBO))
+            .filter(|(_, e)| e.in_limbo() && over(e, LIMBO))
             .map(|(name, _)| name)
             .collect();
         for name in forgotten {
@@ -379,8 +407,14 @@ impl Directory {
 }
 
 impl Entry {
+    /// Whether it is kept without being there.
+    fn in_limbo(&self) -> bool {
+        matches!(self.standing, Standing::Heard | Standing::Gone(_))
+    }
+
     fn new(record: Record, standing: Standing, since: Duration) -> Self {
         Self {
+            links: links_of(&record),
             record,
             standing,
             since,
@@ -391,6 +425,12 @@ impl Entry {
             told: None,
         }
     }
+}
+
+fn links_of(record: &Record) -> Vec<Link> {
+    let mut links: Vec<_> = record.links().collect();
+    links.sort_unstable();
+    links
 }
 
 #[cfg(test)]

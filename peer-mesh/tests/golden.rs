@@ -64,7 +64,7 @@ fn a_batch_of_a_later_version_is_read() {
         Message::Unknown(200),
         Message::Keepalive { root: 0x4444_4444_4444_4444, digests: vec![(channel, 8)] },
         Message::Record(record),
-        Message::Broadcast { channel, octets: octets.clone() },
+        Message::Broadcast { channel, hops: 5, octets: octets.clone() },
         Message::Unicast { channel, from: name(1), to: name(2), hops: 5, octets },
         Message::Unknown(12),
         Message::Close { code: 77, text: "the moon".into(), name: None },
@@ -94,7 +94,7 @@ fn this_version_says_what_it_always_said() {
         Message::Buckets(Box::new(std::array::from_fn(|bucket| bucket as u64))),
         Message::Held { buckets: 5, entries: vec![(name(1), 1), (name(2), 2)] },
         Message::Want(vec![name(1), name(3)]),
-        Message::Broadcast { channel, octets: octets.clone() },
+        Message::Broadcast { channel, hops: 5, octets: octets.clone() },
         Message::Unicast { channel, from: name(1), to: name(2), hops: 5, octets },
         Message::Addresses(vec![v4(), v6()]),
         close_message(&CloseReason::DuplicateName {

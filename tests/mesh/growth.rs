@@ -10,8 +10,8 @@ use super::world::World;
 
 /// A mass start has this time.
 const START: Duration = Duration::from_secs(30);
-/// After it, links are tidied up; who was refused as surplus tries again after 30 s.
-const TIDY: Duration = Duration::from_secs(60);
+/// After it, links are tidied up: who was refused for want of room tries again after 30 s, and fewer are each time.
+const TIDY: Duration = Duration::from_secs(100);
 /// Rest, a join and a leave are each measured for this long.
 const WINDOW: Duration = Duration::from_secs(20);
 

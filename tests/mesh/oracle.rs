@@ -240,8 +240,9 @@ impl World {
     }
 
     fn ask_hop(&mut self, from: HostId, to: PeerName) -> Option<(PeerName, u16)> {
+        let clock = self.clock(from);
         let mesh = self.host_mut(from).process.as_mut()?.mesh_mut()?;
-        mesh.next_hop(to).map(|hop| (hop.via, hop.hops))
+        mesh.next_hop(to, clock).map(|hop| (hop.via, hop.hops))
     }
 }
 

@@ -149,3 +149,45 @@ proptest! {
         prop_assert_eq!(up(&directory), directory.reached().into_iter().collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn records_that_nobody_reaches_keep_no_newcomer_out_however_they_are_linked() {
+    let mut directory = knows(&[says(0, 2, &[1]), says(1, 1, &[0, 2])]);
+    let pairs = MAX_LIMBO as u64;
+    for n in 0..pairs {
+        let (one, other) = (1_000 + 2 * n, 1_001 + 2 * n);
+        for (from, to) in [(one, other), (other, one)] {
+            assert_eq!(directory.merge(says(from, 1, &[to]), None, T0), Merged::New);
+        }
+    }
+
+    assert_eq!(directory.merge(says(2, 1, &[1]), None, T0), Merged::New);
+
+    assert_eq!(up(&directory), [name(0), name(1), name(2)]);
+    assert!(directory.len() <= MAX_LIMBO + 3, "{}", directory.len());
+}
+
+#[test]
+fn peers_that_are_gone_keep_no_newcomer_out() {
+    let mut directory = knows(&[]);
+    let crowd: Vec<_> = (1_000..1_100 + MAX_LIMBO as u64).collect();
+    // A hub after the other, each with as many as a record may state.
+    for (version, some) in (2..).zip(crowd.chunks(50)) {
+        let hub = 100_000 + version;
+        directory.merge(says(0, version, &[hub]), None, T0);
+        directory.merge(says(hub, 1, &[&[0], some].concat()), None, T0);
+        for &n in some {
+            directory.merge(says(n, 1, &[hub]), None, T0);
+            assert!(directory.is_up(name(n)));
+        }
+        directory.settle(T0);
+    }
+    directory.merge(says(0, 1_000, &[2]), None, T0);
+    directory.settle(T0);
+    directory.age(HOLD, HOLD);
+    assert_eq!(up(&directory), [name(0)]);
+
+    assert_eq!(directory.merge(says(2, 1, &[0]), None, HOLD), Merged::New);
+
+    assert_eq!(up(&directory), [name(0), name(2)]);
+}

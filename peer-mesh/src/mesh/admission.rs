@@ -58,7 +58,7 @@ impl Mesh {
         if hello.name == self.own.name && hello.uid == self.own.uid {
             return self.close(id, &CloseReason::Oneself, now);
         }
-        self.unsaved |= outbound && self.book.reached(remote, hello.name);
+        self.unsaved |= outbound && self.book.reached(remote, hello.name, now);
         if hello.name == self.own.name {
             return self.meet_namesake(id, Claim::of_hello(&hello), now);
         }
@@ -189,8 +189,15 @@ impl Mesh {
         others.filter_map(|(_, entry)| entry.record.addresses().next()).collect()
     }
 
-    pub(super) fn handle_addresses(&mut self, addresses: &[std::net::SocketAddr], now: Duration) {
-        if !self.config.discovery {
+    /// Once on a connection: more would only wash the book.
+    pub(super) fn handle_addresses(
+        &mut self,
+        id: ConnId,
+        addresses: &[std::net::SocketAddr],
+        now: Duration,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if std::mem::replace(&mut conn.told_addresses, true) || !self.config.discovery {
             return;
         }
         for &addr in addresses {
@@ -242,9 +249,18 @@ impl Mesh {
     fn learn_own_address(&mut self, local: Option<std::net::SocketAddr>) {
         let Some(local) = local.filter(|_| self.config.addresses.is_empty()) else { return };
         let addr = std::net::SocketAddr::new(local.ip(), self.config.port);
-        if !self.own.addresses.contains(&addr) && self.own.addresses.len() < MAX_ADDRESSES {
-            self.book.allow_loopback(addr.ip().is_loopback());
-            self.own.addresses.push(addr);
+        if self.own.addresses.contains(&addr) {
+            return;
+        }
+        self.book.allow_loopback(addr.ip().is_loopback());
+        self.own.addresses.push(addr);
+        if self.own.addresses.len() > MAX_ADDRESSES {
+            // Addresses change: the oldest that nothing comes to any more, or else the oldest.
+            let in_use = |addr: &std::net::SocketAddr| {
+                self.conns.values().any(|conn| conn.local.is_some_and(|it| it.ip() == addr.ip()))
+            };
+            let unused = self.own.addresses.iter().position(|addr| !in_use(addr));
+            self.own.addresses.remove(unused.unwrap_or(0));
         }
     }
 }

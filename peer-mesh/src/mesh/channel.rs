@@ -11,15 +11,17 @@ use std::time::Duration;
 
 use blake2::{Blake2s256, Digest as _};
 
-use super::Mesh;
+use super::{KEEPALIVE, Mesh};
 use crate::wire::{ChannelName, MAX_PAYLOAD, Message};
 use crate::{ConnId, Event, GoneReason, PeerName, PeerUid};
 
-/// Hops a letter takes at most: more than the diameter of any mesh of the promised sizes.
+/// Hops a message takes at most: more than the diameter of any mesh of the promised sizes.
 const MAX_HOPS: u8 = 32;
-/// Relayed contents remembered, so that none goes round in circles.
-const MAX_SEEN: usize = 4096;
-const SEEN_FOR: Duration = Duration::from_secs(60);
+/// Relayed contents remembered, so that none goes round in circles. What comes while as many are remembered is not relayed:
+/// forgetting one that may still be on its way would send it round again, and in a crowd all of them for ever.
+const MAX_SEEN: usize = 16_384;
+/// Longer than a message that may still be relayed is under way.
+const SEEN_FOR: Duration = Duration::from_secs(30);
 /// Keepalives in a row with another digest before the state is exchanged.
 const PATIENCE: u32 = 3;
 /// Channels joined; keepalives name them all.
@@ -35,10 +37,19 @@ pub(super) struct Letter {
     pub(super) octets: Vec<u8>,
 }
 
+/// A message on its way to everybody.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) channel: ChannelName,
+    pub(super) hops: u8,
+    pub(super) octets: Vec<u8>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Channels {
     joined: BTreeMap<ChannelName, u64>,
-    mismatches: BTreeMap<(PeerName, ChannelName), u32>,
+    /// How often in a row a neighbour's digest differed, and when it was last looked at.
+    mismatches: BTreeMap<(PeerName, ChannelName), (u32, Duration)>,
     seen: BTreeSet<u64>,
     seen_order: VecDeque<(u64, Duration)>,
 }
@@ -53,12 +64,18 @@ impl Channels {
         &mut self,
         to: PeerName,
         theirs: &[(ChannelName, u64)],
-        _now: Duration,
+        now: Duration,
     ) -> Vec<Event> {
         let mut events = Vec::new();
         for (channel, digest) in theirs {
             let Some(ours) = self.joined.get(channel) else { continue };
-            let count = self.mismatches.entry((to, *channel)).or_insert(PATIENCE - 1);
+            let (count, looked) =
+                self.mismatches.entry((to, *channel)).or_insert((PATIENCE - 1, Duration::ZERO));
+            // However often it says so.
+            if now < *looked + KEEPALIVE / 2 {
+                continue;
+            }
+            *looked = now;
             if ours == digest {
                 *count = 0;
                 continue;
@@ -77,31 +94,42 @@ impl Channels {
     }
 
     pub(super) fn age(&mut self, now: Duration) {
-        while self.seen_order.len() > MAX_SEEN
-            || self.seen_order.front().is_some_and(|&(_, since)| since + SEEN_FOR < now)
-        {
+        while self.seen_order.front().is_some_and(|&(_, since)| since + SEEN_FOR < now) {
             if let Some((hash, _)) = self.seen_order.pop_front() {
                 self.seen.remove(&hash);
             }
         }
     }
 
-    fn is_new(&mut self, channel: &ChannelName, octets: &[u8], now: Duration) -> bool {
+    /// Notes a content that is to be relayed.
+    fn note(&mut self, channel: &ChannelName, octets: &[u8], now: Duration) -> Content {
         let hash = Blake2s256::new()
             .chain_update(channel.as_str())
             .chain_update([0])
             .chain_update(octets)
             .finalize();
         let hash = hash.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
-        let new = self.seen.insert(hash);
-        if new {
-            self.seen_order.push_back((hash, now));
-            if self.seen_order.len() > MAX_SEEN {
-                self.age(now);
-            }
+        if self.seen.contains(&hash) {
+            return Content::Seen;
         }
-        new
+        if self.seen_order.len() >= MAX_SEEN {
+            self.age(now);
+        }
+        if self.seen_order.len() >= MAX_SEEN {
+            return Content::TooMuch;
+        }
+        self.seen.insert(hash);
+        self.seen_order.push_back((hash, now));
+        Content::New
     }
+}
+
+/// What is known of a content that came to be relayed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Content {
+    New,
+    Seen,
+    TooMuch,
 }
 
 impl Mesh {
@@ -132,21 +160,20 @@ impl Mesh {
         if octets.len() > MAX_PAYLOAD {
             return false;
         }
-        let far: Vec<_> = self
-            .links
-            .iter()
-            .filter(|(name, _)| Some(**name) != except)
-            .map(|(_, &id)| id)
-            .collect();
-        for id in far {
-            self.send_message(
-                id,
-                Message::Broadcast { channel: *channel, octets: octets.to_vec() },
-                now,
-            );
-        }
+        let message =
+            Message::Broadcast { channel: *channel, hops: MAX_HOPS, octets: octets.to_vec() };
+        self.spread(&message, except, now);
         self.flush(now);
         true
+    }
+
+    /// Queues a message for all neighbours but one.
+    fn spread(&mut self, message: &Message, except: Option<PeerName>, now: Duration) {
+        let far = self.links.iter().filter(|(name, _)| Some(**name) != except);
+        let far: Vec<_> = far.map(|(_, &id)| id).collect();
+        for id in far {
+            self.send_bulk(id, message.clone(), now);
+        }
     }
 
     /// Tells one neighbour; the answer to [`Event::StateWanted`]. `false`: no neighbour, no room, or too long.
@@ -160,11 +187,9 @@ impl Mesh {
         let Some(&id) = self.links.get(&to).filter(|_| octets.len() <= MAX_PAYLOAD) else {
             return false;
         };
-        let sent = self.send_message(
-            id,
-            Message::Broadcast { channel: *channel, octets: octets.to_vec() },
-            now,
-        );
+        let message =
+            Message::Broadcast { channel: *channel, hops: MAX_HOPS, octets: octets.to_vec() };
+        let sent = self.send_bulk(id, message, now);
         self.flush(now);
         sent
     }
@@ -193,20 +218,19 @@ impl Mesh {
     }
 
     fn forward(&mut self, letter: Letter, now: Duration) -> bool {
-        let via = self.next_hop(letter.to).and_then(|hop| self.links.get(&hop.via).copied());
-        let Some(id) = via else {
+        let Some(id) = self.relay_to(letter.to, now) else {
             self.stats.dropped += 1;
             return false;
         };
         let Letter { channel, from, to, hops, octets } = letter;
-        self.send_message(id, Message::Unicast { channel, from, to, hops, octets }, now)
+        self.send_bulk(id, Message::Unicast { channel, from, to, hops, octets }, now)
     }
 
     pub(super) fn handle_unicast(&mut self, letter: Letter, now: Duration) {
         if letter.to == self.own.name {
             return self.receive(letter);
         }
-        let Some(hops) = letter.hops.checked_sub(1).filter(|&hops| hops > 0) else {
+        let Some(hops) = hops_left(letter.hops) else {
             self.stats.dropped += 1;
             return;
         };
@@ -229,32 +253,37 @@ impl Mesh {
         }
     }
 
-    pub(super) fn handle_broadcast(
-        &mut self,
-        id: ConnId,
-        channel: ChannelName,
-        octets: Vec<u8>,
-        now: Duration,
-    ) {
+    pub(super) fn handle_broadcast(&mut self, id: ConnId, parcel: Parcel, now: Duration) {
+        let Parcel { channel, hops, octets } = parcel;
         let Some(via) = self.conns.get(&id).and_then(super::Conn::peer) else { return };
         if self.channels.joined.contains_key(&channel) {
             return self.event(Event::Broadcast { channel, via, octets });
         }
-        if !self.channels.is_new(&channel, &octets, now) {
-            return;
+        match self.channels.note(&channel, &octets, now) {
+            Content::New => {}
+            Content::Seen => return,
+            Content::TooMuch => {
+                self.stats.dropped += 1;
+                return;
+            }
         }
         if channel == internal()
             && let Some(Notice::Removed { name, incarnation }) = Notice::parse(&octets)
         {
             self.hear_removal(name, incarnation, now);
         }
-        self.broadcast(&channel, &octets, Some(via), now);
+        match hops_left(hops) {
+            Some(hops) => {
+                self.spread(&Message::Broadcast { channel, hops, octets }, Some(via), now)
+            }
+            None => self.stats.dropped += 1,
+        }
     }
 
     /// Tells everybody that somebody removed a silent peer.
     pub(super) fn announce_removal(&mut self, name: PeerName, incarnation: u64, now: Duration) {
         let octets = Notice::Removed { name, incarnation }.emit();
-        self.channels.is_new(&internal(), &octets, now);
+        self.channels.note(&internal(), &octets, now);
         self.broadcast(&internal(), &octets, None, now);
     }
 
@@ -325,6 +354,11 @@ impl Notice {
             _ => None,
         }
     }
+}
+
+/// How many hops a message may still take once it is passed on. What came may say anything.
+fn hops_left(hops: u8) -> Option<u8> {
+    hops.min(MAX_HOPS).checked_sub(1).filter(|&hops| hops > 0)
 }
 
 #[expect(clippy::expect_used, reason = "the text is a valid channel name")]

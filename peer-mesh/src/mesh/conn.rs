@@ -12,10 +12,12 @@ use crate::{CloseReason, ConnId, Event, Output, PeerName};
 /// Octets given to the socket and not yet taken by it. More are not made: what has
 /// to be said waits as a set of names, and a slow neighbour skips what is outdated.
 const WINDOW: usize = 256 * 1024;
-/// Octets of messages that cannot be skipped; beyond, they are dropped and counted.
-const MAX_QUEUE: usize = 1024 * 1024;
+/// Octets of messages of either kind that cannot be skipped; beyond, they are dropped and counted.
+const MAX_QUEUE: usize = 512 * 1024;
 /// Changed records wait this long for others to go with them.
 pub(super) const BATCH: Duration = Duration::from_millis(50);
+/// And this long after the last batch: what one event brings about goes in a few batches, not in dozens.
+const SPACING: Duration = Duration::from_millis(250);
 /// A connection that is refused for want of room gets its snapshot in this time.
 const PARTING: Duration = Duration::from_secs(5);
 
@@ -50,6 +52,8 @@ pub(super) struct Conn {
     pub(super) hello: Option<Hello>,
     /// What the other end knows of our name, from its welcome.
     pub(super) welcomed: bool,
+    /// Whether the other end has told addresses of others.
+    pub(super) told_addresses: bool,
     pub(super) out: Outgoing,
     /// Keepalives in a row whose root is none of ours.
     pub(super) mismatches: u32,
@@ -58,12 +62,50 @@ pub(super) struct Conn {
 /// What waits to be sent.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
-    queue: VecDeque<Message>,
-    queued: usize,
+    /// What keeps the mesh together, and goes first.
+    queue: Queue,
+    /// What others gossip. However much it is, links stay up and records travel.
+    bulk: Queue,
     /// Names whose records are to be sent: whole, or as a patch if there is one.
     records: BTreeMap<PeerName, Form>,
     in_flight: usize,
     at: Option<Duration>,
+    /// Before this no batch is sent for the sake of records alone.
+    spaced: Duration,
+}
+
+/// Messages in a bounded queue.
+#[derive(Debug, Default)]
+struct Queue {
+    messages: VecDeque<Message>,
+    octets: usize,
+}
+
+impl Queue {
+    /// `false`: there are too many.
+    fn push(&mut self, message: Message) -> bool {
+        let len = message.emitted_len();
+        let room = self.octets + len <= MAX_QUEUE;
+        if room {
+            self.octets += len;
+            self.messages.push_back(message);
+        }
+        room
+    }
+
+    /// Appends what fits. `false`: something is left.
+    fn emit(&mut self, batch: &mut Vec<u8>) -> bool {
+        while let Some(message) = self.messages.front() {
+            let len = message.emitted_len();
+            if batch.len() + len > MAX_BATCH {
+                return false;
+            }
+            message.emit(batch);
+            self.octets -= len;
+            self.messages.pop_front();
+        }
+        true
+    }
 }
 
 /// How a record is sent.
@@ -93,6 +135,7 @@ impl Conn {
             secure: None,
             hello: None,
             welcomed: false,
+            told_addresses: false,
             out: Outgoing::default(),
             mismatches: 0,
         }
@@ -125,22 +168,26 @@ impl Conn {
 
 impl Outgoing {
     /// Queues a message to go at once. `false`: there are too many.
-    pub(super) fn push(&mut self, message: Message, now: Duration) -> bool {
-        let len = message.emitted_len();
-        if self.queued + len > MAX_QUEUE {
-            return false;
-        }
-        self.queued += len;
-        self.queue.push_back(message);
+    fn push(&mut self, message: Message, now: Duration) -> bool {
         self.at = Some(now);
-        true
+        self.queue.push(message)
     }
 
-    /// Has a record sent with the next batch.
+    /// The same for what others gossip.
+    fn push_bulk(&mut self, message: Message, now: Duration) -> bool {
+        self.at = Some(now);
+        self.bulk.push(message)
+    }
+
+    /// Has a record sent with the next batch. What is asked for does not wait as long as what is news.
     pub(super) fn want(&mut self, name: PeerName, form: Form, now: Duration) {
         let wanted = self.records.entry(name).or_insert(form);
         *wanted = form.max(*wanted);
-        self.at.get_or_insert(now + BATCH);
+        let due = match form {
+            Form::Patch => (now + BATCH).max(self.spaced),
+            Form::Whole => now + BATCH,
+        };
+        self.at = Some(self.at.map_or(due, |at| at.min(due)));
     }
 
     /// The other end has it.
@@ -149,7 +196,7 @@ impl Outgoing {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.records.is_empty()
+        self.queue.messages.is_empty() && self.records.is_empty() && self.bulk.messages.is_empty()
     }
 
     /// Whether nothing given to the socket waits there.
@@ -183,6 +230,15 @@ impl Mesh {
         sent
     }
 
+    /// Sends what others gossip, after what keeps the mesh together.
+    pub(super) fn send_bulk(&mut self, id: ConnId, message: Message, now: Duration) -> bool {
+        let sent = self.conns.get_mut(&id).is_some_and(|conn| conn.out.push_bulk(message, now));
+        if !sent {
+            self.stats.dropped += 1;
+        }
+        sent
+    }
+
     /// Sends all batches that are due.
     pub(super) fn flush(&mut self, now: Duration) {
         let due: Vec<_> =
@@ -195,7 +251,7 @@ impl Mesh {
     fn flush_conn(&mut self, id: ConnId, now: Duration) {
         while self.conns.get(&id).is_some_and(|conn| conn.out.is_flowing() && !conn.out.is_empty())
         {
-            let batch = self.next_batch(id);
+            let batch = self.next_batch(id, now);
             if !batch.is_empty() && !self.send_batch(id, &batch) {
                 break;
             }
@@ -207,18 +263,15 @@ impl Mesh {
         }
     }
 
-    /// Takes as much as fits into a batch from what waits: messages first, then records.
-    fn next_batch(&mut self, id: ConnId) -> Vec<u8> {
+    /// Takes as much as fits into a batch from what waits: messages, then records, then what others gossip.
+    fn next_batch(&mut self, id: ConnId, now: Duration) -> Vec<u8> {
         let mut batch = Vec::new();
         let Some(conn) = self.conns.get_mut(&id) else { return batch };
-        while let Some(message) = conn.out.queue.front() {
-            let len = message.emitted_len();
-            if batch.len() + len > MAX_BATCH {
-                return batch;
-            }
-            message.emit(&mut batch);
-            conn.out.queued -= len;
-            conn.out.queue.pop_front();
+        if !conn.out.records.is_empty() {
+            conn.out.spaced = now + SPACING;
+        }
+        if !conn.out.queue.emit(&mut batch) {
+            return batch;
         }
         while let Some((&name, &form)) = conn.out.records.first_key_value() {
             if let Some(entry) = self.directory.get(name) {
@@ -234,6 +287,7 @@ impl Mesh {
             }
             conn.out.records.remove(&name);
         }
+        conn.out.bulk.emit(&mut batch);
         batch
     }
 

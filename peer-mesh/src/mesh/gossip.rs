@@ -73,22 +73,18 @@ impl Mesh {
             None => Err(PatchError::OtherBase),
         };
         match result {
-            Ok(record) => self.learn(record, Some(patch), id, now),
+            Ok(record) => return self.learn(record, Some(patch), id, now),
+            // Who sent it may be innocent: two records of one hash can be made.
+            Err(PatchError::Malformed(_)) => self.stats.malformed += 1,
             Err(PatchError::OtherBase) => {
-                let outdated = self
-                    .directory
-                    .get(name)
-                    .is_some_and(|entry| entry.record.stamp().version > patch.version());
-                if outdated && name != self.own.name {
+                let entry = self.directory.get(name).filter(|_| name != self.own.name);
+                if entry.is_some_and(|entry| patch.is_older_than(entry.record.stamp())) {
                     self.stats.stale += 1;
-                } else {
-                    self.send_message(id, Message::Want(vec![name]), now);
+                    return;
                 }
             }
-            Err(PatchError::Malformed(error)) => {
-                self.close(id, &crate::CloseReason::Malformed(error.to_string()), now);
-            }
         }
+        self.send_message(id, Message::Want(vec![name]), now);
     }
 
     fn has_left(&self, name: PeerName) -> bool {

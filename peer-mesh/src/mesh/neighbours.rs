@@ -18,6 +18,9 @@ const REDIAL: Duration = Duration::from_secs(10);
 const COURTESY: Duration = Duration::from_secs(3);
 /// Who refused for want of room is passed over for this long.
 const PASS_OVER: Duration = Duration::from_secs(30);
+/// A link that is one too many is closed when its far end has more others than this, or than half of what it may have:
+/// several neighbours may let go of a peer at once.
+const HOLDERS: usize = 8;
 /// Starting points tried at once by a peer without links.
 const STARTS: usize = 3;
 /// Dials at once.
@@ -89,9 +92,14 @@ impl Mesh {
         self.dial_targets(now);
     }
 
-    /// Names of peers that are up, sorted, our own among them.
+    /// Names of peers that are up or have a link with us, sorted, our own among them. A link is there before it counts: who has
+    /// just come would be in nobody's way and nobody's need.
     fn names(&self) -> Vec<PeerName> {
-        self.directory.up().map(|(name, _)| name).collect()
+        let up = self.directory.up().map(|(name, _)| name);
+        let new = self.links.keys().copied().filter(|name| !self.directory.is_up(*name));
+        let mut names: Vec<_> = up.chain(new).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Names of peers that are up and this one, sorted.
@@ -127,15 +135,28 @@ impl Mesh {
         let own = self.own.name;
         let wanted = ring.wanted(own, |_| true);
         let unneeded = self.links.iter().filter(|&(&name, _)| {
-            !wanted.contains(&name) && !ring.wanted(name, |_| true).contains(&own)
+            !wanted.contains(&name)
+                && !ring.wanted(name, |_| true).contains(&own)
+                && self.is_held(name)
         });
         unneeded.map(|(_, &id)| id).max()
     }
 
     /// A link that is not to a neighbour on the ring: there is another way to whoever is at its end.
     fn finger(&self) -> Option<ConnId> {
-        let fingers = self.links.iter().filter(|&(&name, _)| !self.neighbours.is_beside(name));
+        let fingers = self
+            .links
+            .iter()
+            .filter(|&(&name, _)| !self.neighbours.is_beside(name) && self.is_held(name));
         fingers.map(|(_, &id)| id).max()
+    }
+
+    /// Whether others hold a neighbour in the mesh as well: losing our link it would not seem to be silent, not even for
+    /// the moment that its newest links need to get around.
+    fn is_held(&self, name: PeerName) -> bool {
+        self.directory.get(name).is_some_and(|entry| {
+            entry.neighbours.len() > HOLDERS.min(self.config.degree / 2)
+        })
     }
 
     fn prune(&mut self, now: Duration) {
@@ -225,13 +246,16 @@ impl Mesh {
         self.outputs.push_back(Output::Dial { conn: id, addr });
     }
 
-    /// Dials what the operator named and is not in the mesh; without any link, whatever there is.
+    /// Dials what the operator named and is not in the mesh; without any link, whatever there is. Without discovery nothing
+    /// else is dialled: then a named peer is wanted as a neighbour though others reach it, or the mesh would lose link after link.
     fn dial_targets(&mut self, now: Duration) {
         let alone = self.links.is_empty();
         let due = self.book.iter().filter(|(_, place)| place.is_due(now) && (place.given || alone));
-        let missing = due.filter(|(_, place)| {
-            place.name.is_none_or(|name| alone || !self.directory.is_up(name))
-        });
+        let is_wanted = |name: PeerName| {
+            let beside = !self.config.discovery && !self.links.contains_key(&name);
+            alone || !self.directory.is_up(name) || beside && self.has_room(name)
+        };
+        let missing = due.filter(|(_, place)| place.name.is_none_or(is_wanted));
         let mut missing: Vec<_> = missing.map(|(addr, _)| addr).collect();
         if alone {
             let trying = self.conns.values().filter(|conn| conn.outbound).count();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Mesh;
-use super::channel::Letter;
+use super::channel::{Letter, Parcel};
 use crate::secure::{Received, SecureError};
 use crate::wire::{Message, close_reason, messages};
 use crate::{CloseReason, ConnId};
@@ -66,9 +66,9 @@ impl Mesh {
             Message::Buckets(buckets) => self.handle_buckets(id, &buckets, now),
             Message::Held { buckets, entries } => self.handle_held(id, buckets, &entries, now),
             Message::Want(names) => self.handle_want(id, &names, now),
-            Message::Addresses(addresses) => self.handle_addresses(&addresses, now),
-            Message::Broadcast { channel, octets } if conn.is_linked() => {
-                self.handle_broadcast(id, channel, octets, now)
+            Message::Addresses(addresses) => self.handle_addresses(id, &addresses, now),
+            Message::Broadcast { channel, hops, octets } if conn.is_linked() => {
+                self.handle_broadcast(id, Parcel { channel, hops, octets }, now)
             }
             Message::Unicast { channel, from, to, hops, octets } if conn.is_linked() => {
                 self.handle_unicast(Letter { channel, from, to, hops, octets }, now);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::conn::Form;
 use super::{KEEPALIVE, Mesh};
-use crate::digest::{BUCKETS, bucket_of, covers};
+use crate::digest::{BUCKETS, covers};
 use crate::wire::{MAX_ENTRIES, Message};
 use crate::{ChannelName, ConnId, PeerName};
 
@@ -41,9 +41,8 @@ impl Sync {
             self.changed = now;
             self.roots.push_back((root, now));
         }
-        while self.roots.len() > 1
-            && self.roots.front().is_some_and(|&(_, since)| since + RECENT < now)
-        {
+        // A root was ours until the next one was.
+        while self.roots.get(1).is_some_and(|&(_, since)| since + RECENT < now) {
             self.roots.pop_front();
         }
         self.with = self.with.filter(|&(_, began)| now < began + DEADLINE);
@@ -155,7 +154,7 @@ impl Mesh {
         };
         let wanted: Vec<_> = theirs
             .iter()
-            .filter(|&(&name, &hash)| bucket_of(name) < BUCKETS && !is_ours(name, hash))
+            .filter(|&(&name, &hash)| !is_ours(name, hash))
             .map(|(&name, _)| name)
             .collect();
         for names in wanted.chunks(MAX_ENTRIES) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Mesh;
 use crate::directory::{Directory, Entry, Standing};
 use crate::relay::{DataGraph, Says};
-use crate::{CloseReason, PeerName, PeerState, PeerUid, Saved};
+use crate::{CloseReason, ConnId, PeerName, PeerState, PeerUid, Saved};
 
 /// Where a control message goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -92,10 +92,14 @@ pub struct Stats {
     pub addresses: usize,
 }
 
+/// What is relayed may go by next hops that are this old: links change faster than the whole graph is walked.
+const OUTDATED: Duration = Duration::from_millis(100);
+
 /// Next hops, computed when asked for and kept while the counted links stay the same.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     generation: Option<u64>,
+    at: Duration,
     hops: BTreeMap<PeerName, NextHop>,
 }
 
@@ -143,19 +147,30 @@ impl Mesh {
             given: place.given,
             name: place.name,
             last: place.last.clone(),
-            next: (!place.busy && !place.own).then_some(place.next),
+            next: (!place.busy).then_some(place.next),
         })
     }
 
     /// The neighbour through which control messages to a peer go: on a shortest way over counted links, by the lowest names.
-    pub fn next_hop(&mut self, to: PeerName) -> Option<NextHop> {
-        if self.routes.generation != Some(self.directory.generation()) {
-            self.routes = Routes {
-                generation: Some(self.directory.generation()),
-                hops: hops(&self.directory, self.own.name),
-            };
+    pub fn next_hop(&mut self, to: PeerName, now: Duration) -> Option<NextHop> {
+        let generation = Some(self.directory.generation());
+        if self.routes.generation != generation {
+            let hops = hops(&self.directory, self.own.name);
+            self.routes = Routes { generation, at: now, hops };
         }
         self.routes.hops.get(&to).copied()
+    }
+
+    /// The connection through which what is relayed to a peer goes on.
+    pub(super) fn relay_to(&mut self, to: PeerName, now: Duration) -> Option<ConnId> {
+        if now < self.routes.at + OUTDATED
+            && let Some(hop) = self.routes.hops.get(&to)
+            && let Some(id) = self.links.get(&hop.via)
+        {
+            return Some(*id);
+        }
+        let hop = self.next_hop(to, now)?;
+        self.links.get(&hop.via).copied()
     }
 
     /// The peers through which frames go to a peer, first hop first: empty if they go directly, `None` if there is no way of at most four hops.

@@ -92,6 +92,8 @@ pub enum Message {
     Broadcast {
         /// The channel.
         channel: ChannelName,
+        /// How many more times it may be passed on.
+        hops: u8,
         /// The payload, at most [`MAX_PAYLOAD`].
         octets: Vec<u8>,
     },
@@ -145,9 +147,11 @@ impl Message {
                 entries: fields.list(MAX_ENTRIES, 6 + 8, |f| Ok((f.name()?, f.u64()?)))?,
             },
             WANT => Self::Want(fields.list(MAX_ENTRIES, 6, Cursor::name)?),
-            BROADCAST => {
-                Self::Broadcast { channel: fields.channel()?, octets: read_payload(fields)? }
-            }
+            BROADCAST => Self::Broadcast {
+                channel: fields.channel()?,
+                hops: fields.u8()?,
+                octets: read_payload(fields)?,
+            },
             UNICAST => Self::Unicast {
                 channel: fields.channel()?,
                 from: fields.name()?,

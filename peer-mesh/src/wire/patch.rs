@@ -1,19 +1,19 @@
 //! A patch: how a record that changed a little crosses the mesh.
 //!
 //! ```text
-//! name 6 | base u64 | hash u64 | flags u16 | version varint | len varint | edits, len octets
+//! name 6 | base u64 | hash u64 | flags u16 | incarnation varint | version varint | len varint | edits, len octets
 //!
 //! edit    copy varint | len varint | inserted, len octets | skip varint
 //! ```
 //! `base` and `hash` are the content hashes of the record it applies to and of the result. The result
-//! has the incarnation and uid of the base and the flags and version given here. Its TLVs are made
-//! from those of the base, edit by edit: `copy` octets are taken over, the inserted ones come, `skip`
+//! has the incarnation and uid of the base, which say for those who lack it how late the result is, and
+//! the flags and version given here. Its TLVs are made from those of the base, edit by edit: `copy` octets are taken over, the inserted ones come, `skip`
 //! octets are left out. What is left after the last edit is taken over.
 
 use std::cmp::Ordering;
 
 use super::cursor::{Cursor, put_varint, varint_len};
-use super::record::{Flags, HEADER};
+use super::record::{Flags, HEADER, Stamp};
 use super::tlv::TLV_HEADER;
 use super::{MAX_RECORD, Malformed, Record, put_tlv};
 use crate::PeerName;
@@ -25,6 +25,7 @@ pub struct Patch {
     base: u64,
     hash: u64,
     flags: Flags,
+    incarnation: u64,
     version: u64,
     edits: Vec<u8>,
 }
@@ -53,6 +54,7 @@ impl Patch {
             base: from.hash,
             hash: to.hash,
             flags: new.flags(),
+            incarnation: to.incarnation,
             version: to.version,
             edits: edits(old, new),
         };
@@ -62,7 +64,8 @@ impl Patch {
     /// The record that `old` becomes.
     pub fn apply(&self, old: &Record) -> Result<Record, PatchError> {
         let from = old.stamp();
-        if (old.name(), from.hash) != (self.name, self.base) {
+        let base = (self.name, self.incarnation, self.base);
+        if (old.name(), from.incarnation, from.hash) != base {
             return Err(PatchError::OtherBase);
         }
         let mut out = Vec::with_capacity(HEADER + old.body().len() + self.edits.len());
@@ -101,9 +104,9 @@ impl Patch {
         self.hash
     }
 
-    /// The version of what comes out.
-    pub const fn version(&self) -> u64 {
-        self.version
+    /// Whether a record of this stamp is later than what comes out.
+    pub fn is_older_than(&self, stamp: Stamp) -> bool {
+        (self.incarnation, self.version) < (stamp.incarnation, stamp.version)
     }
 
     /// Reads a patch; TLVs of a newer version may follow it.
@@ -117,13 +120,14 @@ impl Patch {
         let name = fields.name()?;
         let (base, hash) = (fields.u64()?, fields.u64()?);
         let flags = Flags(fields.u16()?);
-        let version = fields.varint()?;
+        let (incarnation, version) = (fields.varint()?, fields.varint()?);
         let edits = fields.counted()?;
         if edits.len() > MAX_RECORD {
             return Err(Malformed("a patch is longer than a record"));
         }
         Edits(Cursor::new(edits)).try_for_each(|edit| edit.map(drop))?;
-        Ok(Self { name, base, hash, flags, version, edits: edits.to_vec() })
+        let edits = edits.to_vec();
+        Ok(Self { name, base, hash, flags, incarnation, version, edits })
     }
 
     /// Appends it.
@@ -132,6 +136,7 @@ impl Patch {
         out.extend(self.base.to_be_bytes());
         out.extend(self.hash.to_be_bytes());
         out.extend(self.flags.0.to_be_bytes());
+        put_varint(out, self.incarnation);
         put_varint(out, self.version);
         put_varint(out, self.edits.len() as u64);
         out.extend_from_slice(&self.edits);
@@ -139,8 +144,9 @@ impl Patch {
 
     /// Octets that `emit` appends.
     pub fn emitted_len(&self) -> usize {
-        let fixed = PeerName::LEN + 8 + 8 + 2 + varint_len(self.version);
-        fixed + varint_len(self.edits.len() as u64) + self.edits.len()
+        let fixed = PeerName::LEN + 8 + 8 + 2;
+        let counts = varint_len(self.incarnation) + varint_len(self.version);
+        fixed + counts + varint_len(self.edits.len() as u64) + self.edits.len()
     }
 }
 

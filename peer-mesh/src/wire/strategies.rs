@@ -166,7 +166,8 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), vec((name(), any::<u64>()), 0..40))
             .prop_map(|(buckets, entries)| Message::Held { buckets, entries }),
         vec(name(), 0..40).prop_map(Message::Want),
-        (channel(), payload()).prop_map(|(channel, octets)| Message::Broadcast { channel, octets }),
+        (channel(), any::<u8>(), payload())
+            .prop_map(|(channel, hops, octets)| Message::Broadcast { channel, hops, octets }),
         unicast.prop_map(|(channel, from, to, hops, octets)| Message::Unicast {
             channel,
             from,

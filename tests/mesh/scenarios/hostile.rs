@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use peer_mesh::wire::{Message, Record};
-use peer_mesh::{Config, PeerName};
+use peer_mesh::wire::{ChannelName, Message, Record};
+use peer_mesh::{Config, Event, PeerName};
 use weft_tests::mesh::feed::Feed;
 use weft_tests::mesh::member::{Desk, Member};
 use weft_tests::mesh::{HostId, World};
@@ -17,6 +17,8 @@ use crate::{SECOND, calm_down, report, settled};
 const MEBIBYTE: i64 = 1024 * 1024;
 /// Of the heap of a core that knows five thousand peers.
 const HEAP: i64 = 64 * MEBIBYTE;
+/// What it takes to merge one record into it.
+const MERGE: Duration = Duration::from_micros(50);
 
 #[test]
 fn records_replayed_by_a_member_bring_back_nothing_dead_and_are_not_passed_on_for_ever() {
@@ -74,6 +76,40 @@ fn a_member_that_claims_another_root_for_ever_costs_little() {
 }
 
 #[test]
+fn a_flood_of_broadcasts_ends_and_links_stay_up() {
+    each_seed_of(3, |seed| {
+        let (mut world, ids) = settled(12, seed);
+        let (host, desk) = member(&mut world, &ids, seed);
+        world.pass(20 * SECOND);
+        let rest = sent(&mut world, host, 20 * SECOND);
+        let before = world.now();
+
+        // More than any peer remembers, on a channel that nobody takes part in.
+        let channel = ChannelName::new("flood").unwrap();
+        let flood = (0_u32..40_000).map(|number| Message::Broadcast {
+            channel,
+            hops: u8::MAX,
+            octets: number.to_be_bytes().to_vec(),
+        });
+        desk.borrow_mut().say.extend(flood);
+        let flooded = sent(&mut world, host, 20 * SECOND);
+        let after = sent(&mut world, host, 20 * SECOND);
+
+        report(format_args!("octets in 20 s: {rest} at rest, {flooded} in a flood, {after} after"));
+        assert!(flooded > 10 * rest, "no flood: {flooded}");
+        assert!(after < rest * 5 / 4, "{rest} octets at rest before, {after} after");
+        for id in ids {
+            let lost = world.heard(id).filter(|(at, event)| {
+                *at >= before && matches!(event, Event::LinkDown { .. } | Event::Silent { .. })
+            });
+            assert_eq!(lost.count(), 0, "{}", world.journal());
+        }
+        world.kill(host);
+        calm_down(&mut world, 30 * SECOND);
+    });
+}
+
+#[test]
 fn a_peer_that_stood_still_for_hours_brings_back_nothing_dead() {
     each_seed_of(5, |seed| {
         let (mut world, ids) = settled(10, seed);
@@ -118,8 +154,7 @@ fn a_core_that_knows_five_thousand_peers_is_small() {
     let (median, mebibytes) = (times[50], heap.bytes_current / MEBIBYTE);
     report(format_args!("5 000 fed: {mebibytes} MiB, a merge {median:?}"));
     assert!(heap.bytes_current < HEAP, "{mebibytes} MiB");
-    // In a build that is not optimised throughout, on a machine that is busy.
-    assert!(median < Duration::from_millis(1), "{median:?}");
+    assert!(median < MERGE, "{median:?}");
 }
 
 #[test]

@@ -58,8 +58,8 @@ impl Message {
                 8 + COUNT + entries.len().min(MAX_ENTRIES) * (PeerName::LEN + 8)
             }
             Self::Want(names) => COUNT + names.len().min(MAX_ENTRIES) * PeerName::LEN,
-            Self::Broadcast { channel, octets } => {
-                channel.emitted_len() + COUNT + octets.len().min(MAX_PAYLOAD)
+            Self::Broadcast { channel, octets, .. } => {
+                channel.emitted_len() + 1 + COUNT + octets.len().min(MAX_PAYLOAD)
             }
             Self::Unicast { channel, octets, .. } => {
                 let names = 2 * PeerName::LEN + 1;
@@ -102,8 +102,9 @@ impl Message {
             Self::Want(names) => {
                 put_list(out, MAX_ENTRIES, names, |out, name| out.extend(name.octets()));
             }
-            Self::Broadcast { channel, octets } => {
+            Self::Broadcast { channel, hops, octets } => {
                 channel.emit(out);
+                out.push(*hops);
                 put_payload(out, octets);
             }
             Self::Unicast { channel, from, to, hops, octets } => {

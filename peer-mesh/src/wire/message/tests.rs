@@ -84,7 +84,7 @@ fn the_longest_messages_fit_a_batch() {
     for message in [
         Message::Held { buckets: 1, entries: vec![(name, 2); MAX_ENTRIES] },
         Message::Want(vec![name; MAX_ENTRIES]),
-        Message::Broadcast { channel, octets: octets.clone() },
+        Message::Broadcast { channel, hops: 5, octets: octets.clone() },
         Message::Unicast { channel, from, to, hops: 1, octets },
     ] {
         let batch = emitted(&message);
@@ -104,7 +104,7 @@ fn what_is_too_long_for_a_message_is_cut() {
         Message::Keepalive { root: 1, digests: vec![(channel, 2); 17] },
         Message::Held { buckets: 1, entries: vec![(name, 2); 5_000] },
         Message::Want(vec![name; 20_000]),
-        Message::Broadcast { channel, octets: octets.clone() },
+        Message::Broadcast { channel, hops: 5, octets: octets.clone() },
         Message::Unicast { channel, from, to, hops: 1, octets },
         Message::Addresses(vec![address; 17]),
         Message::Close { code: 1, text: "\u{e9}".repeat(200), name: None },

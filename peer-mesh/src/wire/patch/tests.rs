@@ -140,7 +140,7 @@ proptest! {
     fn a_patch_makes_the_new_record_of_the_old_one((old, new) in versions()) {
         if let Some(patch) = Patch::between(&old, &new) {
             prop_assert!(patch.emitted_len() < new.octets().len());
-            prop_assert_eq!((patch.name(), patch.version()), (new.name(), new.stamp().version));
+            prop_assert_eq!((patch.name(), patch.hash()), (new.name(), new.stamp().hash));
             prop_assert_eq!((patch.base(), patch.hash()), (old.stamp().hash, new.stamp().hash));
             prop_assert_eq!(patch.apply(&old), Ok(new.clone()));
             prop_assert_eq!(round_trip(&patch).apply(&old), Ok(new));
