@@ -154,9 +154,9 @@ impl Mesh {
     /// Whether others hold a neighbour in the mesh as well: losing our link it would not seem to be silent, not even for
     /// the moment that its newest links need to get around.
     fn is_held(&self, name: PeerName) -> bool {
-        self.directory.get(name).is_some_and(|entry| {
-            entry.neighbours.len() > HOLDERS.min(self.config.degree / 2)
-        })
+        self.directory
+            .get(name)
+            .is_some_and(|entry| entry.neighbours.len() > HOLDERS.min(self.config.degree / 2))
     }
 
     fn prune(&mut self, now: Duration) {
