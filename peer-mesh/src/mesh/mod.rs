@@ -50,7 +50,7 @@ use self::views::Routes;
 use crate::book::Book;
 use crate::dice::Dice;
 use crate::directory::{Change, Directory};
-use crate::wire::Announcement;
+use crate::wire::{Announcement, next_count};
 use crate::{CloseReason, Config, ConnId, Event, GoneReason, Output, PeerName, PeerUid, Saved};
 
 /// Time between keepalives.
@@ -104,7 +104,7 @@ impl Mesh {
     pub fn new(config: Config, saved: Saved, seed: [u8; 32], now: Duration) -> Self {
         let mut dice = Dice::new(seed);
         let config = Config { degree: config.degree.clamp(1, MAX_DEGREE), ..config };
-        let own = announcement(&config, saved.incarnation.saturating_add(1), uid(&mut dice));
+        let own = announcement(&config, next_count(saved.incarnation), uid(&mut dice));
         let mut book = Book::new(config.addresses.iter().any(|addr| addr.ip().is_loopback()));
         for &addr in &config.targets {
             book.give(addr);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::own::{announcement, record_of};
 use super::{Mesh, uid};
 use crate::directory::Directory;
-use crate::wire::Record;
+use crate::wire::{MAX_COUNT, Record, next_count};
 use crate::{CloseReason, ConnId, Event, PeerName, PeerUid};
 
 /// Namesakes remembered; more at once are not believable.
@@ -65,9 +65,11 @@ impl Mesh {
             }
             return;
         }
+        if stamp.incarnation >= MAX_COUNT {
+            return self.exhausted(record.uid(), now);
+        }
         if record.uid() == self.own.uid {
             // Nobody else writes under our uid; whatever this is, we go above it.
-            self.own.version = self.own.version.max(stamp.version);
             return self.raise_incarnation(stamp.incarnation, now);
         }
         let rival = Claim { leases: record.leases(), started: record.started(), uid: record.uid() };
@@ -134,9 +136,17 @@ impl Mesh {
         self.event(Event::Save);
     }
 
+    /// Somebody has used up our name: no incarnation is above this one.
+    fn exhausted(&mut self, keeper: PeerUid, now: Duration) {
+        // The next start must not begin at the end: by then the others may have forgotten that record.
+        self.own.incarnation = 0;
+        self.event(Event::Save);
+        self.give_way(keeper, now);
+    }
+
     /// Goes above an incarnation that others know under our name.
     pub(super) fn raise_incarnation(&mut self, known: u64, now: Duration) {
-        self.own.incarnation = self.own.incarnation.max(known.saturating_add(1));
+        self.own.incarnation = self.own.incarnation.max(next_count(known));
         self.event(Event::Save);
         self.publish_soon(true, now);
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Mesh;
-use crate::wire::{Announcement, MAX_NAME, Record, clip};
+use crate::wire::{Announcement, MAX_COUNT, MAX_NAME, Record, clip, next_count};
 use crate::{Config, PeerUid};
 
 /// A changed record is published after this time, so that changes that come together go together.
@@ -59,10 +59,19 @@ impl Mesh {
         publisher.pause = if quiet { PUBLISH } else { (publisher.pause * 2).min(PUBLISH_SLOWEST) };
         publisher.last = now;
         publisher.at = None;
-        self.own.version += 1;
+        self.next_version();
         self.directory.merge(record_of(&self.own), None, now);
         self.pass_on(self.own.name, None, now);
         self.apply_changes(now);
+    }
+
+    fn next_version(&mut self) {
+        if self.own.version < MAX_COUNT {
+            self.own.version += 1;
+        } else {
+            self.own.incarnation = next_count(self.own.incarnation);
+            self.own.version = 1;
+        }
     }
 }
 

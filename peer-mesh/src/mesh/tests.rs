@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::*;
 use crate::{ChannelName, PeerState};
 
+mod names;
+
 /// One direction of a connection: whose, and which.
 type End = (usize, ConnId);
 

@@ -18,7 +18,7 @@
 
 use std::net::SocketAddr;
 
-use super::cursor::{Cursor, address_octets, parse_address};
+use super::cursor::{Cursor, address_octets, check_count, parse_address};
 use super::{MAX_ADDRESSES, MAX_NAME, Malformed, Tlvs, clip, put_tlv};
 use crate::{PeerName, PeerUid};
 
@@ -93,7 +93,7 @@ impl Hello {
         Ok(Self {
             name: Cursor::new(&exact::<6>(name)?).name()?,
             uid: Cursor::new(&exact::<8>(uid)?).uid()?,
-            incarnation: number(INCARNATION)?,
+            incarnation: number(INCARNATION).and_then(check_count)?,
             explicit: flags & EXPLICIT != 0,
             leases: flags & LEASES != 0,
             started: number(STARTED)?,

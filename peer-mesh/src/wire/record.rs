@@ -112,9 +112,9 @@ impl Record {
         let mut fields = Cursor::new(octets);
         let flags = Flags(fields.u16()?);
         let name = fields.name()?;
-        let incarnation = fields.u64()?;
+        let incarnation = fields.count()?;
         let uid = fields.uid()?;
-        let version = fields.u64()?;
+        let version = fields.count()?;
         if version == 0 {
             return Err(Malformed("a record's version is zero"));
         }

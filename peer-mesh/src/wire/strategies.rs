@@ -7,8 +7,8 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 
 use super::{
-    Announcement, ChannelName, Hello, Link, MAX_ADDRESSES, MAX_RECORD, Message, Patch, Record,
-    put_tlv,
+    Announcement, ChannelName, Hello, Link, MAX_ADDRESSES, MAX_COUNT, MAX_RECORD, Message, Patch,
+    Record, put_tlv,
 };
 use crate::{PeerName, PeerUid};
 
@@ -49,7 +49,7 @@ pub(crate) fn link() -> impl Strategy<Value = Link> {
 
 /// What any peer may say of itself; it fits a record, with 2 kB to spare.
 pub(crate) fn announcement() -> impl Strategy<Value = Announcement> {
-    let who = (name(), uid(), 0..u64::MAX, 1..=u64::MAX);
+    let who = (name(), uid(), 0..MAX_COUNT, 1..=MAX_COUNT);
     let flags = any::<[bool; 4]>();
     let numbers = (any::<u64>(), any::<u64>());
     let texts = (short_text(), btree_map(short_text(), short_text(), 0..5));
@@ -131,7 +131,7 @@ pub(crate) fn newer(record: &[u8], tlvs: &[(u8, Vec<u8>)], flags: u16) -> Vec<u8
 
 /// Any hello.
 pub(crate) fn hello() -> impl Strategy<Value = Hello> {
-    let who = (name(), uid(), any::<u64>(), any::<u64>());
+    let who = (name(), uid(), 0..=MAX_COUNT, any::<u64>());
     let rest = (any::<[bool; 2]>(), short_text(), any::<u16>(), vec(address(), 0..=MAX_ADDRESSES));
     (who, rest).prop_map(|(who, ([explicit, leases], nickname, port, addresses))| Hello {
         incarnation: who.2,
@@ -156,7 +156,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
     let payload = || vec(any::<u8>(), 0..300);
     let unicast = (channel(), name(), name(), any::<u8>(), payload());
     prop_oneof![
-        (any::<u64>(), address())
+        (0..=MAX_COUNT, address())
             .prop_map(|(known, observed)| Message::Welcome { known, observed }),
         (any::<u64>(), vec((channel(), any::<u64>()), 0..=16))
             .prop_map(|(root, digests)| Message::Keepalive { root, digests }),

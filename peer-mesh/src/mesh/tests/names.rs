@@ -1,0 +1,134 @@
+//! Two of one name, and those who lie about it.
+
+use super::*;
+use crate::wire::{Announcement, MAX_COUNT, Message, Record, messages};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A record that somebody else wrote of that peer.
+fn forged(table: &Table, index: usize, forge: impl FnOnce(&mut Announcement)) -> Record {
+    let mut record = Announcement::from(&table.own(index));
+    forge(&mut record);
+    record.emit().unwrap()
+}
+
+impl Table {
+    /// What a peer has published of itself.
+    fn own(&self, index: usize) -> Record {
+        let mesh = &self.meshes[index];
+        mesh.directory.get(mesh.name()).unwrap().record.clone()
+    }
+
+    /// One of its links.
+    fn link(&self, index: usize) -> ConnId {
+        *self.meshes[index].links.values().next().unwrap()
+    }
+
+    /// Something comes on a connection of a peer.
+    fn say(&mut self, index: usize, id: ConnId, message: Message) {
+        let mut batch = Vec::new();
+        message.emit(&mut batch);
+        self.meshes[index].handle_batch(id, &batch, self.now);
+        self.perform(index);
+    }
+
+    fn heard(&self, index: usize, what: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|(at, event)| *at == index && what(event)).count()
+    }
+}
+
+fn uid(raw: u64) -> PeerUid {
+    PeerUid::new(raw).unwrap()
+}
+
+fn is_renamed(event: &Event) -> bool {
+    matches!(event, Event::Renamed { .. })
+}
+
+/// Peers that know the one before; the last was named by somebody.
+fn chain_to_explicit(count: usize) -> (Table, usize) {
+    let mut table = Table::chain(count - 1);
+    let targets = vec![addr(count - 2)];
+    let config = Config { targets, explicit: true, ..Config::new(name(count - 1)) };
+    let last = table.add(config, Saved::default());
+    table.run(5 * SECOND);
+    (table, last)
+}
+
+#[test]
+fn a_version_that_is_used_up_is_followed_by_an_incarnation() {
+    let mut table = Table::chain(3);
+    table.run(5 * SECOND);
+    let before = table.own(1).stamp();
+
+    let record = forged(&table, 1, |own| own.version = MAX_COUNT);
+    table.say(1, table.link(1), Message::Record(record));
+    table.meshes[1].own.version = MAX_COUNT;
+    table.run(2 * SECOND);
+
+    assert!(table.own(1).stamp().incarnation > before.incarnation);
+    assert_eq!(table.meshes[1].name(), name(1));
+    assert!(table.agree());
+}
+
+#[test]
+fn who_is_told_the_last_incarnation_takes_a_new_name() {
+    for mine in [true, false] {
+        let mut table = Table::chain(3);
+        table.run(5 * SECOND);
+
+        let record = forged(&table, 1, |own| {
+            own.incarnation = MAX_COUNT;
+            own.uid = if mine { own.uid } else { uid(u64::MAX) };
+        });
+        table.say(1, table.link(1), Message::Record(record));
+        table.run(5 * SECOND);
+
+        assert_eq!(table.heard(1, is_renamed), 1);
+        assert!(table.meshes[1].saved().incarnation < 100);
+        assert_eq!(table.ups(0), 2);
+    }
+}
+
+#[test]
+fn who_was_named_by_somebody_stops_then_and_does_not_start_at_the_end() {
+    let (mut table, last) = chain_to_explicit(3);
+
+    let record = forged(&table, last, |own| {
+        own.incarnation = MAX_COUNT;
+        own.uid = uid(u64::MAX);
+    });
+    table.say(last, table.link(last), Message::Record(record));
+
+    assert!(table.meshes[last].is_stopped());
+    assert_eq!(table.meshes[last].saved().incarnation, 0);
+}
+
+#[test]
+fn a_welcome_and_a_disk_at_the_last_incarnation_do_no_harm() {
+    let mut table = Table::chain(2);
+    let saved = Saved { incarnation: u64::MAX, ..Saved::default() };
+    let last = table.add(Config { targets: vec![addr(0)], ..Config::new(name(2)) }, saved);
+    table.run(5 * SECOND);
+    let now = table.now;
+
+    table.meshes[0].raise_incarnation(MAX_COUNT, now);
+    table.run(5 * SECOND);
+
+    for index in [0, last] {
+        assert_eq!(table.own(index).stamp().incarnation, MAX_COUNT);
+        assert_eq!(table.meshes[index].name(), name(index));
+    }
+    assert!(table.agree());
+}
+
+#[test]
+fn a_welcome_beyond_the_last_incarnation_is_malformed() {
+    let mut octets = Vec::new();
+    Message::Welcome { known: MAX_COUNT, observed: addr(0) }.emit(&mut octets);
+    assert!(messages(&octets).all(|message| message.is_ok()));
+
+    octets[10] = 1;
+
+    assert!(messages(&octets).any(|message| message.is_err()));
+}
