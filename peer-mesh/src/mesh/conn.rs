@@ -237,7 +237,7 @@ impl Mesh {
         batch
     }
 
-    fn send_batch(&mut self, id: ConnId, batch: &[u8]) -> bool {
+    pub(super) fn send_batch(&mut self, id: ConnId, batch: &[u8]) -> bool {
         let mut octets = Vec::with_capacity(batch.len() + 32);
         let Some(conn) = self.conns.get_mut(&id) else { return false };
         if !conn.secure.as_mut().is_some_and(|secure| secure.seal(batch, &mut octets)) {
@@ -303,7 +303,7 @@ impl Mesh {
             CloseReason::DuplicateName { name, uid }
                 if *name == self.own.name && *uid != self.own.uid =>
             {
-                self.give_way(*uid, now);
+                self.name_refused(id, *uid, now);
             }
             CloseReason::Lost(_)
             | CloseReason::Unreachable(_)

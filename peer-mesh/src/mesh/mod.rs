@@ -89,6 +89,8 @@ pub struct Mesh {
     neighbours: Neighbours,
     sync: Sync,
     rivals: Rivals,
+    /// Since when we have had links without a break, until we are settled.
+    linked_since: Option<Duration>,
     /// Data paths that do not work, and since when.
     exceptions: BTreeMap<PeerName, Duration>,
     channels: Channels,
@@ -126,6 +128,7 @@ impl Mesh {
             neighbours: Neighbours::new(now),
             sync: Sync::new(now),
             rivals: Rivals::default(),
+            linked_since: None,
             exceptions: BTreeMap::new(),
             routes: Routes::default(),
             unsaved: false,
@@ -222,6 +225,7 @@ impl Mesh {
         self.sync.tick(self.directory.digest().root(), now);
         self.channels.age(now);
         self.publish_exceptions(now);
+        self.settle_down(now);
         if std::mem::take(&mut self.unsaved) {
             self.event(Event::Save);
         }

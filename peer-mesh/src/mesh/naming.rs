@@ -5,18 +5,27 @@
 //! second incarnation, each above ours, is alive: a dead one's records do not grow, and old ones that somebody replays are below ours.
 //! Neighbours of both find out sooner: the newcomer waits until the incumbent has said something, or is dropped.
 //!
-//! Which of two gives way both compute alike from what each says of itself: one without leases before one with, then the one that
-//! started later, then by uid. Who gives way takes a new name, or stops if the operator chose the name. The other goes on undisturbed.
+//! Which of two gives way both compute alike from what each says of itself: one without leases before one with, then one that is not
+//! *settled* before one that is, then the one that started later, then by uid. Settled is who has been in the mesh for ten seconds, so
+//! that an incumbent keeps its name whatever a newcomer's clock shows. Who gives way takes a new name, or stops if the operator
+//! chose the name. The other goes on undisturbed.
+//!
+//! That a neighbour says somebody else keeps our name is hearsay: a newcomer believes it, a settled peer asks to be shown the record.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::own::{announcement, record_of};
 use super::{Mesh, uid};
+use crate::dice::mix;
 use crate::directory::Directory;
-use crate::wire::{MAX_COUNT, Record, next_count};
+use crate::wire::{Announcement, MAX_COUNT, Record, next_count};
 use crate::{CloseReason, ConnId, Event, PeerName, PeerUid};
 
+/// Who has had links for this long is settled.
+pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// That we are goes with the next record, or alone after half to all of this time: not all of a mesh that started at once at once.
+const SETTLED_TOLD: Duration = Duration::from_secs(20);
 /// Namesakes remembered; more at once are not believable.
 const MAX_RIVALS: usize = 64;
 
@@ -24,14 +33,20 @@ const MAX_RIVALS: usize = 64;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Claim {
     pub(super) leases: bool,
+    pub(super) settled: bool,
     pub(super) started: u64,
     pub(super) uid: PeerUid,
 }
 
 impl Claim {
+    fn of_record(record: &Record) -> Self {
+        let (leases, settled) = (record.leases(), record.settled());
+        Self { leases, settled, started: record.started(), uid: record.uid() }
+    }
+
     /// Whether this one keeps the name.
     pub(super) fn beats(&self, other: &Self) -> bool {
-        let order = |claim: &Self| (!claim.leases, claim.started, claim.uid);
+        let order = |claim: &Self| (!claim.leases, !claim.settled, claim.started, claim.uid);
         order(self) < order(other)
     }
 }
@@ -41,11 +56,31 @@ impl Claim {
 pub(super) struct Rivals {
     seen: BTreeMap<PeerUid, u64>,
     told: BTreeMap<PeerUid, ()>,
+    /// The last record of our name and another uid, and on which connection it came.
+    shown: Option<(ConnId, Claim)>,
 }
 
 impl Mesh {
     fn claim(&self) -> Claim {
-        Claim { leases: self.own.leases, started: self.own.started, uid: self.own.uid }
+        let &Announcement { leases, settled, started, uid, .. } = &self.own;
+        Claim { leases, settled, started, uid }
+    }
+
+    /// Notes how long we have been in the mesh, and tells the others.
+    pub(super) fn settle_down(&mut self, now: Duration) {
+        if self.links.is_empty() && !self.own.settled {
+            self.linked_since = None;
+        }
+        let Some(settled) = self.linked_since.map(|since| since + SETTLED_AFTER) else { return };
+        self.own.settled |= now >= settled;
+        let spread = mix(self.own.uid.to_u64()) % 1024;
+        let told = settled
+            + SETTLED_TOLD / 2
+            + SETTLED_TOLD / 2 * u32::try_from(spread).unwrap_or(0) / 1024;
+        let published = self.directory.get(self.own.name);
+        if now >= told && published.is_some_and(|entry| !entry.record.settled()) {
+            self.publish_soon(false, now);
+        }
     }
 
     /// A record of our own name came.
@@ -55,6 +90,10 @@ impl Mesh {
             return;
         };
         let stamp = record.stamp();
+        let rival = Claim::of_record(record);
+        if rival.uid != self.own.uid && !record.departed() {
+            self.rivals.shown = Some((id, rival));
+        }
         if stamp <= published {
             if stamp == published {
                 if let Some(conn) = self.conns.get_mut(&id) {
@@ -72,7 +111,6 @@ impl Mesh {
             // Nobody else writes under our uid; whatever this is, we go above it.
             return self.raise_incarnation(stamp.incarnation, now);
         }
-        let rival = Claim { leases: record.leases(), started: record.started(), uid: record.uid() };
         let is_alive = !record.departed() && self.rivals.shows_life(rival.uid, stamp.incarnation);
         self.raise_incarnation(stamp.incarnation, now);
         if is_alive {
@@ -105,6 +143,16 @@ impl Mesh {
         }
     }
 
+    /// A neighbour closed because another keeps our name.
+    pub(super) fn name_refused(&mut self, id: ConnId, keeper: PeerUid, now: Duration) {
+        let shown = self.rivals.shown.filter(|(at, rival)| *at == id && rival.uid == keeper);
+        match shown {
+            Some((_, rival)) if self.own.settled => self.contest(rival, now),
+            None if self.own.settled => self.say_contested(keeper),
+            Some(_) | None => self.give_way(keeper, now),
+        }
+    }
+
     /// Says once per rival that the name is contested, and by whom.
     pub(super) fn say_contested(&mut self, rival: PeerUid) {
         if self.rivals.told.len() < MAX_RIVALS && self.rivals.told.insert(rival, ()).is_none() {
@@ -131,6 +179,7 @@ impl Mesh {
         self.own = announcement(&self.config, 1, uid(&mut self.dice));
         self.directory = Directory::new(record_of(&self.own), now);
         self.rivals = Rivals::default();
+        self.linked_since = None;
         self.exceptions.clear();
         self.event(Event::Renamed { from, to: self.own.name, uid: keeper });
         self.event(Event::Save);

@@ -85,6 +85,8 @@ impl Flags {
     pub const LEASES: Self = Self(1 << 2);
     /// It reaches so few on the data path that it does not list the others.
     pub const ISOLATED: Self = Self(1 << 3);
+    /// It has been in the mesh under its name for a while.
+    pub const SETTLED: Self = Self(1 << 4);
 
     /// Whether all of these are set.
     pub const fn contains(self, flags: Self) -> bool {
@@ -161,6 +163,11 @@ impl Record {
     /// Whether it reaches so few on the data path that it does not list the others.
     pub const fn isolated(&self) -> bool {
         self.flags.contains(Flags::ISOLATED)
+    }
+
+    /// Whether it has been in the mesh under its name for a while.
+    pub const fn settled(&self) -> bool {
+        self.flags.contains(Flags::SETTLED)
     }
 
     /// When it started, in seconds since 1970 by its own clock; 0 if it does not say.

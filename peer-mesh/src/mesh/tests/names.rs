@@ -1,7 +1,7 @@
 //! Two of one name, and those who lie about it.
 
 use super::*;
-use crate::wire::{Announcement, MAX_COUNT, Message, Record, messages};
+use crate::wire::{Announcement, MAX_COUNT, Message, Record, close_message, messages};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -131,4 +131,89 @@ fn a_welcome_beyond_the_last_incarnation_is_malformed() {
     octets[10] = 1;
 
     assert!(messages(&octets).any(|message| message.is_err()));
+}
+
+#[test]
+fn a_peer_is_settled_after_ten_seconds_with_links_and_says_so_within_thirty() {
+    let mut table = Table::chain(4);
+    table.run(9 * SECOND);
+    assert!((0..4).all(|index| !table.meshes[index].own.settled));
+
+    table.run(5 * SECOND);
+    assert!((0..4).all(|index| table.meshes[index].own.settled));
+    let before: Vec<_> = (0..4).map(|index| table.own(index).stamp().version).collect();
+    table.run(20 * SECOND);
+
+    for (index, before) in before.into_iter().enumerate() {
+        assert!(table.own(index).settled());
+        assert!(table.own(index).stamp().version <= before + 1, "one record at most");
+    }
+    assert!(table.agree());
+}
+
+#[test]
+fn a_peer_without_links_is_not_settled() {
+    let mut table = Table::chain(2);
+    table.run(2 * SECOND);
+
+    table.kill(0);
+    table.run(30 * SECOND);
+
+    assert!(!table.meshes[1].own.settled);
+}
+
+#[test]
+fn hearsay_stops_a_newcomer_but_nobody_who_is_settled() {
+    for settled in [false, true] {
+        let (mut table, last) = chain_to_explicit(4);
+        if settled {
+            table.run(10 * SECOND);
+        }
+        let reason = CloseReason::DuplicateName { name: name(last), uid: uid(77) };
+
+        table.say(last, table.link(last), close_message(&reason));
+
+        assert_eq!(table.meshes[last].is_stopped(), !settled);
+        let contested = Event::NameContested { name: name(last), uid: uid(77) };
+        assert_eq!(table.heard(last, |event| *event == contested), usize::from(settled));
+    }
+}
+
+#[test]
+fn a_settled_peer_gives_way_to_a_better_claim_that_it_is_shown() {
+    for leases in [true, false] {
+        let (mut table, last) = chain_to_explicit(4);
+        table.run(10 * SECOND);
+        let (id, other) = (table.link(last), uid(u64::MAX));
+
+        let record = forged(&table, last, |own| {
+            (own.uid, own.leases, own.settled) = (other, leases, true);
+        });
+        table.say(last, id, Message::Record(record));
+        assert!(!table.meshes[last].is_stopped());
+        let reason = CloseReason::DuplicateName { name: name(last), uid: other };
+        table.say(last, id, close_message(&reason));
+
+        assert_eq!(table.meshes[last].is_stopped(), leases);
+    }
+}
+
+#[test]
+fn an_incumbent_keeps_its_name_whatever_the_clock_of_a_newcomer_shows() {
+    let mut table = Table::default();
+    for index in 0..6_usize {
+        let targets = index.checked_sub(1).map(addr).into_iter().collect();
+        let config = Config { targets, started: 1_700_000_000, ..Config::new(name(index)) };
+        table.add(config, Saved::default());
+    }
+    table.run(12 * SECOND);
+
+    let clone =
+        table.add(Config { targets: vec![addr(4)], ..Config::new(name(2)) }, Saved::default());
+    table.run(10 * SECOND);
+
+    assert_eq!(table.meshes[2].name(), name(2));
+    assert_ne!(table.meshes[clone].name(), name(2));
+    assert_eq!(table.ups(0), 6);
+    assert!(table.agree());
 }
