@@ -117,6 +117,11 @@ impl Mesh {
         let Some(&old) = self.links.get(&hello.name) else {
             return self.admit(id, hello.name, now);
         };
+        // The link it was contested with is down, and whoever has the new one was heard of later: that may be the
+        // newcomer itself, or its next start. If it is neither, the newcomer comes again.
+        if self.conns.get(&old).is_some_and(|old| old.opened > began) {
+            return self.close(id, &CloseReason::Doubled, now);
+        }
         let Some(incumbent) = self
             .conns
             .get(&old)
