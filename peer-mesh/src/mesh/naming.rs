@@ -1,8 +1,9 @@
 //! Two peers of one name.
 //!
 //! A record of our own name with another uid is nearly always ourselves of an earlier life, kept by the others: we go above its
-//! incarnation, and that is the end of it. Another *live* peer answers that by going above ours in turn. So a uid that shows a
-//! second incarnation, each above ours, is alive: a dead one's records do not grow, and old ones that somebody replays are below ours.
+//! incarnation, and that is the end of it. Another *live* peer answers that by going above ours in turn. So a uid that goes twice above
+//! what we have published since we last saw it is alive. Once is not enough: two who have not met for long may hold different
+//! incarnations of one that is dead, as may, for moments, neighbours of one that has just died.
 //! Neighbours of both find out sooner: the newcomer waits until the incumbent has said something, or is dropped.
 //!
 //! Which of two gives way both compute alike from what each says of itself: one without leases before one with, then one that is not
@@ -19,13 +20,15 @@ use super::own::{announcement, record_of};
 use super::{Mesh, uid};
 use crate::dice::mix;
 use crate::directory::Directory;
-use crate::wire::{Announcement, MAX_COUNT, Record, next_count};
+use crate::wire::{Announcement, MAX_COUNT, Record, Stamp, next_count};
 use crate::{CloseReason, ConnId, Event, PeerName, PeerUid};
 
 /// Who has had links for this long is settled.
 pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// That we are goes with the next record, or alone after half to all of this time: not all of a mesh that started at once at once.
 const SETTLED_TOLD: Duration = Duration::from_secs(20);
+/// Who answers us so often is alive.
+const ANSWERS: u32 = 2;
 /// Namesakes remembered; more at once are not believable.
 const MAX_RIVALS: usize = 64;
 
@@ -51,13 +54,22 @@ impl Claim {
     }
 }
 
-/// Uids seen under our name, with the incarnation they had when first seen above ours.
+/// Uids seen under our name.
 #[derive(Debug, Default)]
 pub(super) struct Rivals {
-    seen: BTreeMap<PeerUid, u64>,
+    seen: BTreeMap<PeerUid, Seen>,
     told: BTreeMap<PeerUid, ()>,
     /// The last record of our name and another uid, and on which connection it came.
     shown: Option<(ConnId, Claim)>,
+}
+
+/// A uid whose records were above ours.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// The highest incarnation of it.
+    incarnation: u64,
+    /// How often it has gone above one that we had published after the one before.
+    answers: u32,
 }
 
 impl Mesh {
@@ -111,7 +123,7 @@ impl Mesh {
             // Nobody else writes under our uid; whatever this is, we go above it.
             return self.raise_incarnation(stamp.incarnation, now);
         }
-        let is_alive = !record.departed() && self.rivals.shows_life(rival.uid, stamp.incarnation);
+        let is_alive = !record.departed() && self.rivals.shows_life(stamp, published.incarnation);
         self.raise_incarnation(stamp.incarnation, now);
         if is_alive {
             self.contest(rival, now);
@@ -202,12 +214,17 @@ impl Mesh {
 }
 
 impl Rivals {
-    /// Notes an incarnation, above ours, under which a uid was seen; whether it is the second one.
-    fn shows_life(&mut self, uid: PeerUid, incarnation: u64) -> bool {
+    /// Notes a record above ours; whether it shows that its peer is alive.
+    fn shows_life(&mut self, stamp: Stamp, published: u64) -> bool {
+        let Stamp { uid, incarnation, .. } = stamp;
         if self.seen.len() >= MAX_RIVALS && !self.seen.contains_key(&uid) {
             return false;
         }
-        let first = *self.seen.entry(uid).or_insert(incarnation);
-        incarnation > first
+        let seen = self.seen.entry(uid).or_insert(Seen { incarnation, answers: 0 });
+        if seen.incarnation < published && published < incarnation {
+            seen.answers += 1;
+        }
+        seen.incarnation = seen.incarnation.max(incarnation);
+        seen.answers >= ANSWERS
     }
 }

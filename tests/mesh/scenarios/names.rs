@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use peer_mesh::wire::close_message;
-use peer_mesh::{CloseReason, Config, Event, PeerName, PeerUid};
+use peer_mesh::{CloseReason, Config, Event, PeerName, PeerState, PeerUid};
 use weft_tests::mesh::member::Member;
 use weft_tests::mesh::{HostId, Power, World};
 use weft_tests::seeds::each_seed_of;
@@ -188,6 +188,43 @@ fn a_member_that_says_somebody_else_has_the_name_stops_nobody_who_is_settled() {
         world.kill(host);
         calm_down(&mut world, SOON);
     });
+}
+
+#[test]
+fn a_wiped_node_that_restarts_again_and_again_keeps_its_name() {
+    each_seed_of(20, |seed| {
+        for (explicit, power) in [(true, false), (false, false), (true, true), (false, true)] {
+            let (mut world, ids) = settled(8, seed);
+            let (host, name) = (ids[5], world.name(ids[5]));
+            world.config(host).explicit = explicit;
+
+            for _ in 0..4 {
+                restart_wiped(&mut world, host, power);
+                let pause = world.rng().within(50..=3_000);
+                world.pass(Duration::from_millis(pause));
+                assert_eq!(world.power(host), Power::Runs, "{}", world.journal());
+            }
+            calm_down(&mut world, SOON);
+
+            assert_eq!(world.name(host), name, "{}", world.journal());
+            assert!(world.all_see(name, Some(PeerState::Up)));
+            let contested = |event: &Event| matches!(event, Event::NameContested { .. });
+            assert!(!heard(&world, host, contested), "{}", world.journal());
+        }
+    });
+}
+
+/// The process dies, or the host loses its power; it starts again at once with an empty disk.
+fn restart_wiped(world: &mut World, host: HostId, power: bool) {
+    if power {
+        world.power_off(host);
+        world.wipe(host);
+        world.boot(host);
+    } else {
+        world.kill(host);
+        world.wipe(host);
+        world.start(host);
+    }
 }
 
 /// The address of a host outside of all private networks.

@@ -217,3 +217,38 @@ fn an_incumbent_keeps_its_name_whatever_the_clock_of_a_newcomer_shows() {
     assert_eq!(table.ups(0), 6);
     assert!(table.agree());
 }
+
+#[test]
+fn incarnations_of_the_dead_show_no_life_however_they_come() {
+    let (mut table, last) = chain_to_explicit(4);
+    let dead = uid(u64::MAX);
+
+    // Held by different neighbours, one above the other; and one more by somebody who comes back from afar.
+    for (above, wait) in [(5, 0), (6, 0), (9, 2), (12, 0), (12, 2), (11, 2)] {
+        let record = forged(&table, last, |own| {
+            (own.uid, own.leases, own.incarnation) = (dead, true, above);
+        });
+        table.say(last, table.link(last), Message::Record(record));
+        table.run(wait * SECOND);
+    }
+
+    assert!(!table.meshes[last].is_stopped());
+    assert!(table.own(last).stamp().incarnation > 12);
+}
+
+#[test]
+fn who_answers_twice_is_alive() {
+    let (mut table, last) = chain_to_explicit(4);
+
+    for _ in 0..3 {
+        assert!(!table.meshes[last].is_stopped());
+        let record = forged(&table, last, |own| {
+            (own.uid, own.leases) = (uid(u64::MAX), true);
+            own.incarnation += 1;
+        });
+        table.say(last, table.link(last), Message::Record(record));
+        table.run(SECOND);
+    }
+
+    assert!(table.meshes[last].is_stopped());
+}
