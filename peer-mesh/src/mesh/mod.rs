@@ -44,7 +44,7 @@ use self::channel::Channels;
 use self::conn::{Conn, Stage};
 use self::naming::Rivals;
 use self::neighbours::Neighbours;
-use self::own::{MAX_DEGREE, PUBLISH, Publisher, announcement, record_of};
+use self::own::{MAX_DEGREE, Publisher, announcement, record_of};
 use self::sync::Sync;
 use self::views::Routes;
 use crate::book::Book;
@@ -121,7 +121,7 @@ impl Mesh {
             links: BTreeMap::new(),
             last_conn: 0,
             outputs: VecDeque::new(),
-            publisher: Publisher { at: None, last: now, pause: PUBLISH },
+            publisher: Publisher::new(now),
             settle_at: None,
             ticked: now,
             kept_alive: now,

@@ -16,10 +16,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::own::{announcement, record_of};
+use super::neighbours::Neighbours;
+use super::own::{Publisher, announcement, record_of};
+use super::sync::Sync;
+use super::views::Routes;
 use super::{Mesh, uid};
 use crate::dice::mix;
-use crate::directory::Directory;
 use crate::wire::{Announcement, MAX_COUNT, Record, Stamp, next_count};
 use crate::{CloseReason, ConnId, Event, PeerName, PeerUid};
 
@@ -186,15 +188,36 @@ impl Mesh {
         for id in all {
             self.close(id, &CloseReason::Leaving, now);
         }
-        self.config.name = PeerName::local(self.dice.u64());
+        self.rename(now);
+        self.event(Event::Renamed { from, to: self.own.name, uid: keeper });
+        self.event(Event::Save);
+    }
+
+    /// Starts over under a new name. Who was up is silent for the rest of the node, as after the loss of all links: it comes up again
+    /// when we have links, or is gone after the hold time. To forget everybody here would leave those who never come back
+    /// up there for ever, and to call them gone would hand what they own to others.
+    fn rename(&mut self, now: Duration) {
+        self.config.name = self.unused_name();
         self.config.leases = false;
         self.own = announcement(&self.config, 1, uid(&mut self.dice));
-        self.directory = Directory::new(record_of(&self.own), now);
+        self.directory.rename(record_of(&self.own), now);
+        self.publisher = Publisher::new(now);
+        self.neighbours = Neighbours::new(now);
+        self.sync = Sync::new(now);
+        self.routes = Routes::default();
         self.rivals = Rivals::default();
         self.linked_since = None;
         self.exceptions.clear();
-        self.event(Event::Renamed { from, to: self.own.name, uid: keeper });
-        self.event(Event::Save);
+        self.apply_changes(now);
+    }
+
+    fn unused_name(&mut self) -> PeerName {
+        loop {
+            let name = PeerName::local(self.dice.u64());
+            if self.directory.get(name).is_none() {
+                return name;
+            }
+        }
     }
 
     /// Somebody has used up our name: no incarnation is above this one.

@@ -29,6 +29,12 @@ pub(super) struct Publisher {
     pub(super) pause: Duration,
 }
 
+impl Publisher {
+    pub(super) fn new(now: Duration) -> Self {
+        Self { at: None, last: now, pause: PUBLISH }
+    }
+}
+
 impl Mesh {
     pub(super) fn publish_exceptions(&mut self, now: Duration) {
         let lasting = self

@@ -252,3 +252,52 @@ fn who_answers_twice_is_alive() {
 
     assert!(table.meshes[last].is_stopped());
 }
+
+#[test]
+fn whoever_is_renamed_tells_everybody_silent_and_up_again_or_gone() {
+    let mut table = Table::chain(6);
+    table.run(5 * SECOND);
+    let before = table.meshes[2].directory.generation();
+    assert!(table.meshes[2].next_hop(name(4)).is_some());
+
+    // One goes at the same moment, and never comes back.
+    table.kill(5);
+    let now = table.now;
+    table.meshes[2].give_way(uid(77), now);
+    table.perform(2);
+
+    assert!(table.meshes[2].directory.generation() > before);
+    assert_eq!(table.meshes[2].next_hop(name(4)), None);
+    assert_eq!(table.told(2), table.seen(2));
+    assert!(table.told(2).values().all(|state| *state == PeerState::Silent));
+    table.run(10 * SECOND);
+    assert_eq!(table.told(2), table.seen(2));
+    assert_eq!(table.ups(2), 4);
+    assert_eq!(table.told(2).get(&name(5)), Some(&PeerState::Silent));
+    assert!(table.meshes[2].next_hop(name(4)).is_some());
+    table.run(Config::HOLD);
+    assert_eq!(table.told(2), table.seen(2));
+    assert_eq!(table.told(2).len(), 4);
+    assert!(table.agree());
+}
+
+impl Table {
+    /// How a peer sees the others, by its events.
+    fn told(&self, index: usize) -> BTreeMap<PeerName, PeerState> {
+        let mut told = BTreeMap::new();
+        for (_, event) in self.events.iter().filter(|(at, _)| *at == index) {
+            match event {
+                Event::Up { name, .. } => drop(told.insert(*name, PeerState::Up)),
+                Event::Silent { name } => drop(told.insert(*name, PeerState::Silent)),
+                Event::Gone { name, .. } => drop(told.remove(name)),
+                _ => {}
+            }
+        }
+        told
+    }
+
+    /// The same, by what it says when asked.
+    fn seen(&self, index: usize) -> BTreeMap<PeerName, PeerState> {
+        self.meshes[index].peers().map(|peer| (peer.name, peer.state)).collect()
+    }
+}
