@@ -336,11 +336,8 @@ impl Mesh {
         match conn.peer() {
             Some(name) if self.links.get(&name) == Some(&id) => {
                 self.links.remove(&name);
-                self.own.links.retain(|link| link.name != name);
                 self.channels.link_down(name);
-                if !self.stopped {
-                    self.publish_soon(true, now);
-                }
+                self.unpublish(name, now);
                 self.event(Event::LinkDown { name, reason: reason.clone() });
             }
             Some(_) | None => {

@@ -54,6 +54,17 @@ impl Table {
         self.dead.push(index);
     }
 
+    /// Its process dies, and its kernel says so.
+    fn crash(&mut self, index: usize) {
+        self.kill(index);
+        let ends: Vec<_> = self.ends.keys().filter(|(at, _)| *at == index).copied().collect();
+        for end in ends {
+            let Some(far) = self.ends.remove(&end) else { continue };
+            self.ends.remove(&far);
+            self.meshes[far.0].handle_closed(far.1, "reset", self.now);
+        }
+    }
+
     fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
@@ -246,6 +257,49 @@ fn a_chosen_name_is_refused_and_the_first_is_undisturbed() {
     let lost = |(at, e): &(usize, Event)| *at == 2 && matches!(e, Event::LinkDown { .. });
     assert!(!table.events.iter().any(lost), "{:?}", table.events);
     assert_eq!(table.ups(0), 5);
+}
+
+#[test]
+fn neighbours_that_come_and_go_cost_a_record_a_second_and_hide_no_loss() {
+    let mut table = Table::chain(4);
+    table.run(Duration::from_secs(5));
+    let version = |table: &Table| table.meshes[0].own.version;
+    let mut strangers = VecDeque::new();
+    let mut versions = Vec::new();
+
+    for number in 0..200 {
+        let targets = vec![addr(0)];
+        let config = Config { targets, discovery: false, ..Config::new(name(1_000 + number)) };
+        strangers.push_back(table.add(config, Saved::default()));
+        table.run(Duration::from_millis(200));
+        if strangers.len() > 3 {
+            strangers.pop_front().into_iter().for_each(|stranger| table.crash(stranger));
+        }
+        versions.push(version(&table));
+    }
+    table.kill(3);
+    table.run(Duration::from_secs(5));
+
+    let (first, second) = (versions[99] - versions[0], versions[199] - versions[99]);
+    assert!(first <= 20 + 9 && second <= 20 + 1, "{first}, {second} in 20 s each");
+    let silent = |index: usize| table.events.contains(&(index, Event::Silent { name: name(3) }));
+    assert!((0..3).all(silent));
+}
+
+#[test]
+fn a_link_that_comes_and_goes_before_it_is_published_is_not_published() {
+    let mut table = Table::chain(3);
+    table.run(Duration::from_secs(60));
+    let before = table.meshes[0].root();
+
+    let targets = vec![addr(0)];
+    let stranger = table.add(Config { targets, ..Config::new(name(9)) }, Saved::default());
+    table.run(Duration::from_millis(100));
+    assert_eq!(table.meshes[0].links().count(), 3);
+    table.crash(stranger);
+    table.run(Duration::from_secs(5));
+
+    assert_eq!(table.meshes[0].root(), before);
 }
 
 #[test]
