@@ -91,8 +91,8 @@ pub struct Mesh {
     rivals: Rivals,
     /// Since when we have had links without a break, until we are settled.
     linked_since: Option<Duration>,
-    /// Data paths that do not work, and since when.
-    exceptions: BTreeMap<PeerName, Duration>,
+    /// Peers up or silent to which the data path does not work: which start of them, and since when.
+    exceptions: BTreeMap<PeerName, (PeerUid, Duration)>,
     channels: Channels,
     routes: Routes,
     /// Whether the book has changed since it was last to be saved.
@@ -302,15 +302,6 @@ impl Mesh {
         true
     }
 
-    /// Whether frames reach a peer directly. That they do not is published after 10 s.
-    pub fn handle_data_path(&mut self, name: PeerName, direct: bool, now: Duration) {
-        if direct {
-            self.exceptions.remove(&name);
-        } else {
-            self.exceptions.entry(name).or_insert(now);
-        }
-    }
-
     /// Tells the rest of the node what the directory has found, and passes on what is now known to be real.
     fn apply_changes(&mut self, now: Duration) {
         if self.directory.is_stale() && self.settle_at.is_none() {
@@ -323,6 +314,7 @@ impl Mesh {
                     if let Some(source) = unheard.map(|entry| entry.source) {
                         self.pass_on(name, source, now);
                     }
+                    self.exceptions.retain(|&far, (start, _)| far != name || *start == uid);
                     self.neighbours.review_soon(now);
                     Event::Up { name, uid }
                 }
@@ -331,6 +323,7 @@ impl Mesh {
                     Event::Silent { name }
                 }
                 Change::Gone(name, reason) => {
+                    self.exceptions.remove(&name);
                     if reason != GoneReason::Silence {
                         self.book.left(name);
                     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Mesh;
+use crate::directory::Standing;
 use crate::wire::{Announcement, MAX_COUNT, MAX_NAME, Record, clip, next_count};
 use crate::{Config, PeerName, PeerUid};
 
@@ -55,11 +56,25 @@ impl Publisher {
 }
 
 impl Mesh {
+    /// Whether frames reach a peer directly. That they do not is published after 10 s, until it is told otherwise, or the peer
+    /// restarts or is gone. Of a peer that is neither up nor silent nothing is noted.
+    pub fn handle_data_path(&mut self, name: PeerName, direct: bool, now: Duration) {
+        if direct {
+            self.exceptions.remove(&name);
+        } else if let Some(entry) = self.directory.get(name)
+            && name != self.own.name
+            && matches!(entry.standing, Standing::Up | Standing::Silent)
+        {
+            let start = entry.record.uid();
+            self.exceptions.entry(name).or_insert((start, now));
+        }
+    }
+
     pub(super) fn publish_exceptions(&mut self, now: Duration) {
         let lasting = self
             .exceptions
             .iter()
-            .filter(|&(_, &since)| now >= since + UNREACHED_AFTER)
+            .filter(|&(_, &(_, since))| now >= since + UNREACHED_AFTER)
             .map(|(&name, _)| name);
         let unreached: std::collections::BTreeSet<_> = lasting.take(MAX_UNREACHED + 1).collect();
         let isolated = unreached.len() > MAX_UNREACHED;

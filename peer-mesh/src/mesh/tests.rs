@@ -303,6 +303,40 @@ fn a_link_that_comes_and_goes_before_it_is_published_is_not_published() {
 }
 
 #[test]
+fn a_data_path_that_does_not_work_is_published_until_its_peer_restarts_or_is_gone() {
+    let mut table = Table::chain(4);
+    table.run(Duration::from_secs(5));
+    let unreached = |table: &Table| -> Vec<_> {
+        let own = table.meshes[0].directory.get(name(0)).unwrap();
+        own.record.unreached().collect()
+    };
+    let now = table.now;
+    for far in [1, 2, 3, 77] {
+        table.meshes[0].handle_data_path(name(far), false, now);
+    }
+    table.run(Duration::from_secs(20));
+    let mut all = vec![name(1), name(2), name(3)];
+    all.sort();
+    assert_eq!(unreached(&table), all);
+
+    // One restarts, one is gone for good, one was only silent.
+    table.crash(1);
+    table.kill(2);
+    let config = Config { targets: vec![addr(0)], ..Config::new(name(1)) };
+    table.add(config, Saved::default());
+    table.run(Duration::from_secs(20));
+    all.retain(|far| *far != name(1));
+    assert_eq!(unreached(&table), all);
+    table.run(Config::HOLD);
+
+    assert_eq!(unreached(&table), [name(3)]);
+    let now = table.now;
+    table.meshes[0].handle_data_path(name(3), true, now);
+    table.run(Duration::from_secs(10));
+    assert_eq!(unreached(&table), []);
+}
+
+#[test]
 fn letters_and_broadcasts_arrive_also_through_peers_that_do_not_know_the_channel() {
     let mut table = Table::chain(40);
     let channel = ChannelName::new("test").unwrap();

@@ -25,7 +25,7 @@ impl Table {
     }
 
     /// Something comes on a connection of a peer.
-    fn say(&mut self, index: usize, id: ConnId, message: Message) {
+    fn say(&mut self, index: usize, id: ConnId, message: &Message) {
         let mut batch = Vec::new();
         message.emit(&mut batch);
         self.meshes[index].handle_batch(id, &batch, self.now);
@@ -62,7 +62,7 @@ fn a_version_that_is_used_up_is_followed_by_an_incarnation() {
     let before = table.own(1).stamp();
 
     let record = forged(&table, 1, |own| own.version = MAX_COUNT);
-    table.say(1, table.link(1), Message::Record(record));
+    table.say(1, table.link(1), &Message::Record(record));
     table.meshes[1].own.version = MAX_COUNT;
     table.run(2 * SECOND);
 
@@ -81,7 +81,7 @@ fn who_is_told_the_last_incarnation_takes_a_new_name() {
             own.incarnation = MAX_COUNT;
             own.uid = if mine { own.uid } else { uid(u64::MAX) };
         });
-        table.say(1, table.link(1), Message::Record(record));
+        table.say(1, table.link(1), &Message::Record(record));
         table.run(5 * SECOND);
 
         assert_eq!(table.heard(1, is_renamed), 1);
@@ -98,7 +98,7 @@ fn who_was_named_by_somebody_stops_then_and_does_not_start_at_the_end() {
         own.incarnation = MAX_COUNT;
         own.uid = uid(u64::MAX);
     });
-    table.say(last, table.link(last), Message::Record(record));
+    table.say(last, table.link(last), &Message::Record(record));
 
     assert!(table.meshes[last].is_stopped());
     assert_eq!(table.meshes[last].saved().incarnation, 0);
@@ -171,7 +171,7 @@ fn hearsay_stops_a_newcomer_but_nobody_who_is_settled() {
         }
         let reason = CloseReason::DuplicateName { name: name(last), uid: uid(77) };
 
-        table.say(last, table.link(last), close_message(&reason));
+        table.say(last, table.link(last), &close_message(&reason));
 
         assert_eq!(table.meshes[last].is_stopped(), !settled);
         let contested = Event::NameContested { name: name(last), uid: uid(77) };
@@ -189,10 +189,10 @@ fn a_settled_peer_gives_way_to_a_better_claim_that_it_is_shown() {
         let record = forged(&table, last, |own| {
             (own.uid, own.leases, own.settled) = (other, leases, true);
         });
-        table.say(last, id, Message::Record(record));
+        table.say(last, id, &Message::Record(record));
         assert!(!table.meshes[last].is_stopped());
         let reason = CloseReason::DuplicateName { name: name(last), uid: other };
-        table.say(last, id, close_message(&reason));
+        table.say(last, id, &close_message(&reason));
 
         assert_eq!(table.meshes[last].is_stopped(), leases);
     }
@@ -228,7 +228,7 @@ fn incarnations_of_the_dead_show_no_life_however_they_come() {
         let record = forged(&table, last, |own| {
             (own.uid, own.leases, own.incarnation) = (dead, true, above);
         });
-        table.say(last, table.link(last), Message::Record(record));
+        table.say(last, table.link(last), &Message::Record(record));
         table.run(wait * SECOND);
     }
 
@@ -246,7 +246,7 @@ fn who_answers_twice_is_alive() {
             (own.uid, own.leases) = (uid(u64::MAX), true);
             own.incarnation += 1;
         });
-        table.say(last, table.link(last), Message::Record(record));
+        table.say(last, table.link(last), &Message::Record(record));
         table.run(SECOND);
     }
 
@@ -286,11 +286,12 @@ impl Table {
     fn told(&self, index: usize) -> BTreeMap<PeerName, PeerState> {
         let mut told = BTreeMap::new();
         for (_, event) in self.events.iter().filter(|(at, _)| *at == index) {
-            match event {
-                Event::Up { name, .. } => drop(told.insert(*name, PeerState::Up)),
-                Event::Silent { name } => drop(told.insert(*name, PeerState::Silent)),
-                Event::Gone { name, .. } => drop(told.remove(name)),
-                _ => {}
+            if let Event::Up { name, .. } = event {
+                told.insert(*name, PeerState::Up);
+            } else if let Event::Silent { name } = event {
+                told.insert(*name, PeerState::Silent);
+            } else if let Event::Gone { name, .. } = event {
+                told.remove(name);
             }
         }
         told
