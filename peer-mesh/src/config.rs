@@ -27,7 +27,8 @@ pub struct Config {
     pub degree: usize,
     /// A silent peer is gone after this time.
     pub hold: Duration,
-    /// When this process started, in seconds since 1970 by the wall clock: decides between two peers of one name.
+    /// When this process started, in seconds since 1970 by the wall clock: decides between two peers of one name
+    /// that have both just come, or have both been there for a while.
     pub started: u64,
     /// Anything others may want to know, such as a zone. Short.
     pub labels: BTreeMap<String, String>,

@@ -14,6 +14,7 @@
 //! Invariants: the digest covers exactly the records of peers that are up, our own among them; `neighbours` is symmetric.
 
 mod reach;
+mod rename;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

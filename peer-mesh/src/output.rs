@@ -181,7 +181,8 @@ pub enum Event {
         /// The other one.
         uid: PeerUid,
     },
-    /// Another live peer had our name and the better claim: we have a new one, and nothing the old one owned.
+    /// Another live peer had our name and the better claim: we have a new one, and nothing the old one owned. Everybody who was up has
+    /// been told as silent before this; who is reached under the new name is up again, who is not is gone after the hold time.
     Renamed {
         /// What we were called.
         from: PeerName,

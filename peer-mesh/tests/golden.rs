@@ -20,7 +20,7 @@ fn a_record_of_a_later_version_is_read_and_kept() {
     let record = Record::parse(&octets).unwrap();
 
     assert_eq!(record.octets(), octets);
-    assert_eq!(record.flags(), Flags(0xc016));
+    assert_eq!(record.flags(), Flags(0xc036));
     let mut announcement = announcement();
     (announcement.departed, announcement.explicit, announcement.leases) = (false, true, true);
     assert_eq!(Announcement::from(&record), announcement);
@@ -115,6 +115,7 @@ fn a_hello_says_what_it_always_said() {
         incarnation: 7,
         explicit: true,
         leases: true,
+        settled: true,
         started: 1_700_000_000,
         nickname: "node-1".into(),
         port: 6783,
@@ -132,6 +133,7 @@ fn announcement() -> Announcement {
         version: 9,
         explicit: true,
         leases: true,
+        settled: true,
         started: 1_700_000_000,
         nickname: "node-1".into(),
         addresses: vec![v6(), v4()],

@@ -88,6 +88,11 @@ impl World {
         }
     }
 
+    /// A host's wall clock is wrong: it showed this when the world began, in seconds since 1970.
+    pub fn set_wall_clock(&mut self, host: HostId, secs: u64) {
+        self.host_mut(host).wall = secs;
+    }
+
     /// The host leaves the mesh for good; its process ends once everybody is told.
     pub fn leave(&mut self, host: HostId) {
         self.say(format_args!("#{} leaves", host.0));

@@ -25,6 +25,8 @@ pub enum Power {
     Off,
 }
 
+/// When the simulated epoch is, for `Config::started`.
+const EPOCH: u64 = 1_700_000_000;
 /// Notable events kept for each host.
 const HEARD: usize = 256;
 
@@ -41,6 +43,8 @@ pub(super) struct Host {
     pub(super) image: Option<Saved>,
     /// What its clock shows beyond the world's.
     pub(super) offset: Duration,
+    /// What its wall clock showed when the world began, in seconds since 1970.
+    pub(super) wall: u64,
     /// Starts of its kernel: connections of an earlier one are dead.
     pub(super) boot: u32,
     /// Starts of its process: timers of an earlier one are void.
@@ -83,6 +87,7 @@ impl Host {
             image: None,
             // No two clocks show the same.
             offset: Duration::from_secs(1_000 + u64::from(place.addr.octets()[3])),
+            wall: EPOCH,
             boot: 0,
             life: 0,
             timer: None,

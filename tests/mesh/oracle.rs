@@ -169,9 +169,8 @@ impl World {
                 let missing = expected.keys().find(|name| !seen.contains_key(name));
                 return Err(format!("#{}: dead or old {wrong:?} up, or {missing:?} not", host.0));
             }
-            let told = self.host(*host).seen.iter();
-            let told = told.filter(|(_, (state, _))| *state == PeerState::Up).map(|(name, _)| name);
-            if !told.eq(expected.keys()) {
+            let told = self.host(*host).seen.iter().map(|(name, (state, _))| (*name, *state));
+            if !told.eq(mesh.peers().map(|peer| (peer.name, peer.state))) {
                 return Err(format!("#{}: events told something else than peers()", host.0));
             }
         }

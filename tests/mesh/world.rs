@@ -14,9 +14,6 @@ use super::traffic::Sent;
 use super::weather::Weather;
 use crate::rng::Rng;
 
-/// When the simulated epoch is, for `Config::started`.
-const EPOCH: u64 = 1_700_000_000;
-
 /// Hosts, their connections, and what happens next.
 pub struct World {
     pub(super) hosts: Vec<Host>,
@@ -119,7 +116,7 @@ impl World {
         let (at, now) = (self.clock(host), self.now);
         let state = self.host_mut(host);
         assert_eq!(state.power, Power::Idle, "{host:?} runs already, or has no power");
-        state.config.started = EPOCH + now.as_secs();
+        state.config.started = state.wall + now.as_secs();
         let mesh = Mesh::new(state.config.clone(), state.disk.clone(), seed, at);
         state.disk = mesh.saved();
         self.journal.note(now, format_args!("#{} starts as {}", host.0, mesh.name()));

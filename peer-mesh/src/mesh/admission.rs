@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::conn::{Form, Stage};
-use super::naming::Claim;
+use super::conn::{Conn, Form, Stage};
+use super::naming::{Claim, SETTLED_AFTER};
 use super::own::MAX_ADDRESSES;
 use super::{KEEPALIVE, Mesh};
 use crate::secure::Secure;
 use crate::wire::{Hello, Link, Message};
-use crate::{CloseReason, ConnId, Event, NEWEST_VERSION, OLDEST_VERSION, PeerName};
+use crate::{CloseReason, ConnId, Event, NEWEST_VERSION, OLDEST_VERSION, PeerName, PeerUid};
 
 /// A namesake that lives says something within a keepalive's time, and some for its journey.
 pub(super) const CONTEST: Duration = KEEPALIVE.saturating_add(Duration::from_millis(300));
@@ -38,6 +38,7 @@ impl Mesh {
             incarnation: own.incarnation,
             explicit: own.explicit,
             leases: own.leases,
+            settled: own.settled,
             started: own.started,
             nickname: own.nickname.clone(),
             port: self.config.port,
@@ -79,7 +80,7 @@ impl Mesh {
         }
     }
 
-    fn uid_of(&self, id: ConnId) -> Option<crate::PeerUid> {
+    fn uid_of(&self, id: ConnId) -> Option<PeerUid> {
         self.conns.get(&id)?.hello.as_ref().map(|hello| hello.uid)
     }
 
@@ -116,21 +117,51 @@ impl Mesh {
         let Some(&old) = self.links.get(&hello.name) else {
             return self.admit(id, hello.name, now);
         };
-        let Some(incumbent) =
-            self.conns.get(&old).filter(|old| old.heard > began).and_then(|old| old.hello.clone())
+        // The link it was contested with is down, and whoever has the new one was heard of later: that may be the
+        // newcomer itself, or its next start. If it is neither, the newcomer comes again.
+        if self.conns.get(&old).is_some_and(|old| old.opened > began) {
+            return self.close(id, &CloseReason::Doubled, now);
+        }
+        let Some(incumbent) = self
+            .conns
+            .get(&old)
+            .filter(|old| old.heard > began)
+            .and_then(|old| self.claim_of(old, now))
         else {
             self.close(old, &CloseReason::Silent(CONTEST), now);
             return self.admit(id, hello.name, now);
         };
-        let name = hello.name;
-        if Claim::of_hello(&incumbent).beats(&Claim::of_hello(&hello)) {
-            self.tell_contested(old, name, hello.uid, now);
-            self.close(id, &CloseReason::DuplicateName { name, uid: incumbent.uid }, now);
+        let (name, newcomer) = (hello.name, Claim::of_hello(&hello));
+        if incumbent.beats(&newcomer) {
+            self.tell_contested(old, name, newcomer.uid, now);
+            self.refuse_name(id, name, incumbent.uid, now);
         } else {
-            self.close(old, &CloseReason::DuplicateName { name, uid: hello.uid }, now);
+            self.refuse_name(old, name, newcomer.uid, now);
             self.admit(id, name, now);
             self.tell_contested(id, name, incumbent.uid, now);
         }
+    }
+
+    /// What a neighbour can claim by now; its hello is from before we were linked.
+    fn claim_of(&self, conn: &Conn, now: Duration) -> Option<Claim> {
+        let claim = Claim::of_hello(conn.hello.as_ref()?);
+        let told = self
+            .directory
+            .get(conn.peer()?)
+            .is_some_and(|entry| entry.record.uid() == claim.uid && entry.record.settled());
+        let settled = claim.settled || told || now >= conn.opened + SETTLED_AFTER;
+        Some(Claim { settled, ..claim })
+    }
+
+    /// Closes because another keeps the name, and shows its record: a settled peer gives way to nothing less.
+    fn refuse_name(&mut self, id: ConnId, name: PeerName, keeper: PeerUid, now: Duration) {
+        let record = self.directory.get(name).map(|entry| &entry.record);
+        if let Some(record) = record.filter(|record| record.uid() == keeper) {
+            let mut batch = Vec::new();
+            Message::Record(record.clone()).emit(&mut batch);
+            self.send_batch(id, &batch);
+        }
+        self.close(id, &CloseReason::DuplicateName { name, uid: keeper }, now);
     }
 
     fn admit(&mut self, id: ConnId, name: PeerName, now: Duration) {
@@ -234,6 +265,7 @@ impl Mesh {
         conn.stage = Stage::Linked;
         conn.opened = now;
         self.links.insert(name, id);
+        self.linked_since.get_or_insert(now);
         self.own.links.insert(Link { name, uid });
         self.learn_own_address(local);
         self.publish_soon(false, now);
@@ -267,6 +299,7 @@ impl Mesh {
 
 impl Claim {
     fn of_hello(hello: &Hello) -> Self {
-        Self { leases: hello.leases, started: hello.started, uid: hello.uid }
+        let &Hello { leases, settled, started, uid, .. } = hello;
+        Self { leases, settled, started, uid }
     }
 }

@@ -291,7 +291,7 @@ impl Mesh {
         batch
     }
 
-    fn send_batch(&mut self, id: ConnId, batch: &[u8]) -> bool {
+    pub(super) fn send_batch(&mut self, id: ConnId, batch: &[u8]) -> bool {
         let mut octets = Vec::with_capacity(batch.len() + 32);
         let Some(conn) = self.conns.get_mut(&id) else { return false };
         if !conn.secure.as_mut().is_some_and(|secure| secure.seal(batch, &mut octets)) {
@@ -357,7 +357,7 @@ impl Mesh {
             CloseReason::DuplicateName { name, uid }
                 if *name == self.own.name && *uid != self.own.uid =>
             {
-                self.give_way(*uid, now);
+                self.name_refused(id, *uid, now);
             }
             CloseReason::Lost(_)
             | CloseReason::Unreachable(_)
@@ -390,11 +390,8 @@ impl Mesh {
         match conn.peer() {
             Some(name) if self.links.get(&name) == Some(&id) => {
                 self.links.remove(&name);
-                self.own.links.retain(|link| link.name != name);
                 self.channels.link_down(name);
-                if !self.stopped {
-                    self.publish_soon(true, now);
-                }
+                self.unpublish(name, now);
                 self.event(Event::LinkDown { name, reason: reason.clone() });
             }
             Some(_) | None => {

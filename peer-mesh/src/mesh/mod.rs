@@ -44,13 +44,13 @@ use self::channel::Channels;
 use self::conn::{Conn, Stage};
 use self::naming::Rivals;
 use self::neighbours::Neighbours;
-use self::own::{MAX_DEGREE, PUBLISH, Publisher, announcement, record_of};
+use self::own::{MAX_DEGREE, Publisher, announcement, record_of};
 use self::sync::Sync;
 use self::views::Routes;
 use crate::book::Book;
 use crate::dice::Dice;
 use crate::directory::{Change, Directory};
-use crate::wire::Announcement;
+use crate::wire::{Announcement, next_count};
 use crate::{CloseReason, Config, ConnId, Event, GoneReason, Output, PeerName, PeerUid, Saved};
 
 /// Time between keepalives.
@@ -89,8 +89,10 @@ pub struct Mesh {
     neighbours: Neighbours,
     sync: Sync,
     rivals: Rivals,
-    /// Data paths that do not work, and since when.
-    exceptions: BTreeMap<PeerName, Duration>,
+    /// Since when we have had links without a break, until we are settled.
+    linked_since: Option<Duration>,
+    /// Peers up or silent to which the data path does not work: which start of them, and since when.
+    exceptions: BTreeMap<PeerName, (PeerUid, Duration)>,
     channels: Channels,
     routes: Routes,
     /// Whether the book has changed since it was last to be saved.
@@ -104,7 +106,7 @@ impl Mesh {
     pub fn new(config: Config, saved: Saved, seed: [u8; 32], now: Duration) -> Self {
         let mut dice = Dice::new(seed);
         let config = Config { degree: config.degree.clamp(1, MAX_DEGREE), ..config };
-        let own = announcement(&config, saved.incarnation.saturating_add(1), uid(&mut dice));
+        let own = announcement(&config, next_count(saved.incarnation), uid(&mut dice));
         let mut book = Book::new(config.addresses.iter().any(|addr| addr.ip().is_loopback()));
         for &addr in &config.targets {
             book.give(addr);
@@ -119,13 +121,14 @@ impl Mesh {
             links: BTreeMap::new(),
             last_conn: 0,
             outputs: VecDeque::new(),
-            publisher: Publisher { at: None, last: now, pause: PUBLISH },
+            publisher: Publisher::new(now),
             settle_at: None,
             ticked: now,
             kept_alive: now,
             neighbours: Neighbours::new(now),
             sync: Sync::new(now),
             rivals: Rivals::default(),
+            linked_since: None,
             exceptions: BTreeMap::new(),
             routes: Routes::default(),
             unsaved: false,
@@ -222,6 +225,7 @@ impl Mesh {
         self.sync.tick(self.directory.digest().root(), now);
         self.channels.age(now);
         self.publish_exceptions(now);
+        self.settle_down(now);
         if std::mem::take(&mut self.unsaved) {
             self.event(Event::Save);
         }
@@ -298,15 +302,6 @@ impl Mesh {
         true
     }
 
-    /// Whether frames reach a peer directly. That they do not is published after 10 s.
-    pub fn handle_data_path(&mut self, name: PeerName, direct: bool, now: Duration) {
-        if direct {
-            self.exceptions.remove(&name);
-        } else {
-            self.exceptions.entry(name).or_insert(now);
-        }
-    }
-
     /// Tells the rest of the node what the directory has found, and passes on what is now known to be real.
     fn apply_changes(&mut self, now: Duration) {
         if self.directory.is_stale() && self.settle_at.is_none() {
@@ -319,6 +314,7 @@ impl Mesh {
                     if let Some(source) = unheard.map(|entry| entry.source) {
                         self.pass_on(name, source, now);
                     }
+                    self.exceptions.retain(|&far, (start, _)| far != name || *start == uid);
                     self.neighbours.review_soon(now);
                     Event::Up { name, uid }
                 }
@@ -327,6 +323,7 @@ impl Mesh {
                     Event::Silent { name }
                 }
                 Change::Gone(name, reason) => {
+                    self.exceptions.remove(&name);
                     if reason != GoneReason::Silence {
                         self.book.left(name);
                     }

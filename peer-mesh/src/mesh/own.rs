@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use super::Mesh;
-use crate::wire::{Announcement, MAX_NAME, Record, clip};
-use crate::{Config, PeerUid};
+use crate::directory::Standing;
+use crate::wire::{Announcement, MAX_COUNT, MAX_NAME, Record, clip, next_count};
+use crate::{Config, PeerName, PeerUid};
 
 /// A changed record is published after this time, so that changes that come together go together.
 pub(super) const PUBLISH: Duration = Duration::from_millis(200);
 /// The longest time between two records of a peer whose links keep changing.
 const PUBLISH_SLOWEST: Duration = Duration::from_secs(5);
+/// A lost link does not wait so long. In the long run there is a record in this time,
+const URGENT: Duration = Duration::from_secs(1);
+/// and this much of it may be used at once: ten neighbours that lose their power together are noticed within a second.
+const URGENT_BURST: Duration = Duration::from_secs(8);
 /// A data path that does not work is published after this time.
 const UNREACHED_AFTER: Duration = Duration::from_secs(10);
 /// Exceptions a record lists; with more it says `isolated`.
@@ -25,16 +30,51 @@ pub(super) const MAX_DEGREE: usize = 48;
 #[derive(Debug)]
 pub(super) struct Publisher {
     pub(super) at: Option<Duration>,
-    pub(super) last: Duration,
-    pub(super) pause: Duration,
+    last: Duration,
+    pause: Duration,
+    /// When all that was published would have been, with `URGENT` between.
+    paid: Duration,
+}
+
+impl Publisher {
+    pub(super) fn new(now: Duration) -> Self {
+        Self { at: None, last: now, pause: PUBLISH, paid: now }
+    }
+
+    /// When the next record may be published.
+    fn earliest(&self, urgent: bool) -> Duration {
+        let at_leisure = self.last + self.pause;
+        if urgent { at_leisure.min(self.paid.saturating_sub(URGENT_BURST)) } else { at_leisure }
+    }
+
+    fn published(&mut self, now: Duration) {
+        let quiet = now >= self.last + 4 * self.pause;
+        self.pause = if quiet { PUBLISH } else { (self.pause * 2).min(PUBLISH_SLOWEST) };
+        self.last = now;
+        self.paid = self.paid.max(now) + URGENT;
+    }
 }
 
 impl Mesh {
+    /// Whether frames reach a peer directly. That they do not is published after 10 s, until it is told otherwise, or the peer
+    /// restarts or is gone. Of a peer that is neither up nor silent nothing is noted.
+    pub fn handle_data_path(&mut self, name: PeerName, direct: bool, now: Duration) {
+        if direct {
+            self.exceptions.remove(&name);
+        } else if let Some(entry) = self.directory.get(name)
+            && name != self.own.name
+            && matches!(entry.standing, Standing::Up | Standing::Silent)
+        {
+            let start = entry.record.uid();
+            self.exceptions.entry(name).or_insert((start, now));
+        }
+    }
+
     pub(super) fn publish_exceptions(&mut self, now: Duration) {
         let lasting = self
             .exceptions
             .iter()
-            .filter(|&(_, &since)| now >= since + UNREACHED_AFTER)
+            .filter(|&(_, &(_, since))| now >= since + UNREACHED_AFTER)
             .map(|(&name, _)| name);
         let unreached: std::collections::BTreeSet<_> = lasting.take(MAX_UNREACHED + 1).collect();
         let isolated = unreached.len() > MAX_UNREACHED;
@@ -48,21 +88,40 @@ impl Mesh {
 
     /// Publishes our record soon; lost links sooner than found ones, since others wait for them.
     pub(super) fn publish_soon(&mut self, urgent: bool, now: Duration) {
-        let earliest = if urgent { now } else { self.publisher.last + self.publisher.pause };
-        let at = earliest.max(now + PUBLISH);
+        let at = self.publisher.earliest(urgent).max(now + PUBLISH);
         self.publisher.at = Some(self.publisher.at.map_or(at, |planned| planned.min(at)));
     }
 
     pub(super) fn publish(&mut self, now: Duration) {
-        let publisher = &mut self.publisher;
-        let quiet = now >= publisher.last + 4 * publisher.pause;
-        publisher.pause = if quiet { PUBLISH } else { (publisher.pause * 2).min(PUBLISH_SLOWEST) };
-        publisher.last = now;
-        publisher.at = None;
-        self.own.version += 1;
+        self.publisher.at = None;
+        let published = self.directory.get(self.own.name).map(|entry| &entry.record);
+        // A link that came and went in the meantime is nobody's business.
+        if published == Some(&record_of(&self.own)) {
+            return;
+        }
+        self.publisher.published(now);
+        self.next_version();
         self.directory.merge(record_of(&self.own), None, now);
         self.pass_on(self.own.name, None, now);
         self.apply_changes(now);
+    }
+
+    /// A link is down. Others wait for that if they know of it.
+    pub(super) fn unpublish(&mut self, name: PeerName, now: Duration) {
+        self.own.links.retain(|link| link.name != name);
+        let published = self.directory.get(self.own.name);
+        if published.is_some_and(|entry| entry.record.links().any(|link| link.name == name)) {
+            self.publish_soon(true, now);
+        }
+    }
+
+    fn next_version(&mut self) {
+        if self.own.version < MAX_COUNT {
+            self.own.version += 1;
+        } else {
+            self.own.incarnation = next_count(self.own.incarnation);
+            self.own.version = 1;
+        }
     }
 }
 

@@ -41,7 +41,7 @@ impl Mesh {
     }
 
     /// Either all messages of a batch make sense, or none has an effect.
-    fn handle_batch(&mut self, id: ConnId, batch: &[u8], now: Duration) {
+    pub(super) fn handle_batch(&mut self, id: ConnId, batch: &[u8], now: Duration) {
         let parsed: Result<Vec<_>, _> = messages(batch).collect();
         match parsed {
             Err(error) => self.close(id, &CloseReason::Malformed(error.to_string()), now),

@@ -9,7 +9,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{ChannelName, Malformed, Tlvs};
+use super::{ChannelName, MAX_COUNT, Malformed, Tlvs};
 use crate::{PeerName, PeerUid};
 
 const CUT_SHORT: Malformed = Malformed("cut short");
@@ -57,6 +57,11 @@ impl<'a> Cursor<'a> {
 
     pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
         self.array().map(u64::from_be_bytes)
+    }
+
+    /// An incarnation or a version.
+    pub(super) fn count(&mut self) -> Result<u64, Malformed> {
+        self.u64().and_then(check_count)
     }
 
     pub(super) fn varint(&mut self) -> Result<u64, Malformed> {
@@ -124,6 +129,12 @@ impl<'a> Cursor<'a> {
     pub(super) fn end(self) -> Result<(), Malformed> {
         Tlvs::new(self.0).try_for_each(|tlv| tlv.map(drop))
     }
+}
+
+/// The same number, if it can be an incarnation or a version.
+pub(super) fn check_count(number: u64) -> Result<u64, Malformed> {
+    let sane = number <= MAX_COUNT;
+    sane.then_some(number).ok_or(Malformed("an incarnation or version above 2^48"))
 }
 
 /// An address without its length: 4 or 16 octets of IP, and a port.

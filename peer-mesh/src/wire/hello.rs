@@ -7,7 +7,7 @@
 //! 1     name: 6 octets             always
 //! 2     uid: u64                   always
 //! 3     incarnation: u64
-//! 4     flags: u16                 1 explicit, 2 leases
+//! 4     flags: u16                 1 explicit, 2 leases, 4 settled
 //! 5     started: seconds since 1970, u64
 //! 6     nickname: UTF-8
 //! 7     port it listens on: u16
@@ -18,7 +18,7 @@
 
 use std::net::SocketAddr;
 
-use super::cursor::{Cursor, address_octets, parse_address};
+use super::cursor::{Cursor, address_octets, check_count, parse_address};
 use super::{MAX_ADDRESSES, MAX_NAME, Malformed, Tlvs, clip, put_tlv};
 use crate::{PeerName, PeerUid};
 
@@ -33,6 +33,7 @@ const ADDRESS: u8 = 8;
 
 const EXPLICIT: u16 = 1 << 0;
 const LEASES: u16 = 1 << 1;
+const SETTLED: u16 = 1 << 2;
 
 /// Who is at the other end.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -47,6 +48,8 @@ pub struct Hello {
     pub explicit: bool,
     /// Whether it holds leases under its name.
     pub leases: bool,
+    /// Whether it has been in the mesh under its name for a while.
+    pub settled: bool,
     /// When it started, in seconds since 1970.
     pub started: u64,
     /// What people call it, at most 64 octets.
@@ -69,6 +72,7 @@ impl Hello {
             incarnation: 0,
             explicit: false,
             leases: false,
+            settled: false,
             started: 0,
             nickname: String::new(),
             port: 0,
@@ -93,9 +97,10 @@ impl Hello {
         Ok(Self {
             name: Cursor::new(&exact::<6>(name)?).name()?,
             uid: Cursor::new(&exact::<8>(uid)?).uid()?,
-            incarnation: number(INCARNATION)?,
+            incarnation: number(INCARNATION).and_then(check_count)?,
             explicit: flags & EXPLICIT != 0,
             leases: flags & LEASES != 0,
+            settled: flags & SETTLED != 0,
             started: number(STARTED)?,
             nickname: field(NICKNAME).map_or(Ok(String::new()), parse_nickname)?,
             port: field(PORT).map_or(Ok(0), |value| exact(value).map(u16::from_be_bytes))?,
@@ -107,11 +112,12 @@ impl Hello {
     pub fn emit(&self) -> Vec<u8> {
         let explicit = if self.explicit { EXPLICIT } else { 0 };
         let leases = if self.leases { LEASES } else { 0 };
+        let settled = if self.settled { SETTLED } else { 0 };
         let mut out = Vec::new();
         put_tlv(&mut out, NAME, &self.name.octets());
         put_tlv(&mut out, UID, &self.uid.to_u64().to_be_bytes());
         put_tlv(&mut out, INCARNATION, &self.incarnation.to_be_bytes());
-        put_tlv(&mut out, FLAGS, &(explicit | leases).to_be_bytes());
+        put_tlv(&mut out, FLAGS, &(explicit | leases | settled).to_be_bytes());
         put_tlv(&mut out, STARTED, &self.started.to_be_bytes());
         put_tlv(&mut out, NICKNAME, clip(&self.nickname, MAX_NAME).as_bytes());
         put_tlv(&mut out, PORT, &self.port.to_be_bytes());

@@ -134,7 +134,7 @@ impl Message {
 
     fn read(kind: u8, fields: &mut Cursor<'_>) -> Result<Self, Malformed> {
         Ok(match kind {
-            WELCOME => Self::Welcome { known: fields.u64()?, observed: fields.address()? },
+            WELCOME => Self::Welcome { known: fields.count()?, observed: fields.address()? },
             KEEPALIVE => Self::Keepalive {
                 root: fields.u64()?,
                 digests: fields.list(MAX_DIGESTS, 2 + 8, |f| Ok((f.channel()?, f.u64()?)))?,

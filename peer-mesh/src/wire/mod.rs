@@ -41,6 +41,15 @@ pub const MAX_ADDRESSES: usize = 16;
 /// Octets of a nickname, and of a label's key and value, at most.
 pub const MAX_NAME: usize = 64;
 
+/// Incarnations and versions count up to this. Nobody starts or changes so often, and who is told so high a number
+/// by mistake or malice still has room to go above it.
+pub const MAX_COUNT: u64 = 1 << 48;
+
+/// The count after this one; the last one again at the end.
+pub(crate) fn next_count(count: u64) -> u64 {
+    count.saturating_add(1).min(MAX_COUNT)
+}
+
 /// As much of the beginning of a text as fits this many octets.
 pub fn clip(text: &str, octets: usize) -> &str {
     text.split_at_checked(text.floor_char_boundary(octets)).map_or(text, |(head, _)| head)

@@ -12,7 +12,7 @@
 
 use std::cmp::Ordering;
 
-use super::cursor::{Cursor, put_varint, varint_len};
+use super::cursor::{Cursor, check_count, put_varint, varint_len};
 use super::record::{Flags, HEADER, Stamp};
 use super::tlv::TLV_HEADER;
 use super::{MAX_RECORD, Malformed, Record, put_tlv};
@@ -120,7 +120,8 @@ impl Patch {
         let name = fields.name()?;
         let (base, hash) = (fields.u64()?, fields.u64()?);
         let flags = Flags(fields.u16()?);
-        let (incarnation, version) = (fields.varint()?, fields.varint()?);
+        let incarnation = check_count(fields.varint()?)?;
+        let version = check_count(fields.varint()?)?;
         let edits = fields.counted()?;
         if edits.len() > MAX_RECORD {
             return Err(Malformed("a patch is longer than a record"));

@@ -85,6 +85,8 @@ impl Flags {
     pub const LEASES: Self = Self(1 << 2);
     /// It reaches so few on the data path that it does not list the others.
     pub const ISOLATED: Self = Self(1 << 3);
+    /// It has been in the mesh under its name for a while.
+    pub const SETTLED: Self = Self(1 << 4);
 
     /// Whether all of these are set.
     pub const fn contains(self, flags: Self) -> bool {
@@ -112,9 +114,9 @@ impl Record {
         let mut fields = Cursor::new(octets);
         let flags = Flags(fields.u16()?);
         let name = fields.name()?;
-        let incarnation = fields.u64()?;
+        let incarnation = fields.count()?;
         let uid = fields.uid()?;
-        let version = fields.u64()?;
+        let version = fields.count()?;
         if version == 0 {
             return Err(Malformed("a record's version is zero"));
         }
@@ -161,6 +163,11 @@ impl Record {
     /// Whether it reaches so few on the data path that it does not list the others.
     pub const fn isolated(&self) -> bool {
         self.flags.contains(Flags::ISOLATED)
+    }
+
+    /// Whether it has been in the mesh under its name for a while.
+    pub const fn settled(&self) -> bool {
+        self.flags.contains(Flags::SETTLED)
     }
 
     /// When it started, in seconds since 1970 by its own clock; 0 if it does not say.

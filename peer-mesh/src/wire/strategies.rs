@@ -7,8 +7,8 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 
 use super::{
-    Announcement, ChannelName, Hello, Link, MAX_ADDRESSES, MAX_RECORD, Message, Patch, Record,
-    put_tlv,
+    Announcement, ChannelName, Hello, Link, MAX_ADDRESSES, MAX_COUNT, MAX_RECORD, Message, Patch,
+    Record, put_tlv,
 };
 use crate::{PeerName, PeerUid};
 
@@ -49,21 +49,22 @@ pub(crate) fn link() -> impl Strategy<Value = Link> {
 
 /// What any peer may say of itself; it fits a record, with 2 kB to spare.
 pub(crate) fn announcement() -> impl Strategy<Value = Announcement> {
-    let who = (name(), uid(), 0..u64::MAX, 1..=u64::MAX);
-    let flags = any::<[bool; 4]>();
+    let who = (name(), uid(), 0..MAX_COUNT, 1..=MAX_COUNT);
+    let flags = any::<[bool; 5]>();
     let numbers = (any::<u64>(), any::<u64>());
     let texts = (short_text(), btree_map(short_text(), short_text(), 0..5));
     let addresses = btree_set(address(), 0..=MAX_ADDRESSES);
     let peers = (btree_set(link(), 0..40), btree_set(name(), 0..16));
     (who, flags, numbers, texts, addresses, peers).prop_map(
         |(who, flags, (started, capabilities), (nickname, labels), addresses, peers)| {
-            let [departed, explicit, leases, isolated] = flags;
+            let [departed, explicit, leases, isolated, settled] = flags;
             Announcement {
                 version: who.3,
                 departed,
                 explicit,
                 leases,
                 isolated,
+                settled,
                 started,
                 nickname,
                 addresses: addresses.into_iter().collect(),
@@ -79,15 +80,15 @@ pub(crate) fn announcement() -> impl Strategy<Value = Announcement> {
 
 /// The record of any peer, of this version or with flags and TLVs of a newer one.
 pub(crate) fn record() -> impl Strategy<Value = Record> {
-    (announcement(), newer_tlvs(), 0u16..0x1000).prop_map(|(announcement, tlvs, flags)| {
-        let octets = newer(announcement.emit().unwrap().octets(), &tlvs, flags << 4);
+    (announcement(), newer_tlvs(), 0u16..0x800).prop_map(|(announcement, tlvs, flags)| {
+        let octets = newer(announcement.emit().unwrap().octets(), &tlvs, flags << 5);
         Record::parse(&octets).unwrap()
     })
 }
 
 /// Two records of one start of a peer, most of the time with something in common.
 pub(crate) fn versions() -> impl Strategy<Value = (Record, Record)> {
-    let other = (announcement(), newer_tlvs(), 0u16..0x1000);
+    let other = (announcement(), newer_tlvs(), 0u16..0x800);
     (record(), other, any::<[bool; 4]>()).prop_map(|(old, (other, tlvs, flags), keep)| {
         let mut new = Announcement::from(&old);
         let [links, addresses, labels, unreached] = keep;
@@ -103,7 +104,7 @@ pub(crate) fn versions() -> impl Strategy<Value = (Record, Record)> {
             new.unreached = other.unreached;
         }
         new.version = other.version;
-        let octets = newer(new.emit().unwrap().octets(), &tlvs, flags << 4);
+        let octets = newer(new.emit().unwrap().octets(), &tlvs, flags << 5);
         (old, Record::parse(&octets).unwrap())
     })
 }
@@ -131,12 +132,13 @@ pub(crate) fn newer(record: &[u8], tlvs: &[(u8, Vec<u8>)], flags: u16) -> Vec<u8
 
 /// Any hello.
 pub(crate) fn hello() -> impl Strategy<Value = Hello> {
-    let who = (name(), uid(), any::<u64>(), any::<u64>());
-    let rest = (any::<[bool; 2]>(), short_text(), any::<u16>(), vec(address(), 0..=MAX_ADDRESSES));
-    (who, rest).prop_map(|(who, ([explicit, leases], nickname, port, addresses))| Hello {
+    let who = (name(), uid(), 0..=MAX_COUNT, any::<u64>());
+    let rest = (any::<[bool; 3]>(), short_text(), any::<u16>(), vec(address(), 0..=MAX_ADDRESSES));
+    (who, rest).prop_map(|(who, ([explicit, leases, settled], nickname, port, addresses))| Hello {
         incarnation: who.2,
         explicit,
         leases,
+        settled,
         started: who.3,
         nickname,
         port,
@@ -156,7 +158,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
     let payload = || vec(any::<u8>(), 0..300);
     let unicast = (channel(), name(), name(), any::<u8>(), payload());
     prop_oneof![
-        (any::<u64>(), address())
+        (0..=MAX_COUNT, address())
             .prop_map(|(known, observed)| Message::Welcome { known, observed }),
         (any::<u64>(), vec((channel(), any::<u64>()), 0..=16))
             .prop_map(|(root, digests)| Message::Keepalive { root, digests }),

@@ -49,6 +49,7 @@ fn a_value_that_its_type_cannot_have_is_malformed() {
         assert!(with(&[(NAME, name), (UID, uid), (kind, value)]).is_err(), "{kind} {value:x?}");
     }
     assert!(with(&[(NAME, b"\x01aaaaa"), (UID, uid)]).is_err());
+    assert!(with(&[(NAME, name), (UID, uid), (INCARNATION, &[0, 1, 0, 0, 0, 0, 0, 1])]).is_err());
     assert!(with(&[(NAME, name), (UID, &[0; 8])]).is_err());
 }
 

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::PeerUid;
 use crate::wire::strategies::{patch, record, versions};
-use crate::wire::{Announcement, Link};
+use crate::wire::{Announcement, Link, MAX_COUNT};
 
 fn link(number: u64) -> Link {
     Link { name: PeerName::local(number << 20), uid: PeerUid::new(number << 40 | 1).unwrap() }
@@ -84,7 +84,7 @@ fn there_is_no_patch_from_one_start_to_another() {
 #[test]
 fn there_is_no_patch_that_is_longer_than_the_record() {
     let (old, new) = changed(|announcement| {
-        announcement.version = u64::MAX;
+        announcement.version = MAX_COUNT;
         announcement.nickname.clear();
         announcement.addresses.clear();
         announcement.links = [link(1000)].into();

@@ -27,6 +27,8 @@ pub struct Announcement {
     pub leases: bool,
     /// Whether it reaches too few on the data path to list the others.
     pub isolated: bool,
+    /// Whether it has been in the mesh under its name for a while.
+    pub settled: bool,
     /// When it started, in seconds since 1970.
     pub started: u64,
     /// What people call it.
@@ -60,6 +62,7 @@ impl Announcement {
             explicit: false,
             leases: false,
             isolated: false,
+            settled: false,
             started: 0,
             nickname: String::new(),
             addresses: Vec::new(),
@@ -97,6 +100,7 @@ impl Announcement {
             (self.explicit, Flags::EXPLICIT),
             (self.leases, Flags::LEASES),
             (self.isolated, Flags::ISOLATED),
+            (self.settled, Flags::SETTLED),
         ];
         Flags(flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, Flags(bit))| all | bit))
     }
@@ -112,6 +116,7 @@ impl From<&Record> for Announcement {
             explicit: record.explicit(),
             leases: record.leases(),
             isolated: record.isolated(),
+            settled: record.settled(),
             started: record.started(),
             nickname: record.nickname().to_owned(),
             addresses: record.addresses().collect(),

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::strategies::{announcement, few_names, newer, newer_tlvs, record};
-use crate::wire::{MAX_ADDRESSES, put_tlv};
+use crate::wire::{MAX_ADDRESSES, MAX_COUNT, put_tlv};
 
 fn header() -> Vec<u8> {
     let announcement = Announcement::new(PeerName::local(1), PeerUid::new(2).unwrap(), 3);
@@ -40,6 +40,17 @@ fn a_record_without_a_name_a_uid_or_a_version_is_malformed() {
         let mut octets = header();
         octets[field.clone()].fill(0);
         assert!(Record::parse(&octets).is_err(), "{field:?}");
+    }
+}
+
+#[test]
+fn a_record_that_counts_too_far_is_malformed() {
+    for (field, least) in [(8, 0), (24, 1)] {
+        let mut octets = header();
+        for (count, fits) in [(least, true), (MAX_COUNT, true), (MAX_COUNT + 1, false)] {
+            octets[field..field + 8].copy_from_slice(&count.to_be_bytes());
+            assert_eq!(Record::parse(&octets).is_ok(), fits, "{count} at {field}");
+        }
     }
 }
 
@@ -169,10 +180,10 @@ proptest! {
 
     #[test]
     fn a_record_is_kept_octet_for_octet_with_what_a_newer_version_put_into_it(
-        announcement in announcement(), tlvs in newer_tlvs(), flags in 0u16..0x1000,
+        announcement in announcement(), tlvs in newer_tlvs(), flags in 0u16..0x800,
     ) {
         let record = announcement.emit().unwrap();
-        let octets = newer(record.octets(), &tlvs, flags << 4);
+        let octets = newer(record.octets(), &tlvs, flags << 5);
 
         let read = Record::parse(&octets).unwrap();
 
