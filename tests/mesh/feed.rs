@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use peer_mesh::secure::{MAX_BATCH, Received, Secure};
-use peer_mesh::wire::{Announcement, Hello, Link, Message, Record};
+use peer_mesh::wire::{Announcement, Hello, Link, MAX_COUNT, Message, Record};
 use peer_mesh::{
     Config, Mesh, NEWEST_VERSION, OLDEST_VERSION, Output, PeerName, PeerUid, Psk, Saved,
 };
@@ -90,7 +90,8 @@ impl Feed {
         let rng = &mut self.rng;
         let mut stranger = || {
             let uid = PeerUid::new(rng.bits() | 1).unwrap();
-            let mut peer = Announcement::new(PeerName::local(rng.bits()), uid, rng.bits());
+            let mut peer =
+                Announcement::new(PeerName::local(rng.bits()), uid, rng.within(1..=MAX_COUNT));
             let uid = PeerUid::new(rng.bits() | 1).unwrap();
             peer.links.insert(Link { name: PeerName::local(rng.bits()), uid });
             peer.emit().unwrap()

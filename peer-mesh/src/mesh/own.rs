@@ -106,11 +106,14 @@ impl Mesh {
         self.apply_changes(now);
     }
 
-    /// A link is down. Others wait for that if they know of it.
+    /// A link is down. Others wait for that if they know of it; if they do not, whatever else is to be published goes at once,
+    /// since a peer whose links are being exchanged for others must not be without any for as long as others come and go.
     pub(super) fn unpublish(&mut self, name: PeerName, now: Duration) {
         self.own.links.retain(|link| link.name != name);
         let published = self.directory.get(self.own.name);
-        if published.is_some_and(|entry| entry.record.links().any(|link| link.name == name)) {
+        let known =
+            published.is_some_and(|entry| entry.record.links().any(|link| link.name == name));
+        if known || self.publisher.at.is_some() {
             self.publish_soon(true, now);
         }
     }
