@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::conn::{Conn, Form, Stage};
+use super::conn::{Conn, Stage};
 use super::naming::{Claim, SETTLED_AFTER};
+use super::outgoing::Form;
 use super::own::MAX_ADDRESSES;
 use super::{KEEPALIVE, Mesh};
 use crate::secure::Secure;

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use super::Mesh;
-use super::conn::Form;
+use super::outgoing::Form;
 use crate::dice::mix;
 use crate::directory::{Merged, Standing};
 use crate::wire::{Message, Patch, PatchError, Record};

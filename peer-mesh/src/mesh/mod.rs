@@ -27,6 +27,7 @@ mod conn;
 mod gossip;
 mod naming;
 mod neighbours;
+mod outgoing;
 mod own;
 mod receive;
 mod sync;

@@ -114,7 +114,7 @@ impl Mesh {
                     conn.out.unwant(self.own.name);
                 }
             } else if let Some(conn) = self.conns.get_mut(&id) {
-                conn.out.want(self.own.name, super::conn::Form::Whole, now);
+                conn.out.want(self.own.name, super::outgoing::Form::Whole, now);
             }
             return;
         }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::conn::Form;
+use super::outgoing::Form;
 use super::{KEEPALIVE, Mesh};
 use crate::digest::{BUCKETS, covers};
 use crate::wire::{MAX_ENTRIES, Message};
