@@ -208,7 +208,9 @@ impl Mesh {
     fn forgive_oversleeping(&mut self, now: Duration) {
         let overslept = now.saturating_sub(self.ticked);
         if overslept > 3 * TICK {
-            self.conns.values_mut().for_each(|conn| conn.heard += overslept - TICK);
+            // Of some we may have heard already since we woke.
+            let forgiven = |heard: Duration| (heard + overslept - TICK).min(now);
+            self.conns.values_mut().for_each(|conn| conn.heard = forgiven(conn.heard));
         }
     }
 

@@ -286,3 +286,20 @@ fn peers_with_different_passwords_never_meet_and_both_say_why() {
     }
     assert!(table.events.len() < 60, "backs off: {}", table.events.len());
 }
+
+#[test]
+fn who_is_heard_just_after_we_overslept_is_not_believed_for_longer_than_others() {
+    let mut table = Table::chain(2);
+    table.run(Duration::from_secs(3));
+    table.kill(1);
+    table.now += Duration::from_secs(20);
+    let now = table.now;
+    let link = *table.meshes[0].links.get(&name(1)).unwrap();
+
+    // As it is when the machine stood still: what waited in the sockets comes before the clock's turn.
+    table.meshes[0].handle_bytes(link, &[], now);
+    table.run(DEAD_AFTER + 4 * TICK);
+
+    let silent = table.meshes[0].peers().find(|peer| peer.state == PeerState::Silent);
+    assert_eq!(silent.map(|peer| peer.name), Some(name(1)));
+}
