@@ -20,7 +20,7 @@
 //! | octets that wait for a socket | what the core gives, a window; the loop cuts at 2 MiB |
 //! | connections from one address | 64 at once, 20 new ones a second |
 //! | connections without a finished handshake | 1 024, or half the descriptors we may have |
-//! | events that wait | 1 024, with 8 MiB of channel messages |
+//! | events that wait | 1 024, with 8 MiB of channel messages, 128 of them of refused connections |
 //!
 //! Limit: connections of peers that share an address count together.
 

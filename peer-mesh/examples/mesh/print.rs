@@ -101,7 +101,7 @@ impl<'a> Printer<'a> {
                 "refused_too_many": shell.refused.too_many, "refused_too_fast": shell.refused.too_fast,
                 "refused_full": shell.refused.full, "refused_by_core": shell.refused.by_core,
                 "accept_errors": shell.accept_errors, "events_lost": shell.events_lost,
-                "state_failures": shell.state_failures, "overruns": shell.overruns,
+                "refusals_untold": shell.refusals_untold, "state_failures": shell.state_failures, "overruns": shell.overruns,
                 "unfinished": shell.unfinished,
             }}),
         );

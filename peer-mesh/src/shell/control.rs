@@ -273,6 +273,7 @@ impl Control {
                 refused: self.gate.refused(),
                 accept_errors: self.gate.errors(),
                 events_lost: self.teller.lost_ever(),
+                refusals_untold: self.teller.refusals_untold(),
                 state_failures: self.keeper.failures(),
                 overruns: self.overruns,
                 unfinished: self.gate.unfinished(),

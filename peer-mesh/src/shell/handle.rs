@@ -182,6 +182,8 @@ pub struct ShellStats {
     pub accept_errors: u64,
     /// Events that the reader was too slow for.
     pub events_lost: u64,
+    /// `Refused` events beyond those that may wait for the reader. They are not among the lost.
+    pub refusals_untold: u64,
     /// State that could not be stored.
     pub state_failures: u64,
     /// Connections cut because more waited to be written than a connection may have.
