@@ -24,7 +24,8 @@ const BATCH: usize = 32;
 /// Octets that may wait for one socket. The core hands out a window of 256 KiB and what closes a
 /// connection; more than this is a defect of ours, and costs the connection and not the memory.
 const UNSENT: usize = 2 << 20;
-/// The loop turns at least this often, whatever the core asks for: to tell of lost events.
+/// The loop turns at least this often, whatever the core asks for: to tell of lost events, and to let go
+/// of tasks that have ended.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// The loop's state. Dropping it ends all connections at once.
@@ -67,24 +68,32 @@ impl Control {
             tokio::select! {
                 biased;
                 _ = queued.recv_many(&mut batch, BATCH) => {}
-                Some(ended) = self.tasks.join_next() => report(ended),
                 () = sleep_until(wake_up) => {}
             }
-            for input in batch.drain(..) {
-                self.handle(input);
-                self.perform().await;
-            }
-            let now = self.clock.now();
-            // After the inputs: what was heard while we slept too long counts as heard.
-            if self.mesh.poll_timeout().is_some_and(|due| due <= now) {
-                self.mesh.handle_timeout(now);
-                self.perform().await;
-            }
-            self.keeper.turn(now).await;
-            self.teller.tell_lost();
+            self.turn(&mut batch).await;
         }
         drop(services);
         self.wind_down(queued).await;
+    }
+
+    /// Everything's turn after some inputs came or time has passed.
+    async fn turn(&mut self, batch: &mut Vec<Input>) {
+        for input in batch.drain(..) {
+            self.handle(input);
+            self.perform().await;
+        }
+        let now = self.clock.now();
+        // After the inputs: what was heard while we slept too long counts as heard.
+        if self.mesh.poll_timeout().is_some_and(|due| due <= now) {
+            self.mesh.handle_timeout(now);
+            self.perform().await;
+        }
+        self.keeper.turn(now).await;
+        self.teller.tell_lost();
+        // In every turn: while inputs keep coming nothing else is ever waited for.
+        while let Some(ended) = self.tasks.try_join_next() {
+            report(ended);
+        }
     }
 
     fn wake_up(&self) -> Duration {
@@ -311,5 +320,45 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
         && error.is_panic()
     {
         tracing::error!(%error, "a connection's task has panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::machine::Machine;
+    use crate::shell::notice;
+    use crate::{Config, PeerName, Saved};
+
+    fn control() -> Control {
+        let clock = Clock::start();
+        let config = Config::new(PeerName::local(1));
+        Control {
+            mesh: Mesh::new(config, Saved::default(), [1; 32], clock.now()),
+            clock,
+            inputs: mpsc::channel(1).0,
+            gate: Gate::new(8),
+            keeper: Keeper::new(None, Machine::default()),
+            teller: notice::notices().0,
+            conns: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            overruns: 0,
+            leavers: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn tasks_that_have_ended_are_let_go_in_a_turn_that_inputs_have_begun() {
+        let mut control = control();
+        for _ in 0..1000 {
+            control.tasks.spawn(async {});
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let nobody = PeerName::local(2);
+        let input = || Input::Request(Request::DataPath(nobody, true));
+
+        control.turn(&mut vec![input(), input()]).await;
+
+        assert_eq!(control.tasks.len(), 0);
     }
 }
