@@ -16,6 +16,7 @@ mod output;
 mod relay;
 pub mod secure;
 pub mod shell;
+mod text;
 pub mod wire;
 
 pub use config::{Config, Known, Saved};
@@ -23,6 +24,7 @@ pub use mesh::{LinkView, Mesh, NextHop, Peer, Stats, Target};
 pub use name::{NotAName, PeerName, PeerUid};
 pub use output::{CloseReason, ConnId, Event, GoneReason, Output, PeerState};
 pub use secure::Psk;
+pub use text::{is_control, printable};
 pub use wire::ChannelName;
 
 /// The oldest version of the protocol we speak.

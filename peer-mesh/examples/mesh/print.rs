@@ -4,7 +4,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use peer_mesh::shell::{Notice, Origin, PeerView, Snapshot};
-use peer_mesh::{Event, GoneReason, PeerState, Stats};
+use peer_mesh::{Event, GoneReason, PeerState, Stats, is_control, printable};
 use serde_json::{Value, json};
 
 use crate::lines::Lines;
@@ -113,8 +113,22 @@ impl<'a> Printer<'a> {
             return self.lines.send(text);
         }
         merge(&mut object, json!({ "time_ms": time_ms() }));
-        self.lines.send(object.to_string());
+        self.lines.send(escaped(&object.to_string()));
     }
+}
+
+/// JSON means the same with any character in a string written as an escape: of a peer's nickname nothing is
+/// lost, and nothing of it acts on a terminal.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_control(c) {
+            text += &format!("\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+    }
+    text
 }
 
 /// A snapshot for people: a line for the whole, then one for each peer.
@@ -129,8 +143,7 @@ fn table(seen: &Snapshot) -> String {
         let direct = seen.links.iter().find(|link| link.name == peer.name);
         let reached =
             direct.map_or_else(|| "over others".into(), |link| format!("at {}", link.addr));
-        // Quoted, so that a peer's text cannot play tricks on a terminal.
-        let nickname = format!("{:?}", peer.nickname);
+        let nickname = format!("{:?}", printable(&peer.nickname));
         let name = peer.name;
         text += &format!("\n  {name}  {nickname:<16}  {state:<6}  {since:>6} s  {reached}");
     }
