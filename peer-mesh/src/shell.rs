@@ -11,7 +11,7 @@
 //! clock, and performs what the core asks for after each. Keepalives are the core's, so they come from this
 //! loop: a loop that hangs is a dead peer to its neighbours, as it should be. Nothing in the loop waits for
 //! a peer or for a reader: sockets have tasks of their own, events are dropped rather than waited for (and
-//! the reader is told), and for the disk there is half a second.
+//! the reader is told), and for the disk, when the name or the incarnation has changed, there is half a second.
 //!
 //! # What is bounded, and how
 //! | what | bound |
