@@ -70,7 +70,8 @@ impl Book {
 
     /// The operator names an address. `false`: there are too many.
     pub(crate) fn give(&mut self, addr: SocketAddr) -> bool {
-        if self.places.values().filter(|place| place.given).count() >= MAX_GIVEN {
+        let known = self.get(addr).is_some_and(|place| place.given);
+        if !known && self.places.values().filter(|place| place.given).count() >= MAX_GIVEN {
             return false;
         }
         let place = self.places.entry(addr).or_insert_with(|| {
@@ -83,6 +84,18 @@ impl Book {
         place.next = Duration::ZERO;
         place.pause = FIRST_PAUSE;
         true
+    }
+
+    /// Nobody names it any more: it stays as a learned one.
+    pub(crate) fn ungive(&mut self, addr: SocketAddr, dice: &mut Dice) {
+        let Some(place) = self.places.get_mut(&addr).filter(|place| place.given) else { return };
+        place.given = false;
+        self.learned += 1;
+        if place.own {
+            self.forget(addr);
+        } else if self.learned > MAX_LEARNED {
+            self.drop_one(dice);
+        }
     }
 
     /// The operator takes it back.
@@ -263,6 +276,25 @@ mod tests {
         assert_eq!(book.iter().count(), MAX_LEARNED + 1);
         assert!(book.get(SocketAddr::from(([10, 0, 0, 1], 6783))).is_some());
         assert_eq!(book.saved().len(), MAX_LEARNED);
+    }
+
+    #[test]
+    fn what_is_no_longer_given_stays_as_learned_and_counts_as_such() {
+        let (mut book, mut dice) = (Book::new(false), dice());
+        let given = SocketAddr::from(([10, 0, 0, 1], 6783));
+        book.give(given);
+        for n in 0..u32::try_from(MAX_LEARNED).unwrap() - 1 {
+            book.learn((std::net::Ipv4Addr::from(0x0c00_0000 + n), 6783).into(), None, &mut dice);
+        }
+
+        book.ungive(given, &mut dice);
+        book.ungive(given, &mut dice);
+
+        assert!(book.get(given).is_some_and(|place| !place.given));
+        assert_eq!((book.learned, book.saved().len()), (MAX_LEARNED, MAX_LEARNED));
+        book.give(addr(1));
+        book.ungive(addr(1), &mut dice);
+        assert_eq!((book.learned, book.saved().len()), (MAX_LEARNED, MAX_LEARNED));
     }
 
     #[test]

@@ -27,6 +27,7 @@
 mod conn;
 mod control;
 mod gate;
+mod givers;
 mod handle;
 mod identity;
 mod input;
@@ -49,6 +50,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub use gate::Refused;
+pub use givers::Given;
 pub use handle::{Handle, PeerView, ShellStats, Snapshot, Stopped};
 pub use identity::{Identity, Origin};
 pub use machine::Machine;
@@ -59,6 +61,7 @@ pub use state::{Found, State, StateError, Store};
 use crate::{Config, Mesh};
 use control::Control;
 use gate::Gate;
+use givers::Givers;
 use input::Clock;
 use keeper::Keeper;
 
@@ -95,12 +98,13 @@ pub fn start(
         listeners.push(opened);
     }
     let port = listeners.first().and_then(|it| it.local_addr().ok()).map(|addr| addr.port());
-    let (addrs, names) = sort(peers);
+    let targets: Vec<_> = config.targets.into_iter().map(Endpoint::Addr).chain(peers).collect();
     let config = Config {
         name: identity.name,
         explicit: identity.origin == Origin::Given,
         port: port.unwrap_or(config.port),
-        targets: config.targets.into_iter().chain(addrs).collect(),
+        // Given below, so that who gave what is known.
+        targets: Vec::new(),
         started: wall_clock(),
         ..config
     };
@@ -115,35 +119,27 @@ pub fn start(
     for listener in listeners {
         services.spawn(listener::accept(listener, gate.clone(), inputs.clone(), clock));
     }
-    for (host, port) in names {
-        services.spawn(resolve::follow(host, port, inputs.clone()));
-    }
     let (teller, notices) = notice::notices();
-    let control = Control {
+    let mut control = Control {
         mesh,
         clock,
         inputs: inputs.clone(),
         gate,
         keeper,
         teller,
+        givers: Givers::default(),
         conns: BTreeMap::new(),
         tasks: JoinSet::new(),
         overruns: 0,
         leavers: Vec::new(),
     };
-    let task = tokio::spawn(control.run(queued, services));
-    Ok((Handle::new(inputs, task.abort_handle()), notices))
-}
-
-fn sort(peers: Vec<Endpoint>) -> (Vec<SocketAddr>, Vec<(String, u16)>) {
-    let (mut addrs, mut names) = (Vec::new(), Vec::new());
-    for peer in peers {
-        match peer {
-            Endpoint::Addr(addr) => addrs.push(addr),
-            Endpoint::Name { host, port } => names.push((host, port)),
+    for peer in targets {
+        if !control.connect(peer.clone(), clock.now()) {
+            tracing::warn!(%peer, "not dialled: too many peers are given");
         }
     }
-    (addrs, names)
+    let task = tokio::spawn(control.run(queued, services));
+    Ok((Handle::new(inputs, task.abort_handle()), notices))
 }
 
 /// Raises the limit of descriptors as far as we are allowed to, and leaves the other half to dials, to the

@@ -257,6 +257,17 @@ impl Mesh {
         given
     }
 
+    /// Nobody names this address any more. Nothing is closed, and it may still be dialled as one that was learned;
+    /// without discovery nothing is learned, and it is forgotten.
+    pub fn ungive(&mut self, addr: SocketAddr) {
+        if self.config.discovery {
+            self.book.ungive(addr, &mut self.dice);
+            self.unsaved = true;
+        } else {
+            self.book.forget(addr);
+        }
+    }
+
     /// Dials it no longer, and closes what was dialled there.
     pub fn forget(&mut self, addr: SocketAddr, now: Duration) {
         let dialled: Vec<_> = self

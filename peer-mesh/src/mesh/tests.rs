@@ -303,3 +303,22 @@ fn who_is_heard_just_after_we_overslept_is_not_believed_for_longer_than_others()
     let silent = table.meshes[0].peers().find(|peer| peer.state == PeerState::Silent);
     assert_eq!(silent.map(|peer| peer.name), Some(name(1)));
 }
+
+#[test]
+fn an_address_that_is_no_longer_given_keeps_its_link() {
+    for discovery in [true, false] {
+        let mut table = Table::default();
+        table.add(Config::new(name(0)), Saved::default());
+        let config = Config { targets: vec![addr(0)], discovery, ..Config::new(name(1)) };
+        table.add(config, Saved::default());
+        table.run(Duration::from_secs(3));
+
+        table.meshes[1].ungive(addr(0));
+        table.run(Duration::from_secs(3));
+
+        assert_eq!(table.ups(1), 1);
+        assert!(!table.events.iter().any(|(_, e)| matches!(e, Event::LinkDown { .. })));
+        let target = table.meshes[1].targets().find(|target| target.addr == addr(0));
+        assert_eq!(target.map(|target| target.given), discovery.then_some(false));
+    }
+}

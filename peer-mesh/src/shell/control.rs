@@ -12,11 +12,13 @@ use tokio::time::{sleep_until, timeout};
 
 use super::conn::{self, FLUSH, Line};
 use super::gate::{Admission, Gate};
+use super::givers::{Givers, HostPort};
 use super::handle::{PeerView, ShellStats, Snapshot};
 use super::input::{Audience, Clock, Input, Inputs, Request, Say};
 use super::keeper::Keeper;
 use super::listener::{canonical, refuse};
 use super::notice::Teller;
+use super::resolve::{Endpoint, Follower};
 use crate::{ConnId, Event, Mesh, Output};
 
 /// Inputs taken before timers get their turn: 32 x 16 KiB are sealed or opened in a few milliseconds.
@@ -37,6 +39,7 @@ pub(super) struct Control {
     pub(super) gate: Arc<Gate>,
     pub(super) keeper: Keeper,
     pub(super) teller: Teller,
+    pub(super) givers: Givers,
     pub(super) conns: BTreeMap<ConnId, Conn>,
     /// Connections and dials, also those that the core knows no longer.
     pub(super) tasks: JoinSet<()>,
@@ -59,7 +62,7 @@ pub(super) enum Conn {
 }
 
 impl Control {
-    /// Runs until the mesh has stopped. `services` (listeners, look-ups) end first.
+    /// Runs until the mesh has stopped. `services` (listeners) end first, and so do look-ups.
     pub(super) async fn run(mut self, mut queued: mpsc::Receiver<Input>, services: JoinSet<()>) {
         let mut batch = Vec::with_capacity(BATCH);
         self.perform().await;
@@ -73,6 +76,7 @@ impl Control {
             self.turn(&mut batch).await;
         }
         drop(services);
+        self.givers = Givers::default();
         self.wind_down(queued).await;
     }
 
@@ -133,6 +137,7 @@ impl Control {
                     self.mesh.handle_closed(conn, &why, now);
                 }
             }
+            Input::Found { name, found } => self.found(&name, found),
             Input::Request(request) => self.request(request),
         }
     }
@@ -235,8 +240,9 @@ impl Control {
         let now = self.clock.now();
         // Who asks and does not wait for the answer is not told.
         match request {
-            Request::Connect(addr, reply) => drop(reply.send(self.mesh.connect(addr, now))),
-            Request::Forget(addr) => self.mesh.forget(addr, now),
+            Request::Connect(peer, reply) => drop(reply.send(self.connect(peer, now))),
+            Request::Replace(peers, reply) => drop(reply.send(self.replace(peers, now))),
+            Request::Forget(peer) => self.forget(peer, now),
             Request::Leave(done) => {
                 self.mesh.leave(now);
                 self.leavers.push(done);
@@ -247,6 +253,66 @@ impl Control {
             Request::SetDigest(channel, digest) => self.mesh.set_digest(&channel, digest),
             Request::Say(say, reply) => drop(reply.send(self.say(&say, now))),
             Request::Snapshot(reply) => drop(reply.send(self.snapshot(now))),
+        }
+    }
+
+    pub(super) fn connect(&mut self, peer: Endpoint, now: Duration) -> bool {
+        match peer {
+            Endpoint::Addr(addr) => {
+                let room = self.mesh.connect(addr, now);
+                if room {
+                    self.givers.give(addr);
+                }
+                room
+            }
+            Endpoint::Name { host, port } => {
+                let (name, inputs) = ((host, port), self.inputs.clone());
+                let room = self.givers.has_room_for(&name);
+                if room {
+                    self.givers.follow(name.clone(), || Follower::start(name, inputs));
+                }
+                room
+            }
+        }
+    }
+
+    fn replace(&mut self, peers: Vec<Endpoint>, now: Duration) -> bool {
+        // First, so that the new ones find room.
+        for addr in self.givers.keep(&peers) {
+            self.mesh.ungive(addr);
+        }
+        let refused = peers.into_iter().filter(|peer| !self.connect(peer.clone(), now));
+        refused.count() == 0
+    }
+
+    fn forget(&mut self, peer: Endpoint, now: Duration) {
+        match peer {
+            Endpoint::Addr(addr) => {
+                self.givers.forget(addr);
+                self.mesh.forget(addr, now);
+            }
+            Endpoint::Name { host, port } => {
+                for addr in self.givers.forget_name(&(host, port)) {
+                    self.mesh.forget(addr, now);
+                }
+            }
+        }
+    }
+
+    fn found(&mut self, name: &HostPort, found: Result<Vec<SocketAddr>, String>) {
+        let found = match found {
+            Ok(found) => found,
+            Err(why) => return self.givers.failed(name, why),
+        };
+        let now = self.clock.now();
+        let changes = self.givers.learn(name, &found);
+        for addr in changes.ungive {
+            self.mesh.ungive(addr);
+        }
+        for addr in changes.give {
+            if !self.mesh.connect(addr, now) {
+                self.givers.refused(name, addr);
+            }
         }
     }
 
@@ -276,6 +342,7 @@ impl Control {
             root: self.mesh.root(),
             peers: self.mesh.peers().map(view).collect(),
             links: self.mesh.links().collect(),
+            given: self.givers.iter().collect(),
             targets: self.mesh.targets().collect(),
             stats: self.mesh.stats(),
             shell: ShellStats {
@@ -340,6 +407,7 @@ mod tests {
             gate: Gate::new(8),
             keeper: Keeper::new(None, Machine::default()),
             teller: notice::notices().0,
+            givers: Givers::default(),
             conns: BTreeMap::new(),
             tasks: JoinSet::new(),
             overruns: 0,

@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::gate::Refused;
+use super::givers::Given;
 use super::input::{Audience, Input, Inputs, Request, Say};
+use super::resolve::Endpoint;
 use crate::{ChannelName, LinkView, PeerName, PeerState, PeerUid, Stats, Target};
 
 /// The mesh has stopped: somebody told it to leave, or its name was refused.
@@ -41,14 +43,21 @@ impl Handle {
         Self { inputs, _alive: Arc::new(Alive(task)) }
     }
 
-    /// Dials this address until its peer is in the mesh. `false`: too many were named.
-    pub async fn connect(&self, addr: SocketAddr) -> Result<bool, Stopped> {
-        self.ask(|reply| Request::Connect(addr, reply)).await
+    /// Dials this address, or those that this name stands for from now on, until its peer is in the mesh.
+    /// `false`: too many were named.
+    pub async fn connect(&self, peer: impl Into<Endpoint>) -> Result<bool, Stopped> {
+        self.ask(|reply| Request::Connect(peer.into(), reply)).await
     }
 
-    /// Dials it no longer, and closes what was dialled there.
-    pub async fn forget(&self, addr: SocketAddr) -> Result<(), Stopped> {
-        self.tell(Request::Forget(addr)).await
+    /// Connects to these peers and takes back all others that were given. Nothing is closed: what is no
+    /// longer given is an address like any other. `false`: too many are named, some are not dialled.
+    pub async fn replace(&self, peers: Vec<Endpoint>) -> Result<bool, Stopped> {
+        self.ask(|reply| Request::Replace(peers, reply)).await
+    }
+
+    /// Dials it no longer, and closes what was dialled there. Of a name: the addresses that only it gave.
+    pub async fn forget(&self, peer: impl Into<Endpoint>) -> Result<(), Stopped> {
+        self.tell(Request::Forget(peer.into())).await
     }
 
     /// Leaves the mesh for good. Everybody has been told, as far as a second allows, when this returns.
@@ -146,6 +155,8 @@ pub struct Snapshot {
     pub peers: Vec<PeerView>,
     /// Our links, by name.
     pub links: Vec<LinkView>,
+    /// The peers that were given, addresses first.
+    pub given: Vec<Given>,
     /// What we dial.
     pub targets: Vec<Target>,
     /// What the core counted.

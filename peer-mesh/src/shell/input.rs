@@ -7,7 +7,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::gate::Admission;
+use super::givers::HostPort;
 use super::handle::Snapshot;
+use super::resolve::Endpoint;
 use crate::{ChannelName, ConnId, PeerName};
 
 /// Inputs that may wait for the loop. Each holds 16 KiB of octets at most: 4 MiB in all.
@@ -31,6 +33,8 @@ pub(super) enum Input {
     Written { conn: ConnId, octets: usize },
     /// The connection has ended.
     Closed { conn: ConnId, why: String },
+    /// A name was looked up.
+    Found { name: HostPort, found: Result<Vec<SocketAddr>, String> },
     /// Somebody in this process wants something.
     Request(Request),
 }
@@ -38,8 +42,9 @@ pub(super) enum Input {
 /// What the rest of the process may ask for.
 #[derive(Debug)]
 pub(super) enum Request {
-    Connect(SocketAddr, oneshot::Sender<bool>),
-    Forget(SocketAddr),
+    Connect(Endpoint, oneshot::Sender<bool>),
+    Replace(Vec<Endpoint>, oneshot::Sender<bool>),
+    Forget(Endpoint),
     Leave(oneshot::Sender<()>),
     Remove(PeerName, oneshot::Sender<bool>),
     DataPath(PeerName, bool),
