@@ -18,11 +18,12 @@
 //! |---|---|
 //! | inputs that wait | 256, of 16 KiB at most; who sends waits, so a peer waits in its own socket |
 //! | octets that wait for a socket | what the core gives, a window; the loop cuts at 2 MiB |
-//! | connections from one address | 64 at once, 20 new ones a second |
-//! | connections without a finished handshake | 1 024, or half the descriptors we may have |
+//! | connections from one source, an IPv4 address or an IPv6 /64 | 64 at once, 20 new ones a second |
+//! | connections that came in and have no finished handshake | 448, or half the descriptors we may have; then a newcomer takes a place of the source that has most. While they end, 64 more |
+//! | dials | 16 at once |
 //! | events that wait | 1 024, with 8 MiB of channel messages, 128 of them of refused connections |
 //!
-//! Limit: connections of peers that share an address count together.
+//! Limit: connections of peers that share a source count together.
 
 mod conn;
 mod control;

@@ -99,7 +99,7 @@ impl<'a> Printer<'a> {
             &mut object,
             json!({ "shell": {
                 "refused_too_many": shell.refused.too_many, "refused_too_fast": shell.refused.too_fast,
-                "refused_full": shell.refused.full, "refused_by_core": shell.refused.by_core,
+                "refused_full": shell.refused.full, "refused_by_core": shell.refused.by_core, "displaced": shell.refused.displaced,
                 "accept_errors": shell.accept_errors, "events_lost": shell.events_lost,
                 "refusals_untold": shell.refusals_untold, "state_failures": shell.state_failures, "overruns": shell.overruns,
                 "unfinished": shell.unfinished,

@@ -59,8 +59,8 @@ const KEEPALIVE: Duration = Duration::from_secs(1);
 const DEAD_AFTER: Duration = Duration::from_millis(3500);
 /// A handshake must be over after this time.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Connections without a finished handshake.
-const MAX_UNFINISHED: usize = 512;
+/// Connections that came in and have no finished handshake. Of those we dial there are few by themselves.
+pub(crate) const MAX_UNFINISHED: usize = 512;
 /// How often periodic work is done.
 const TICK: Duration = Duration::from_millis(500);
 /// Removed links are looked into after this time, once for all that were removed.
@@ -145,8 +145,8 @@ impl Mesh {
         remote: SocketAddr,
         now: Duration,
     ) -> Option<ConnId> {
-        let unfinished = self.conns.values().filter(|conn| !conn.is_linked()).count();
-        if self.stopped || unfinished >= MAX_UNFINISHED {
+        let unfinished = self.conns.values().filter(|conn| !conn.outbound && !conn.is_linked());
+        if self.stopped || unfinished.count() >= MAX_UNFINISHED {
             return None;
         }
         let id = self.next_conn();

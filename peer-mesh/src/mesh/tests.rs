@@ -322,3 +322,20 @@ fn an_address_that_is_no_longer_given_keeps_its_link() {
         assert_eq!(target.map(|target| target.given), discovery.then_some(false));
     }
 }
+
+#[test]
+fn dials_of_our_own_take_no_place_from_those_who_come() {
+    let now = Duration::ZERO;
+    let targets = (0..9).map(addr).collect();
+    let mut mesh =
+        Mesh::new(Config { targets, ..Config::new(name(0)) }, Saved::default(), [1; 32], now);
+    mesh.handle_timeout(now);
+    let dials = std::iter::from_fn(|| mesh.poll_output()).count();
+
+    let remote = |port| SocketAddr::from(([10, 0, 1, 1], port));
+    let accepted =
+        (1..=1000).filter(|port| mesh.handle_accepted(addr(0), remote(*port), now).is_some());
+
+    assert_eq!(accepted.count(), MAX_UNFINISHED);
+    assert!(dials > 0);
+}
