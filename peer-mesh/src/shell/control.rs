@@ -13,12 +13,12 @@ use tokio::time::{sleep_until, timeout};
 use super::conn::{self, FLUSH, Line};
 use super::gate::{Admission, Gate};
 use super::givers::{Givers, HostPort};
-use super::handle::{PeerView, ShellStats, Snapshot};
 use super::input::{Audience, Clock, Input, Inputs, Request, Say};
 use super::keeper::Keeper;
 use super::listener::{canonical, refuse};
 use super::notice::Teller;
 use super::resolve::{Endpoint, Follower};
+use super::snapshot::{Recent, ShellStats, Snapshot};
 use crate::{ConnId, Event, Mesh, Output};
 
 /// Inputs taken before timers get their turn: 32 x 16 KiB are sealed or opened in a few milliseconds.
@@ -40,6 +40,7 @@ pub(super) struct Control {
     pub(super) keeper: Keeper,
     pub(super) teller: Teller,
     pub(super) givers: Givers,
+    pub(super) recent: Arc<Recent>,
     pub(super) conns: BTreeMap<ConnId, Conn>,
     /// Connections and dials, also those that the core knows no longer.
     pub(super) tasks: JoinSet<()>,
@@ -253,6 +254,11 @@ impl Control {
             Request::SetDigest(channel, digest) => self.mesh.set_digest(&channel, digest),
             Request::Say(say, reply) => drop(reply.send(self.say(&say, now))),
             Request::Snapshot(reply) => drop(reply.send(self.snapshot(now))),
+            Request::Recent(reply) => {
+                // Of many who ask while there is none, the first has one made for all.
+                let recent = self.recent.get().unwrap_or_else(|| self.snapshot(now));
+                drop(reply.send(recent));
+            }
         }
     }
 
@@ -325,36 +331,20 @@ impl Control {
         }
     }
 
-    fn snapshot(&self, now: Duration) -> Snapshot {
-        let view = |peer: crate::Peer<'_>| PeerView {
-            name: peer.name,
-            uid: peer.uid,
-            nickname: peer.nickname.to_owned(),
-            state: peer.state,
-            since: peer.since,
-            links: peer.links,
-            addresses: peer.addresses,
+    fn snapshot(&self, now: Duration) -> Arc<Snapshot> {
+        let shell = ShellStats {
+            refused: self.gate.refused(),
+            accept_errors: self.gate.errors(),
+            events_lost: self.teller.lost_ever(),
+            refusals_untold: self.teller.refusals_untold(),
+            state_failures: self.keeper.failures(),
+            overruns: self.overruns,
+            unfinished: self.gate.unfinished(),
         };
-        Snapshot {
-            now,
-            name: self.mesh.name(),
-            uid: self.mesh.uid(),
-            root: self.mesh.root(),
-            peers: self.mesh.peers().map(view).collect(),
-            links: self.mesh.links().collect(),
-            given: self.givers.iter().collect(),
-            targets: self.mesh.targets().collect(),
-            stats: self.mesh.stats(),
-            shell: ShellStats {
-                refused: self.gate.refused(),
-                accept_errors: self.gate.errors(),
-                events_lost: self.teller.lost_ever(),
-                refusals_untold: self.teller.refusals_untold(),
-                state_failures: self.keeper.failures(),
-                overruns: self.overruns,
-                unfinished: self.gate.unfinished(),
-            },
-        }
+        let given = self.givers.iter().collect();
+        let snapshot = Arc::new(Snapshot::of(&self.mesh, given, shell, now));
+        self.recent.set(&snapshot);
+        snapshot
     }
 
     /// Lets the connections write what they have, stores what is new, and tells who waits for the end.
@@ -408,6 +398,7 @@ mod tests {
             keeper: Keeper::new(None, Machine::default()),
             teller: notice::notices().0,
             givers: Givers::default(),
+            recent: Recent::new(clock),
             conns: BTreeMap::new(),
             tasks: JoinSet::new(),
             overruns: 0,
@@ -428,5 +419,41 @@ mod tests {
         control.turn(&mut vec![input(), input()]).await;
 
         assert_eq!(control.tasks.len(), 0);
+    }
+
+    async fn ask(
+        control: &mut Control,
+        request: fn(oneshot::Sender<Arc<Snapshot>>) -> Request,
+    ) -> Arc<Snapshot> {
+        let (reply, answer) = oneshot::channel();
+        control.request(request(reply));
+        answer.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_recent_snapshot_serves_all_who_ask_for_a_tenth_of_a_second() {
+        let mut control = control();
+
+        let first = ask(&mut control, Request::Recent).await;
+        let same = ask(&mut control, Request::Recent).await;
+        tokio::time::sleep(Snapshot::RECENT + Duration::from_millis(1)).await;
+        let later = ask(&mut control, Request::Recent).await;
+
+        assert!(Arc::ptr_eq(&first, &same));
+        assert!(!Arc::ptr_eq(&first, &later));
+        assert!(later.now > first.now + Snapshot::RECENT);
+    }
+
+    #[tokio::test]
+    async fn an_exact_snapshot_shows_what_was_asked_for_just_before() {
+        let mut control = control();
+        let before = ask(&mut control, Request::Recent).await;
+        control.connect("10.99.0.7".parse().unwrap(), Duration::ZERO);
+
+        let exact = ask(&mut control, Request::Snapshot).await;
+        let recent = ask(&mut control, Request::Recent).await;
+
+        assert_eq!((before.given.len(), exact.given.len()), (0, 1));
+        assert!(Arc::ptr_eq(&exact, &recent));
     }
 }

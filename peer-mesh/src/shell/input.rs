@@ -1,6 +1,7 @@
 //! What goes in: everything that happens to the mesh is a value in one bounded queue.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -8,8 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::gate::Admission;
 use super::givers::HostPort;
-use super::handle::Snapshot;
 use super::resolve::Endpoint;
+use super::snapshot::Snapshot;
 use crate::{ChannelName, ConnId, PeerName};
 
 /// Inputs that may wait for the loop. Each holds 16 KiB of octets at most: 4 MiB in all.
@@ -51,7 +52,8 @@ pub(super) enum Request {
     Join(ChannelName, oneshot::Sender<bool>),
     SetDigest(ChannelName, u64),
     Say(Say, oneshot::Sender<bool>),
-    Snapshot(oneshot::Sender<Snapshot>),
+    Snapshot(oneshot::Sender<Arc<Snapshot>>),
+    Recent(oneshot::Sender<Arc<Snapshot>>),
 }
 
 /// Something to say on a channel.
