@@ -40,6 +40,10 @@ pub(crate) struct Place {
     pub(crate) next: Duration,
     /// Why the last attempt failed.
     pub(crate) last: Option<CloseReason>,
+    /// Attempts that have failed since the last one that did not.
+    pub(crate) attempts: u32,
+    /// When the last connection there ended, or failed to be made.
+    pub(crate) ended: Option<Duration>,
     pause: Duration,
 }
 
@@ -165,6 +169,7 @@ impl Book {
     pub(crate) fn reached(&mut self, addr: SocketAddr, name: PeerName) -> bool {
         let Some(place) = self.places.get_mut(&addr) else { return false };
         place.pause = FIRST_PAUSE;
+        place.attempts = 0;
         place.last = None;
         place.own = false;
         place.name.replace(name) != Some(name)
@@ -187,6 +192,8 @@ impl Book {
         let longest = longest_pause(reason);
         place.next = now + dice.around(place.pause);
         place.pause = (place.pause * 3 / 2).min(longest).max(FIRST_PAUSE);
+        place.attempts = place.attempts.saturating_add(1);
+        place.ended = Some(now);
         place.last = Some(reason.clone());
     }
 
@@ -211,6 +218,8 @@ impl Place {
             busy: false,
             next: Duration::ZERO,
             last: None,
+            attempts: 0,
+            ended: None,
             pause: FIRST_PAUSE,
         }
     }

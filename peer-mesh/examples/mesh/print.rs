@@ -90,7 +90,13 @@ impl<'a> Printer<'a> {
             })).collect::<Vec<_>>(),
             "targets": seen.targets.iter().map(|target| json!({
                 "addr": target.addr, "given": target.given, "name": target.name,
-                "last": target.last.as_ref().map(ToString::to_string),
+                "last": target.last.as_ref().map(ToString::to_string), "attempts": target.attempts,
+                "next_ms": target.next.map(|next| next.as_millis()),
+            })).collect::<Vec<_>>(),
+            "pending": seen.pending.iter().map(|conn| json!({
+                "addr": conn.addr, "outbound": conn.outbound, "name": conn.name,
+                "progress": format!("{:?}", conn.progress).to_lowercase(),
+                "since_ms": conn.since.as_millis(),
             })).collect::<Vec<_>>(),
             "stats": stats(&seen.stats),
         });
@@ -99,9 +105,10 @@ impl<'a> Printer<'a> {
             &mut object,
             json!({ "shell": {
                 "refused_too_many": shell.refused.too_many, "refused_too_fast": shell.refused.too_fast,
-                "refused_full": shell.refused.full, "refused_by_core": shell.refused.by_core, "displaced": shell.refused.displaced,
-                "accept_errors": shell.accept_errors, "events_lost": shell.events_lost,
-                "refusals_untold": shell.refusals_untold, "state_failures": shell.state_failures, "overruns": shell.overruns,
+                "refused_full": shell.refused.full, "refused_by_core": shell.refused.by_core,
+                "displaced": shell.refused.displaced, "accept_errors": shell.accept_errors,
+                "events_lost": shell.events_lost, "refusals_untold": shell.refusals_untold,
+                "state_failures": shell.state_failures, "overruns": shell.overruns,
                 "unfinished": shell.unfinished,
             }}),
         );
@@ -223,6 +230,8 @@ fn by_state(seen: &Snapshot, state: PeerState) -> Vec<Value> {
         json!({
             "name": peer.name, "uid": peer.uid.to_string(), "nickname": peer.nickname,
             "since_ms": peer.since.as_millis(), "links": peer.links, "addresses": peer.addresses,
+            "incarnation": peer.incarnation, "explicit": peer.explicit, "labels": peer.labels,
+            "unreached": peer.unreached, "isolated": peer.isolated,
         })
     };
     seen.peers.iter().filter(|peer| peer.state == state).map(view).collect()

@@ -38,7 +38,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use views::{LinkView, NextHop, Peer, Stats, Target};
+pub use views::{GonePeer, LinkView, NextHop, Peer, Pending, Progress, Stats, Target};
 
 use self::channel::Channels;
 use self::conn::{Conn, Stage};

@@ -1,5 +1,6 @@
 //! The handle: what the rest of the process asks of the mesh.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -73,6 +74,12 @@ impl Handle {
     /// Whether frames reach a peer directly.
     pub async fn data_path(&self, name: PeerName, direct: bool) -> Result<(), Stopped> {
         self.tell(Request::DataPath(name, direct)).await
+    }
+
+    /// Through whom frames go to each peer, first hop first: none if they go directly. To a peer that is not
+    /// there is no way.
+    pub async fn data_routes(&self) -> Result<BTreeMap<PeerName, Vec<PeerName>>, Stopped> {
+        self.ask(Request::DataRoutes).await
     }
 
     /// Takes part in a channel. `false`: too many are joined, or the name is the mesh's own.

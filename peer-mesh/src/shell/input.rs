@@ -1,5 +1,6 @@
 //! What goes in: everything that happens to the mesh is a value in one bounded queue.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,7 @@ pub(super) enum Request {
     Leave(oneshot::Sender<()>),
     Remove(PeerName, oneshot::Sender<bool>),
     DataPath(PeerName, bool),
+    DataRoutes(oneshot::Sender<BTreeMap<PeerName, Vec<PeerName>>>),
     Join(ChannelName, oneshot::Sender<bool>),
     SetDigest(ChannelName, u64),
     Say(Say, oneshot::Sender<bool>),

@@ -1,5 +1,6 @@
 //! What there is to see of a mesh at one moment, and the last such look, for those to whom that is enough.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use super::gate::Refused;
 use super::givers::Given;
 use super::input::Clock;
-use crate::{LinkView, Mesh, PeerName, PeerState, PeerUid, Stats, Target};
+use crate::{GonePeer, LinkView, Mesh, PeerName, PeerState, PeerUid, Pending, Stats, Target};
 
 /// What a mesh looks like at one moment. Times are since its start.
 #[derive(Clone, Debug)]
@@ -20,10 +21,16 @@ pub struct Snapshot {
     pub uid: PeerUid,
     /// A hash of everything we believe: equal on peers that believe the same.
     pub root: u64,
+    /// Ourselves, as the others are told.
+    pub own: Option<PeerView>,
     /// Every other peer that is up or silent, by name.
     pub peers: Vec<PeerView>,
+    /// Peers that are gone, by name, while they are remembered.
+    pub gone: Vec<GonePeer>,
     /// Our links, by name.
     pub links: Vec<LinkView>,
+    /// Connections that are no links, or not yet, the oldest first.
+    pub pending: Vec<Pending>,
     /// The peers that were given, addresses first.
     pub given: Vec<Given>,
     /// What we dial.
@@ -45,8 +52,11 @@ impl Snapshot {
             name: mesh.name(),
             uid: mesh.uid(),
             root: mesh.root(),
+            own: mesh.own().map(PeerView::from),
             peers: mesh.peers().map(PeerView::from).collect(),
+            gone: mesh.gone().collect(),
             links: mesh.links().collect(),
+            pending: mesh.pending().collect(),
             given,
             targets: mesh.targets().collect(),
             stats: mesh.stats(),
@@ -72,6 +82,22 @@ pub struct PeerView {
     pub links: Vec<PeerName>,
     /// Where it listens.
     pub addresses: Vec<SocketAddr>,
+    /// How often it has started.
+    pub incarnation: u64,
+    /// When it started, in seconds since 1970 by its own clock; 0 if it does not say.
+    pub started: u64,
+    /// Whether somebody chose its name.
+    pub explicit: bool,
+    /// Whether it holds address leases under its name.
+    pub leases: bool,
+    /// What it wants known.
+    pub labels: BTreeMap<String, String>,
+    /// What its data plane can do, as bits the router defines.
+    pub capabilities: u64,
+    /// The peers that it does not reach on the data path.
+    pub unreached: Vec<PeerName>,
+    /// Whether there are more of them than it lists.
+    pub isolated: bool,
 }
 
 impl From<crate::Peer<'_>> for PeerView {
@@ -84,8 +110,20 @@ impl From<crate::Peer<'_>> for PeerView {
             since: peer.since,
             links: peer.links,
             addresses: peer.addresses,
+            incarnation: peer.record.stamp().incarnation,
+            started: peer.record.started(),
+            explicit: peer.record.explicit(),
+            leases: peer.record.leases(),
+            labels: peer.record.labels().map(owned).collect(),
+            capabilities: peer.record.capabilities(),
+            unreached: peer.record.unreached().collect(),
+            isolated: peer.record.isolated(),
         }
     }
+}
+
+fn owned((key, value): (&str, &str)) -> (String, String) {
+    (key.to_owned(), value.to_owned())
 }
 
 /// Counters of the shell; each only grows, but for the sizes at the end.
