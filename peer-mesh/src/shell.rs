@@ -11,20 +11,23 @@
 //! clock, and performs what the core asks for after each. Keepalives are the core's, so they come from this
 //! loop: a loop that hangs is a dead peer to its neighbours, as it should be. Nothing in the loop waits for
 //! a peer or for a reader: sockets have tasks of their own, events are dropped rather than waited for (and
-//! the reader is told), and for the disk, when the name or the incarnation has changed, there is half a second.
+//! the reader is told). For the disk it waits when the name or the incarnation has changed: half a second
+//! for each write, once for a write that hangs.
 //!
 //! # What is bounded, and how
 //! | what | bound |
 //! |---|---|
 //! | inputs that wait | 256, of 16 KiB at most; who sends waits, so a peer waits in its own socket |
 //! | octets that wait for a socket | what the core gives, a window; the loop cuts at 2 MiB |
-//! | connections from one source, an IPv4 address or an IPv6 /64 | 64 at once, 20 new ones a second |
-//! | connections that came in and have no finished handshake | 448, or half the descriptors we may have; then a newcomer takes a place of the source that has most. While they end, 64 more |
+//! | connections from one source | 64 at once, 20 new ones a second |
+//! | connections that came in and are no links | 448, or half the descriptors; 64 more while they end |
 //! | dials | 16 at once |
-//! | looks at everything | who needs no exact one gets one that is at most 100 ms old, without the loop |
-//! | events that wait | 1 024, with 8 MiB of channel messages, 128 of them of refused connections |
+//! | peers given by name | 64, of 16 addresses each |
+//! | events that wait | 1 024, 128 of them of refused connections, with 8 MiB of channel messages |
+//! | copies of everything for `recent` | ten a second |
 //!
-//! Limit: connections of peers that share a source count together.
+//! A source is an IPv4 address or an IPv6 /64; peers that share one count together. Where all places for
+//! connections that are no links are taken, a newcomer takes one of the source that has most.
 
 mod conn;
 mod control;
