@@ -72,6 +72,20 @@ async fn a_peer_is_shown_as_it_describes_itself_and_as_gone_when_it_has_left() {
 }
 
 #[tokio::test]
+async fn what_a_peer_says_of_itself_can_change_while_it_runs() {
+    let (one, _events, addr) = start(1, &[]);
+    let (two, _events, _) = start(2, &[addr]);
+    seen(&one, |it| up(it, 2).is_some()).await;
+
+    two.set_nickname("later".to_owned()).await.unwrap();
+    two.set_labels(BTreeMap::new()).await.unwrap();
+
+    let snapshot = seen(&one, |it| up(it, 2).is_some_and(|it| it.nickname == "later")).await;
+    let peer = up(&snapshot, 2).unwrap();
+    assert!(peer.labels.is_empty());
+}
+
+#[tokio::test]
 async fn a_connection_that_is_no_link_yet_is_shown_with_how_far_it_has_come() {
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = mute.local_addr().unwrap();

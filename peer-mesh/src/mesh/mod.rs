@@ -24,6 +24,7 @@
 mod admission;
 mod channel;
 mod conn;
+mod describe;
 mod gossip;
 mod naming;
 mod neighbours;

@@ -339,3 +339,28 @@ fn dials_of_our_own_take_no_place_from_those_who_come() {
     assert_eq!(accepted.count(), MAX_UNFINISHED);
     assert!(dials > 0);
 }
+
+#[test]
+fn what_a_peer_says_of_itself_later_reaches_the_others() {
+    let mut table = Table::chain(3);
+    table.run(Duration::from_secs(5));
+    table.events.clear();
+    let now = table.now;
+    let labels = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
+
+    table.meshes[2].set_nickname("later".to_owned(), now);
+    table.meshes[2].set_labels(labels, now);
+    table.run(Duration::from_secs(2));
+
+    let peer = table.meshes[0].peers().find(|peer| peer.name == name(2)).unwrap();
+    assert_eq!(peer.nickname, "later");
+    assert_eq!(peer.record.labels().collect::<Vec<_>>(), [("zone", "a")]);
+    // What changes at once is published once.
+    let changed = |(at, e): &&(usize, Event)| *at == 0 && *e == Event::Changed { name: name(2) };
+    assert_eq!(table.events.iter().filter(changed).count(), 1);
+    table.events.clear();
+    let now = table.now;
+    table.meshes[2].set_nickname("later".to_owned(), now);
+    table.run(Duration::from_secs(2));
+    assert!(table.events.is_empty(), "{:?}", table.events);
+}

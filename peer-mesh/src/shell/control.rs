@@ -250,6 +250,8 @@ impl Control {
             }
             Request::Remove(name, reply) => drop(reply.send(self.mesh.remove(name, now))),
             Request::DataPath(name, direct) => self.mesh.handle_data_path(name, direct, now),
+            Request::Nickname(nickname) => self.mesh.set_nickname(nickname, now),
+            Request::Labels(labels) => self.mesh.set_labels(labels, now),
             Request::DataRoutes(reply) => drop(reply.send(self.mesh.data_routes())),
             Request::Join(channel, reply) => drop(reply.send(self.mesh.join(channel))),
             Request::SetDigest(channel, digest) => self.mesh.set_digest(&channel, digest),

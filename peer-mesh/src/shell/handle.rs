@@ -76,6 +76,16 @@ impl Handle {
         self.tell(Request::DataPath(name, direct)).await
     }
 
+    /// What people call this peer from now on.
+    pub async fn set_nickname(&self, nickname: String) -> Result<(), Stopped> {
+        self.tell(Request::Nickname(nickname)).await
+    }
+
+    /// What others may want to know from now on, such as a zone.
+    pub async fn set_labels(&self, labels: BTreeMap<String, String>) -> Result<(), Stopped> {
+        self.tell(Request::Labels(labels)).await
+    }
+
     /// Through whom frames go to each peer, first hop first: none if they go directly. To a peer that is not
     /// there is no way.
     pub async fn data_routes(&self) -> Result<BTreeMap<PeerName, Vec<PeerName>>, Stopped> {

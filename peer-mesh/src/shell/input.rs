@@ -50,6 +50,8 @@ pub(super) enum Request {
     Leave(oneshot::Sender<()>),
     Remove(PeerName, oneshot::Sender<bool>),
     DataPath(PeerName, bool),
+    Nickname(String),
+    Labels(BTreeMap<String, String>),
     DataRoutes(oneshot::Sender<BTreeMap<PeerName, Vec<PeerName>>>),
     Join(ChannelName, oneshot::Sender<bool>),
     SetDigest(ChannelName, u64),
