@@ -49,6 +49,10 @@ pub(crate) struct Place {
     pub(crate) last: Option<CloseReason>,
     /// When the other end last said who it is.
     reached: Duration,
+    /// Attempts that have failed since the last one that did not.
+    pub(crate) attempts: u32,
+    /// When the last connection there ended, or failed to be made.
+    pub(crate) ended: Option<Duration>,
     pause: Duration,
 }
 
@@ -79,7 +83,8 @@ impl Book {
 
     /// The operator names an address. `false`: there are too many.
     pub(crate) fn give(&mut self, addr: SocketAddr) -> bool {
-        if self.places.values().filter(|place| place.given).count() >= MAX_GIVEN {
+        let known = self.get(addr).is_some_and(|place| place.given);
+        if !known && self.places.values().filter(|place| place.given).count() >= MAX_GIVEN {
             return false;
         }
         let place = self.places.entry(addr).or_insert_with(|| {
@@ -93,6 +98,18 @@ impl Book {
         place.pause = FIRST_PAUSE;
         place.own = false;
         true
+    }
+
+    /// Nobody names it any more: it stays as a learned one.
+    pub(crate) fn ungive(&mut self, addr: SocketAddr, dice: &mut Dice) {
+        let Some(place) = self.places.get_mut(&addr).filter(|place| place.given) else { return };
+        place.given = false;
+        self.learned += 1;
+        if place.own {
+            self.forget(addr);
+        } else if self.learned > MAX_LEARNED {
+            self.drop_some(dice);
+        }
     }
 
     /// The operator takes it back.
@@ -167,6 +184,7 @@ impl Book {
     pub(crate) fn reached(&mut self, addr: SocketAddr, name: PeerName, now: Duration) -> bool {
         let Some(place) = self.places.get_mut(&addr) else { return false };
         place.reached = now;
+        place.attempts = 0;
         place.last = None;
         place.own = false;
         place.name.replace(name) != Some(name)
@@ -192,6 +210,8 @@ impl Book {
         let longest = longest_pause(reason);
         place.next = now + dice.around(if place.own { longest } else { place.pause });
         place.pause = (place.pause * 3 / 2).min(longest).max(FIRST_PAUSE);
+        place.attempts = place.attempts.saturating_add(1);
+        place.ended = Some(now);
         place.last = Some(reason.clone());
     }
 
@@ -224,6 +244,8 @@ impl Place {
             next: Duration::ZERO,
             last: None,
             reached: Duration::ZERO,
+            attempts: 0,
+            ended: None,
             pause: FIRST_PAUSE,
         }
     }
@@ -301,6 +323,26 @@ mod tests {
         assert!(count <= most && count > most - MAX_LEARNED / 64 - 1, "{count}");
         assert!(book.get(SocketAddr::from(([10, 0, 0, 1], 6783))).is_some());
         assert_eq!(book.saved().len(), MAX_SAVED);
+    }
+
+    #[test]
+    fn what_is_no_longer_given_stays_as_learned_and_counts_as_such() {
+        let (mut book, mut dice) = (Book::new(false), dice());
+        let given = SocketAddr::from(([10, 0, 0, 1], 6783));
+        book.give(given);
+        for n in 0..u32::try_from(MAX_LEARNED).unwrap() - 1 {
+            book.learn((std::net::Ipv4Addr::from(0x0c00_0000 + n), 6783).into(), None, &mut dice);
+        }
+
+        book.ungive(given, &mut dice);
+        book.ungive(given, &mut dice);
+
+        assert!(book.get(given).is_some_and(|place| !place.given));
+        assert_eq!((book.learned, book.saved().len()), (MAX_LEARNED, MAX_SAVED));
+        book.give(addr(1));
+        book.ungive(addr(1), &mut dice);
+        let count = book.iter().count();
+        assert!(book.learned == count && count <= MAX_LEARNED, "{count}");
     }
 
     #[test]

@@ -16,13 +16,15 @@ mod output;
 mod relay;
 pub mod secure;
 pub mod shell;
+mod text;
 pub mod wire;
 
 pub use config::{Config, Known, Saved};
-pub use mesh::{LinkView, Mesh, NextHop, Peer, Stats, Target};
+pub use mesh::{GonePeer, LinkView, Mesh, NextHop, Peer, Pending, Progress, Stats, Target};
 pub use name::{NotAName, PeerName, PeerUid};
 pub use output::{CloseReason, ConnId, Event, GoneReason, Output, PeerState};
 pub use secure::Psk;
+pub use text::{is_control, printable};
 pub use wire::ChannelName;
 
 /// The oldest version of the protocol we speak.

@@ -47,37 +47,63 @@ impl DataGraph {
         if self.direct(from, to) {
             return Some(Vec::new());
         }
+        match self.relay(from, to, self.peers.keys().copied()) {
+            Some(relay) => Some(vec![relay]),
+            None => self.hop_by_hop(from).remove(&to),
+        }
+    }
+
+    /// The routes from a peer to all others that it reaches somehow, each as [`Self::route`] has it.
+    pub(crate) fn routes(&self, from: PeerName) -> BTreeMap<PeerName, Vec<PeerName>> {
+        let others = || self.peers.keys().copied().filter(|&peer| peer != from);
+        let near: Vec<_> = others().filter(|&peer| self.direct(from, peer)).collect();
+        let mut far = None;
+        let mut routes = BTreeMap::new();
+        for to in others() {
+            let route = if near.binary_search(&to).is_ok() {
+                Some(Vec::new())
+            } else if let Some(relay) = self.relay(from, to, near.iter().copied()) {
+                Some(vec![relay])
+            } else {
+                far.get_or_insert_with(|| self.hop_by_hop(from)).remove(&to)
+            };
+            routes.extend(route.map(|route| (to, route)));
+        }
+        routes
+    }
+
+    /// Of these peers the one between the two that both ends choose.
+    fn relay(
+        &self,
+        from: PeerName,
+        to: PeerName,
+        among: impl Iterator<Item = PeerName>,
+    ) -> Option<PeerName> {
         let between = |&relay: &PeerName| {
             relay != from && relay != to && self.direct(from, relay) && self.direct(relay, to)
         };
         let weight =
             |relay: &PeerName| mix(relay.to_u64() ^ mix(from.to_u64().wrapping_add(to.to_u64())));
-        match self.peers.keys().copied().filter(between).max_by_key(weight) {
-            Some(relay) => Some(vec![relay]),
-            None => self.hop_by_hop(from, to),
-        }
+        among.filter(between).max_by_key(weight)
     }
 
-    /// The shortest way over more than one relay, the lowest names first.
-    fn hop_by_hop(&self, from: PeerName, to: PeerName) -> Option<Vec<PeerName>> {
+    /// The shortest ways over any number of relays, the lowest names first.
+    fn hop_by_hop(&self, from: PeerName) -> BTreeMap<PeerName, Vec<PeerName>> {
         let mut came_from = BTreeMap::from([(from, from)]);
+        let mut left: BTreeSet<_> =
+            self.peers.keys().copied().filter(|&peer| peer != from).collect();
         let mut edge = vec![from];
         for _ in 0..MAX_HOPS {
             let mut next = Vec::new();
             for &at in &edge {
-                for &peer in self.peers.keys() {
-                    if !came_from.contains_key(&peer) && self.direct(at, peer) {
-                        came_from.insert(peer, at);
-                        next.push(peer);
-                    }
+                for peer in left.extract_if(.., |&peer| self.direct(at, peer)) {
+                    came_from.entry(peer).or_insert(at);
+                    next.push(peer);
                 }
-            }
-            if came_from.contains_key(&to) {
-                return Some(path(&came_from, from, to));
             }
             edge = next;
         }
-        None
+        came_from.keys().map(|&to| (to, path(&came_from, from, to))).collect()
     }
 }
 
@@ -125,6 +151,30 @@ mod tests {
         assert_eq!(graph.route(name(1), name(2)), Some(vec![name(3)]));
         assert_eq!(graph.route(name(2), name(1)), Some(vec![name(3)]));
         assert_eq!(graph.route(name(1), name(3)), Some(vec![]));
+    }
+
+    #[test]
+    fn all_routes_at_once_are_those_one_by_one() {
+        let chain: Vec<_> = (1..=9).flat_map(|a| (a + 2..=9).map(move |b| (a, b))).collect();
+        for seed in 0..200 {
+            let mut graph = graph(9, if seed == 0 { &chain } else { &[] });
+            for (a, b) in (1..=9).flat_map(|a| (1..=9).map(move |b| (a, b))) {
+                let says = graph.peers.get_mut(&name(a)).unwrap();
+                match mix(seed ^ mix(a * 100 + b)) % 3 {
+                    0 if seed > 0 => drop(says.unreached.insert(name(b))),
+                    1 => drop(says.neighbours.insert(name(b))),
+                    _ => {}
+                }
+                says.isolated = seed > 0 && mix(seed + a).is_multiple_of(4);
+            }
+
+            let routes = graph.routes(name(1));
+
+            for to in 2..=9 {
+                let alone = graph.route(name(1), name(to));
+                assert_eq!(routes.get(&name(to)).cloned(), alone, "{seed}: {to}");
+            }
+        }
     }
 
     #[test]

@@ -11,22 +11,28 @@
 //! clock, and performs what the core asks for after each. Keepalives are the core's, so they come from this
 //! loop: a loop that hangs is a dead peer to its neighbours, as it should be. Nothing in the loop waits for
 //! a peer or for a reader: sockets have tasks of their own, events are dropped rather than waited for (and
-//! the reader is told), and for the disk there is half a second.
+//! the reader is told). For the disk it waits when the name or the incarnation has changed: half a second
+//! for each write, once for a write that hangs.
 //!
 //! # What is bounded, and how
 //! | what | bound |
 //! |---|---|
 //! | inputs that wait | 256, of 16 KiB at most; who sends waits, so a peer waits in its own socket |
 //! | octets that wait for a socket | what the core gives, a window; the loop cuts at 2 MiB |
-//! | connections from one address | 64 at once, 20 new ones a second |
-//! | connections without a finished handshake | 1 024, or half the descriptors we may have |
-//! | events that wait | 1 024, with 8 MiB of channel messages |
+//! | connections from one source | 64 at once, 20 new ones a second |
+//! | connections that came in and are no links | 448, or half the descriptors; 64 more while they end |
+//! | dials | 16 at once |
+//! | peers given by name | 64, of 16 addresses each |
+//! | events that wait | 1 024, 128 of them of refused connections, with 8 MiB of channel messages |
+//! | copies of everything for `recent` | ten a second |
 //!
-//! Limit: connections of peers that share an address count together.
+//! A source is an IPv4 address or an IPv6 /64; peers that share one count together. Where all places for
+//! connections that are no links are taken, a newcomer takes one of the source that has most.
 
 mod conn;
 mod control;
 mod gate;
+mod givers;
 mod handle;
 mod identity;
 mod input;
@@ -37,11 +43,13 @@ mod notice;
 mod resolve;
 #[cfg(test)]
 mod scratch;
+mod snapshot;
 mod state;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -49,18 +57,22 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub use gate::Refused;
-pub use handle::{Handle, PeerView, ShellStats, Snapshot, Stopped};
+pub use givers::Given;
+pub use handle::{Handle, Stopped};
 pub use identity::{Identity, Origin};
 pub use machine::Machine;
 pub use notice::{Notice, Notices};
 pub use resolve::{Endpoint, NotAnEndpoint};
+pub use snapshot::{PeerView, ShellStats, Snapshot};
 pub use state::{Found, State, StateError, Store};
 
 use crate::{Config, Mesh};
 use control::Control;
 use gate::Gate;
+use givers::Givers;
 use input::Clock;
 use keeper::Keeper;
+use snapshot::Recent;
 
 /// Descriptors we would like to have: those of the gate, links, and as many again.
 const DESCRIPTORS: u64 = 4096;
@@ -95,12 +107,13 @@ pub fn start(
         listeners.push(opened);
     }
     let port = listeners.first().and_then(|it| it.local_addr().ok()).map(|addr| addr.port());
-    let (addrs, names) = sort(peers);
+    let targets: Vec<_> = config.targets.into_iter().map(Endpoint::Addr).chain(peers).collect();
     let config = Config {
         name: identity.name,
         explicit: identity.origin == Origin::Given,
         port: port.unwrap_or(config.port),
-        targets: config.targets.into_iter().chain(addrs).collect(),
+        // Given below, so that who gave what is known.
+        targets: Vec::new(),
         started: wall_clock(),
         ..config
     };
@@ -115,35 +128,29 @@ pub fn start(
     for listener in listeners {
         services.spawn(listener::accept(listener, gate.clone(), inputs.clone(), clock));
     }
-    for (host, port) in names {
-        services.spawn(resolve::follow(host, port, inputs.clone()));
-    }
+    let recent = Recent::new(clock);
     let (teller, notices) = notice::notices();
-    let control = Control {
+    let mut control = Control {
         mesh,
         clock,
         inputs: inputs.clone(),
         gate,
         keeper,
         teller,
+        givers: Givers::default(),
+        recent: Arc::clone(&recent),
         conns: BTreeMap::new(),
         tasks: JoinSet::new(),
         overruns: 0,
         leavers: Vec::new(),
     };
-    let task = tokio::spawn(control.run(queued, services));
-    Ok((Handle::new(inputs, task.abort_handle()), notices))
-}
-
-fn sort(peers: Vec<Endpoint>) -> (Vec<SocketAddr>, Vec<(String, u16)>) {
-    let (mut addrs, mut names) = (Vec::new(), Vec::new());
-    for peer in peers {
-        match peer {
-            Endpoint::Addr(addr) => addrs.push(addr),
-            Endpoint::Name { host, port } => names.push((host, port)),
+    for peer in targets {
+        if !control.connect(peer.clone(), clock.now()) {
+            tracing::warn!(%peer, "not dialled: too many peers are given");
         }
     }
-    (addrs, names)
+    let task = tokio::spawn(control.run(queued, services));
+    Ok((Handle::new(inputs, recent, task.abort_handle()), notices))
 }
 
 /// Raises the limit of descriptors as far as we are allowed to, and leaves the other half to dials, to the

@@ -4,7 +4,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use peer_mesh::shell::{Notice, Origin, PeerView, Snapshot};
-use peer_mesh::{Event, GoneReason, PeerState, Stats};
+use peer_mesh::{Event, GoneReason, PeerState, Stats, is_control, printable};
 use serde_json::{Value, json};
 
 use crate::lines::Lines;
@@ -90,7 +90,13 @@ impl<'a> Printer<'a> {
             })).collect::<Vec<_>>(),
             "targets": seen.targets.iter().map(|target| json!({
                 "addr": target.addr, "given": target.given, "name": target.name,
-                "last": target.last.as_ref().map(ToString::to_string),
+                "last": target.last.as_ref().map(ToString::to_string), "attempts": target.attempts,
+                "next_ms": target.next.map(|next| next.as_millis()),
+            })).collect::<Vec<_>>(),
+            "pending": seen.pending.iter().map(|conn| json!({
+                "addr": conn.addr, "outbound": conn.outbound, "name": conn.name,
+                "progress": format!("{:?}", conn.progress).to_lowercase(),
+                "since_ms": conn.since.as_millis(),
             })).collect::<Vec<_>>(),
             "stats": stats(&seen.stats),
         });
@@ -100,7 +106,8 @@ impl<'a> Printer<'a> {
             json!({ "shell": {
                 "refused_too_many": shell.refused.too_many, "refused_too_fast": shell.refused.too_fast,
                 "refused_full": shell.refused.full, "refused_by_core": shell.refused.by_core,
-                "accept_errors": shell.accept_errors, "events_lost": shell.events_lost,
+                "displaced": shell.refused.displaced, "accept_errors": shell.accept_errors,
+                "events_lost": shell.events_lost, "refusals_untold": shell.refusals_untold,
                 "state_failures": shell.state_failures, "overruns": shell.overruns,
                 "unfinished": shell.unfinished,
             }}),
@@ -113,8 +120,22 @@ impl<'a> Printer<'a> {
             return self.lines.send(text);
         }
         merge(&mut object, json!({ "time_ms": time_ms() }));
-        self.lines.send(object.to_string());
+        self.lines.send(escaped(&object.to_string()));
     }
+}
+
+/// JSON means the same with any character in a string written as an escape: of a peer's nickname nothing is
+/// lost, and nothing of it acts on a terminal.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_control(c) {
+            text += &format!("\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+    }
+    text
 }
 
 /// A snapshot for people: a line for the whole, then one for each peer.
@@ -129,8 +150,7 @@ fn table(seen: &Snapshot) -> String {
         let direct = seen.links.iter().find(|link| link.name == peer.name);
         let reached =
             direct.map_or_else(|| "over others".into(), |link| format!("at {}", link.addr));
-        // Quoted, so that a peer's text cannot play tricks on a terminal.
-        let nickname = format!("{:?}", peer.nickname);
+        let nickname = format!("{:?}", printable(&peer.nickname));
         let name = peer.name;
         text += &format!("\n  {name}  {nickname:<16}  {state:<6}  {since:>6} s  {reached}");
     }
@@ -210,6 +230,8 @@ fn by_state(seen: &Snapshot, state: PeerState) -> Vec<Value> {
         json!({
             "name": peer.name, "uid": peer.uid.to_string(), "nickname": peer.nickname,
             "since_ms": peer.since.as_millis(), "links": peer.links, "addresses": peer.addresses,
+            "incarnation": peer.incarnation, "explicit": peer.explicit, "labels": peer.labels,
+            "unreached": peer.unreached, "isolated": peer.isolated,
         })
     };
     seen.peers.iter().filter(|peer| peer.state == state).map(view).collect()

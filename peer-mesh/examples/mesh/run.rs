@@ -40,20 +40,16 @@ async fn peer(args: Args, printer: Printer<'_>) -> Result<()> {
         ..identity.config()
     };
     let (origin, nickname) = (identity.origin, config.nickname.clone());
+    // Before anybody is told that we run: who then tells us to leave means it.
+    let look = signal(SignalKind::user_defined1())?;
+    let terminate = signal(SignalKind::terminate())?;
+    let interrupt = signal(SignalKind::interrupt())?;
     let (handle, notices) = shell::start(identity, config, &[listen], args.peers)?;
     let seen = handle.snapshot().await?;
     printer.started(&seen, &nickname, origin);
-    Session {
-        handle,
-        notices,
-        printer,
-        status: args.status.map(ticks),
-        look: signal(SignalKind::user_defined1())?,
-        terminate: signal(SignalKind::terminate())?,
-        interrupt: signal(SignalKind::interrupt())?,
-    }
-    .run()
-    .await
+    Session { handle, notices, printer, status: args.status.map(ticks), look, terminate, interrupt }
+        .run()
+        .await
 }
 
 struct Session<'a> {

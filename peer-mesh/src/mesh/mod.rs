@@ -24,6 +24,7 @@
 mod admission;
 mod channel;
 mod conn;
+mod describe;
 mod gossip;
 mod naming;
 mod neighbours;
@@ -39,7 +40,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use views::{LinkView, NextHop, Peer, Stats, Target};
+pub use views::{GonePeer, LinkView, NextHop, Peer, Pending, Progress, Stats, Target};
 
 use self::channel::Channels;
 use self::conn::{Conn, Stage};
@@ -60,8 +61,8 @@ const KEEPALIVE: Duration = Duration::from_secs(1);
 const DEAD_AFTER: Duration = Duration::from_millis(3500);
 /// A handshake must be over after this time.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Connections without a finished handshake.
-const MAX_UNFINISHED: usize = 512;
+/// Connections that came in and have no finished handshake. Of those we dial there are few by themselves.
+pub(crate) const MAX_UNFINISHED: usize = 512;
 /// How often periodic work is done.
 const TICK: Duration = Duration::from_millis(500);
 /// Removed links are looked into after this time, once for all that were removed.
@@ -149,8 +150,8 @@ impl Mesh {
         remote: SocketAddr,
         now: Duration,
     ) -> Option<ConnId> {
-        let unfinished = self.conns.values().filter(|conn| !conn.is_linked()).count();
-        if self.stopped || unfinished >= MAX_UNFINISHED {
+        let unfinished = self.conns.values().filter(|conn| !conn.outbound && !conn.is_linked());
+        if self.stopped || unfinished.count() >= MAX_UNFINISHED {
             return None;
         }
         let id = self.next_conn();
@@ -212,7 +213,9 @@ impl Mesh {
     fn forgive_oversleeping(&mut self, now: Duration) {
         let overslept = now.saturating_sub(self.ticked);
         if overslept > 3 * TICK {
-            self.conns.values_mut().for_each(|conn| conn.heard += overslept - TICK);
+            // Of some we may have heard already since we woke.
+            let forgiven = |heard: Duration| (heard + overslept - TICK).min(now);
+            self.conns.values_mut().for_each(|conn| conn.heard = forgiven(conn.heard));
         }
     }
 
@@ -258,6 +261,17 @@ impl Mesh {
         let given = self.book.give(addr);
         self.neighbours.review_soon(now);
         given
+    }
+
+    /// Nobody names this address any more. Nothing is closed, and it may still be dialled as one that was learned;
+    /// without discovery nothing is learned, and it is forgotten.
+    pub fn ungive(&mut self, addr: SocketAddr) {
+        if self.config.discovery {
+            self.book.ungive(addr, &mut self.dice);
+            self.unsaved = true;
+        } else {
+            self.book.forget(addr);
+        }
     }
 
     /// Dials it no longer, and closes what was dialled there.

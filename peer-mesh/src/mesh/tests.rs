@@ -376,3 +376,81 @@ fn peers_with_different_passwords_never_meet_and_both_say_why() {
     }
     assert!(table.events.len() < 60, "backs off: {}", table.events.len());
 }
+
+#[test]
+fn who_is_heard_just_after_we_overslept_is_not_believed_for_longer_than_others() {
+    let mut table = Table::chain(2);
+    table.run(Duration::from_secs(3));
+    table.kill(1);
+    table.now += Duration::from_secs(20);
+    let now = table.now;
+    let link = *table.meshes[0].links.get(&name(1)).unwrap();
+
+    // As it is when the machine stood still: what waited in the sockets comes before the clock's turn.
+    table.meshes[0].handle_bytes(link, &[], now);
+    table.run(DEAD_AFTER + 4 * TICK);
+
+    let silent = table.meshes[0].peers().find(|peer| peer.state == PeerState::Silent);
+    assert_eq!(silent.map(|peer| peer.name), Some(name(1)));
+}
+
+#[test]
+fn an_address_that_is_no_longer_given_keeps_its_link() {
+    for discovery in [true, false] {
+        let mut table = Table::default();
+        table.add(Config::new(name(0)), Saved::default());
+        let config = Config { targets: vec![addr(0)], discovery, ..Config::new(name(1)) };
+        table.add(config, Saved::default());
+        table.run(Duration::from_secs(3));
+
+        table.meshes[1].ungive(addr(0));
+        table.run(Duration::from_secs(3));
+
+        assert_eq!(table.ups(1), 1);
+        assert!(!table.events.iter().any(|(_, e)| matches!(e, Event::LinkDown { .. })));
+        let target = table.meshes[1].targets().find(|target| target.addr == addr(0));
+        assert_eq!(target.map(|target| target.given), discovery.then_some(false));
+    }
+}
+
+#[test]
+fn dials_of_our_own_take_no_place_from_those_who_come() {
+    let now = Duration::ZERO;
+    let targets = (0..9).map(addr).collect();
+    let mut mesh =
+        Mesh::new(Config { targets, ..Config::new(name(0)) }, Saved::default(), [1; 32], now);
+    mesh.handle_timeout(now);
+    let dials = std::iter::from_fn(|| mesh.poll_output()).count();
+
+    let remote = |port| SocketAddr::from(([10, 0, 1, 1], port));
+    let accepted =
+        (1..=1000).filter(|port| mesh.handle_accepted(addr(0), remote(*port), now).is_some());
+
+    assert_eq!(accepted.count(), MAX_UNFINISHED);
+    assert!(dials > 0);
+}
+
+#[test]
+fn what_a_peer_says_of_itself_later_reaches_the_others() {
+    let mut table = Table::chain(3);
+    table.run(Duration::from_secs(5));
+    table.events.clear();
+    let now = table.now;
+    let labels = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
+
+    table.meshes[2].set_nickname("later".to_owned(), now);
+    table.meshes[2].set_labels(labels, now);
+    table.run(Duration::from_secs(2));
+
+    let peer = table.meshes[0].peers().find(|peer| peer.name == name(2)).unwrap();
+    assert_eq!(peer.nickname, "later");
+    assert_eq!(peer.record.labels().collect::<Vec<_>>(), [("zone", "a")]);
+    // What changes at once is published once.
+    let changed = |(at, e): &&(usize, Event)| *at == 0 && *e == Event::Changed { name: name(2) };
+    assert_eq!(table.events.iter().filter(changed).count(), 1);
+    table.events.clear();
+    let now = table.now;
+    table.meshes[2].set_nickname("later".to_owned(), now);
+    table.run(Duration::from_secs(2));
+    assert!(table.events.is_empty(), "{:?}", table.events);
+}

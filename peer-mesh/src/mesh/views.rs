@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Mesh;
+use super::conn::Stage;
 use crate::directory::{Directory, Entry, Standing};
 use crate::relay::{DataGraph, Says};
-use crate::{CloseReason, ConnId, PeerName, PeerState, PeerUid, Saved};
+use crate::wire::Record;
+use crate::{CloseReason, ConnId, GoneReason, PeerName, PeerState, PeerUid, Saved};
 
 /// Where a control message goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,6 +37,53 @@ pub struct Peer<'a> {
     pub links: Vec<PeerName>,
     /// Where it listens.
     pub addresses: Vec<SocketAddr>,
+    /// Everything it says.
+    pub record: &'a Record,
+}
+
+/// A peer that is gone, while it is remembered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GonePeer {
+    /// Its name.
+    pub name: PeerName,
+    /// Its last start that we know of.
+    pub uid: PeerUid,
+    /// Its nickname.
+    pub nickname: String,
+    /// Why.
+    pub reason: GoneReason,
+    /// Since when.
+    pub since: Duration,
+}
+
+/// A connection that is no link, or not yet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Pending {
+    /// The far end.
+    pub addr: SocketAddr,
+    /// Whether we dialled.
+    pub outbound: bool,
+    /// Who is there, once it has said so.
+    pub name: Option<PeerName>,
+    /// How far it has come.
+    pub progress: Progress,
+    /// Since when.
+    pub since: Duration,
+}
+
+/// How far a connection has come on its way to be a link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// The TCP connection is being made.
+    Dialling,
+    /// The ends find out whether they have the same password, and who they are.
+    Handshake,
+    /// A live peer may have the newcomer's name: waiting whether it says something.
+    Contested,
+    /// We want the link, and wait for the other end's word.
+    Welcomed,
+    /// It is no link, and is told what it may need elsewhere.
+    Parting,
 }
 
 /// A link of ours.
@@ -61,6 +110,10 @@ pub struct Target {
     pub name: Option<PeerName>,
     /// Why the last attempt failed.
     pub last: Option<CloseReason>,
+    /// Attempts that have failed since the last one that did not.
+    pub attempts: u32,
+    /// When the last connection there ended, or failed to be made.
+    pub ended: Option<Duration>,
     /// When it may be tried again; `None` while a connection stands or is being made, and for our own address.
     pub next: Option<Duration>,
 }
@@ -124,6 +177,11 @@ impl Mesh {
         self.stopped
     }
 
+    /// Ourselves, as we last said. Our name is always in the directory.
+    pub fn own(&self) -> Option<Peer<'_>> {
+        self.directory.get(self.own.name).and_then(|entry| peer(self.own.name, entry))
+    }
+
     /// Every peer but ourselves that is up or silent, by name.
     pub fn peers(&self) -> impl Iterator<Item = Peer<'_>> {
         self.directory
@@ -140,6 +198,41 @@ impl Mesh {
         })
     }
 
+    /// Connections that are no links, the oldest first.
+    pub fn pending(&self) -> impl Iterator<Item = Pending> {
+        self.conns.values().filter_map(|conn| {
+            let progress = match conn.stage {
+                Stage::Dialling => Progress::Dialling,
+                Stage::Handshake => Progress::Handshake,
+                Stage::Contested => Progress::Contested,
+                Stage::Welcomed => Progress::Welcomed,
+                Stage::Parting => Progress::Parting,
+                Stage::Linked => return None,
+            };
+            Some(Pending {
+                addr: conn.remote,
+                outbound: conn.outbound,
+                name: conn.peer(),
+                progress,
+                since: conn.opened,
+            })
+        })
+    }
+
+    /// Peers that are gone, by name.
+    pub fn gone(&self) -> impl Iterator<Item = GonePeer> {
+        self.directory.iter().filter_map(|(name, entry)| match entry.standing {
+            Standing::Gone(reason) => Some(GonePeer {
+                name,
+                uid: entry.record.uid(),
+                nickname: entry.record.nickname().to_owned(),
+                reason,
+                since: entry.since,
+            }),
+            Standing::Heard | Standing::Up | Standing::Silent => None,
+        })
+    }
+
     /// What we dial and might dial, and how it goes.
     pub fn targets(&self) -> impl Iterator<Item = Target> {
         self.book.iter().map(|(addr, place)| Target {
@@ -147,6 +240,8 @@ impl Mesh {
             given: place.given,
             name: place.name,
             last: place.last.clone(),
+            attempts: place.attempts,
+            ended: place.ended,
             next: (!place.busy).then_some(place.next),
         })
     }
@@ -175,14 +270,21 @@ impl Mesh {
 
     /// The peers through which frames go to a peer, first hop first: empty if they go directly, `None` if there is no way of at most four hops.
     pub fn data_route(&self, to: PeerName) -> Option<Vec<PeerName>> {
+        self.data_graph().route(self.own.name, to)
+    }
+
+    /// The same for every peer to which there is a way, at little more than the cost of one.
+    pub fn data_routes(&self) -> BTreeMap<PeerName, Vec<PeerName>> {
+        self.data_graph().routes(self.own.name)
+    }
+
+    fn data_graph(&self) -> DataGraph {
         let says = |entry: &Entry| Says {
             unreached: entry.record.unreached().collect(),
             isolated: entry.record.isolated(),
             neighbours: entry.neighbours.clone(),
         };
-        let graph =
-            DataGraph::new(self.directory.up().map(|(name, entry)| (name, says(entry))).collect());
-        graph.route(self.own.name, to)
+        DataGraph::new(self.directory.up().map(|(name, entry)| (name, says(entry))).collect())
     }
 
     /// A hash of all we believe of the peers that are up: equal at peers that believe the same.
@@ -215,6 +317,7 @@ fn peer(name: PeerName, entry: &Entry) -> Option<Peer<'_>> {
         since: entry.since,
         links: entry.neighbours.iter().copied().collect(),
         addresses: entry.record.addresses().collect(),
+        record: &entry.record,
     })
 }
 

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use super::gate::Admission;
 use super::input::{Input, Inputs};
+use super::listener::linger_not;
 use crate::ConnId;
 
 /// Octets read at once.
@@ -93,6 +94,10 @@ pub(super) async fn serve(
         let ended = tokio::select! {
             biased;
             _ = &mut orders.closing => None,
+            () = displaced(admission.as_deref()) => {
+                linger_not(reading.as_ref());
+                Some("displaced before its handshake was finished".into())
+            }
             why = &mut writer => Some(why),
             why = read(conn, &reading, &inputs) => Some(why),
         };
@@ -110,6 +115,13 @@ pub(super) async fn serve(
     drop(admission);
     if let Some(why) = why {
         let _ = inputs.send(Input::Closed { conn, why }).await;
+    }
+}
+
+async fn displaced(admission: Option<&Admission>) {
+    match admission {
+        Some(admission) => admission.displaced().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -181,24 +193,32 @@ async fn discard(half: &OwnedReadHalf) {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream as Peer};
+    use std::net::{IpAddr, TcpListener, TcpStream as Peer};
 
     use tokio::task::JoinHandle;
     use tokio::time::Instant;
 
     use super::*;
+    use crate::shell::gate::Gate;
 
     const CONN: ConnId = ConnId(7);
 
     /// A served connection, its queue of so many inputs, and the peer's blocking socket.
     async fn served(queue: usize) -> (Line, mpsc::Receiver<Input>, Peer, JoinHandle<()>) {
+        served_as(queue, None).await
+    }
+
+    async fn served_as(
+        queue: usize,
+        admission: Option<Arc<Admission>>,
+    ) -> (Line, mpsc::Receiver<Input>, Peer, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let (inputs, queued) = mpsc::channel(queue);
         let (line, orders) = line();
-        let task = tokio::spawn(serve(CONN, stream, orders, inputs, None));
+        let task = tokio::spawn(serve(CONN, stream, orders, inputs, admission));
         (line, queued, peer, task)
     }
 
@@ -231,6 +251,21 @@ mod tests {
         assert!(matches!(next(&mut queued).await, Input::Closed { conn: CONN, .. }));
         task.await.unwrap();
         assert!(queued.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_displaced_connection_is_closed_at_once_and_reported() {
+        let gate = Gate::new(1);
+        let source = |n: u8| IpAddr::from([10, 99, 0, n]);
+        let admission = Arc::new(gate.admit(source(1), Duration::ZERO).unwrap());
+        let (_line, mut queued, mut peer, task) = served_as(8, Some(admission)).await;
+
+        let _newcomer = gate.admit(source(2), Duration::ZERO).unwrap();
+
+        assert!(matches!(next(&mut queued).await, Input::Closed { conn: CONN, .. }));
+        task.await.unwrap();
+        assert!(matches!(peer.read(&mut [0; 1]), Ok(0) | Err(_)));
+        assert_eq!(gate.unfinished(), 1);
     }
 
     #[tokio::test]

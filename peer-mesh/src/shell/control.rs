@@ -12,11 +12,13 @@ use tokio::time::{sleep_until, timeout};
 
 use super::conn::{self, FLUSH, Line};
 use super::gate::{Admission, Gate};
-use super::handle::{PeerView, ShellStats, Snapshot};
+use super::givers::{Givers, HostPort};
 use super::input::{Audience, Clock, Input, Inputs, Request, Say};
 use super::keeper::Keeper;
 use super::listener::{canonical, refuse};
 use super::notice::Teller;
+use super::resolve::{Endpoint, Follower};
+use super::snapshot::{Recent, ShellStats, Snapshot};
 use crate::{ConnId, Event, Mesh, Output};
 
 /// Inputs taken before timers get their turn: 32 x 16 KiB are sealed or opened in a few milliseconds.
@@ -24,7 +26,8 @@ const BATCH: usize = 32;
 /// Octets that may wait for one socket. The core hands out a window of 256 KiB and what closes a
 /// connection; more than this is a defect of ours, and costs the connection and not the memory.
 const UNSENT: usize = 2 << 20;
-/// The loop turns at least this often, whatever the core asks for: to tell of lost events.
+/// The loop turns at least this often, whatever the core asks for: to tell of lost events, and to let go
+/// of tasks that have ended.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// The loop's state. Dropping it ends all connections at once.
@@ -36,6 +39,8 @@ pub(super) struct Control {
     pub(super) gate: Arc<Gate>,
     pub(super) keeper: Keeper,
     pub(super) teller: Teller,
+    pub(super) givers: Givers,
+    pub(super) recent: Arc<Recent>,
     pub(super) conns: BTreeMap<ConnId, Conn>,
     /// Connections and dials, also those that the core knows no longer.
     pub(super) tasks: JoinSet<()>,
@@ -58,7 +63,7 @@ pub(super) enum Conn {
 }
 
 impl Control {
-    /// Runs until the mesh has stopped. `services` (listeners, look-ups) end first.
+    /// Runs until the mesh has stopped. `services` (listeners) end first, and so do look-ups.
     pub(super) async fn run(mut self, mut queued: mpsc::Receiver<Input>, services: JoinSet<()>) {
         let mut batch = Vec::with_capacity(BATCH);
         self.perform().await;
@@ -67,24 +72,33 @@ impl Control {
             tokio::select! {
                 biased;
                 _ = queued.recv_many(&mut batch, BATCH) => {}
-                Some(ended) = self.tasks.join_next() => report(ended),
                 () = sleep_until(wake_up) => {}
             }
-            for input in batch.drain(..) {
-                self.handle(input);
-                self.perform().await;
-            }
-            let now = self.clock.now();
-            // After the inputs: what was heard while we slept too long counts as heard.
-            if self.mesh.poll_timeout().is_some_and(|due| due <= now) {
-                self.mesh.handle_timeout(now);
-                self.perform().await;
-            }
-            self.keeper.turn(now).await;
-            self.teller.tell_lost();
+            self.turn(&mut batch).await;
         }
         drop(services);
+        self.givers = Givers::default();
         self.wind_down(queued).await;
+    }
+
+    /// Everything's turn after some inputs came or time has passed.
+    async fn turn(&mut self, batch: &mut Vec<Input>) {
+        for input in batch.drain(..) {
+            self.handle(input);
+            self.perform().await;
+        }
+        let now = self.clock.now();
+        // After the inputs: what was heard while we slept too long counts as heard.
+        if self.mesh.poll_timeout().is_some_and(|due| due <= now) {
+            self.mesh.handle_timeout(now);
+            self.perform().await;
+        }
+        self.keeper.turn(now).await;
+        self.teller.tell_lost();
+        // In every turn: while inputs keep coming nothing else is ever waited for.
+        while let Some(ended) = self.tasks.try_join_next() {
+            report(ended);
+        }
     }
 
     fn wake_up(&self) -> Duration {
@@ -124,6 +138,7 @@ impl Control {
                     self.mesh.handle_closed(conn, &why, now);
                 }
             }
+            Input::Found { name, found } => self.found(&name, found),
             Input::Request(request) => self.request(request),
         }
     }
@@ -226,18 +241,87 @@ impl Control {
         let now = self.clock.now();
         // Who asks and does not wait for the answer is not told.
         match request {
-            Request::Connect(addr, reply) => drop(reply.send(self.mesh.connect(addr, now))),
-            Request::Forget(addr) => self.mesh.forget(addr, now),
+            Request::Connect(peer, reply) => drop(reply.send(self.connect(peer, now))),
+            Request::Replace(peers, reply) => drop(reply.send(self.replace(peers, now))),
+            Request::Forget(peer) => self.forget(peer, now),
             Request::Leave(done) => {
                 self.mesh.leave(now);
                 self.leavers.push(done);
             }
             Request::Remove(name, reply) => drop(reply.send(self.mesh.remove(name, now))),
             Request::DataPath(name, direct) => self.mesh.handle_data_path(name, direct, now),
+            Request::Nickname(nickname) => self.mesh.set_nickname(nickname, now),
+            Request::Labels(labels) => self.mesh.set_labels(labels, now),
+            Request::DataRoutes(reply) => drop(reply.send(self.mesh.data_routes())),
             Request::Join(channel, reply) => drop(reply.send(self.mesh.join(channel))),
             Request::SetDigest(channel, digest) => self.mesh.set_digest(&channel, digest),
             Request::Say(say, reply) => drop(reply.send(self.say(&say, now))),
             Request::Snapshot(reply) => drop(reply.send(self.snapshot(now))),
+            Request::Recent(reply) => {
+                // Of many who ask while there is none, the first has one made for all.
+                let recent = self.recent.get().unwrap_or_else(|| self.snapshot(now));
+                drop(reply.send(recent));
+            }
+        }
+    }
+
+    pub(super) fn connect(&mut self, peer: Endpoint, now: Duration) -> bool {
+        match peer {
+            Endpoint::Addr(addr) => {
+                let room = self.mesh.connect(addr, now);
+                if room {
+                    self.givers.give(addr);
+                }
+                room
+            }
+            Endpoint::Name { host, port } => {
+                let (name, inputs) = ((host, port), self.inputs.clone());
+                let room = self.givers.has_room_for(&name);
+                if room {
+                    self.givers.follow(name.clone(), || Follower::start(name, inputs));
+                }
+                room
+            }
+        }
+    }
+
+    fn replace(&mut self, peers: Vec<Endpoint>, now: Duration) -> bool {
+        // First, so that the new ones find room.
+        for addr in self.givers.keep(&peers) {
+            self.mesh.ungive(addr);
+        }
+        let refused = peers.into_iter().filter(|peer| !self.connect(peer.clone(), now));
+        refused.count() == 0
+    }
+
+    fn forget(&mut self, peer: Endpoint, now: Duration) {
+        match peer {
+            Endpoint::Addr(addr) => {
+                self.givers.forget(addr);
+                self.mesh.forget(addr, now);
+            }
+            Endpoint::Name { host, port } => {
+                for addr in self.givers.forget_name(&(host, port)) {
+                    self.mesh.forget(addr, now);
+                }
+            }
+        }
+    }
+
+    fn found(&mut self, name: &HostPort, found: Result<Vec<SocketAddr>, String>) {
+        let found = match found {
+            Ok(found) => found,
+            Err(why) => return self.givers.failed(name, why),
+        };
+        let now = self.clock.now();
+        let changes = self.givers.learn(name, &found);
+        for addr in changes.ungive {
+            self.mesh.ungive(addr);
+        }
+        for addr in changes.give {
+            if !self.mesh.connect(addr, now) {
+                self.givers.refused(name, addr);
+            }
         }
     }
 
@@ -250,34 +334,20 @@ impl Control {
         }
     }
 
-    fn snapshot(&self, now: Duration) -> Snapshot {
-        let view = |peer: crate::Peer<'_>| PeerView {
-            name: peer.name,
-            uid: peer.uid,
-            nickname: peer.nickname.to_owned(),
-            state: peer.state,
-            since: peer.since,
-            links: peer.links,
-            addresses: peer.addresses,
+    fn snapshot(&self, now: Duration) -> Arc<Snapshot> {
+        let shell = ShellStats {
+            refused: self.gate.refused(),
+            accept_errors: self.gate.errors(),
+            events_lost: self.teller.lost_ever(),
+            refusals_untold: self.teller.refusals_untold(),
+            state_failures: self.keeper.failures(),
+            overruns: self.overruns,
+            unfinished: self.gate.unfinished(),
         };
-        Snapshot {
-            now,
-            name: self.mesh.name(),
-            uid: self.mesh.uid(),
-            root: self.mesh.root(),
-            peers: self.mesh.peers().map(view).collect(),
-            links: self.mesh.links().collect(),
-            targets: self.mesh.targets().collect(),
-            stats: self.mesh.stats(),
-            shell: ShellStats {
-                refused: self.gate.refused(),
-                accept_errors: self.gate.errors(),
-                events_lost: self.teller.lost_ever(),
-                state_failures: self.keeper.failures(),
-                overruns: self.overruns,
-                unfinished: self.gate.unfinished(),
-            },
-        }
+        let given = self.givers.iter().collect();
+        let snapshot = Arc::new(Snapshot::of(&self.mesh, given, shell, now));
+        self.recent.set(&snapshot);
+        snapshot
     }
 
     /// Lets the connections write what they have, stores what is new, and tells who waits for the end.
@@ -310,5 +380,83 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
         && error.is_panic()
     {
         tracing::error!(%error, "a connection's task has panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::machine::Machine;
+    use crate::shell::notice;
+    use crate::{Config, PeerName, Saved};
+
+    fn control() -> Control {
+        let clock = Clock::start();
+        let config = Config::new(PeerName::local(1));
+        Control {
+            mesh: Mesh::new(config, Saved::default(), [1; 32], clock.now()),
+            clock,
+            inputs: mpsc::channel(1).0,
+            gate: Gate::new(8),
+            keeper: Keeper::new(None, Machine::default()),
+            teller: notice::notices().0,
+            givers: Givers::default(),
+            recent: Recent::new(clock),
+            conns: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            overruns: 0,
+            leavers: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn tasks_that_have_ended_are_let_go_in_a_turn_that_inputs_have_begun() {
+        let mut control = control();
+        for _ in 0..1000 {
+            control.tasks.spawn(async {});
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let nobody = PeerName::local(2);
+        let input = || Input::Request(Request::DataPath(nobody, true));
+
+        control.turn(&mut vec![input(), input()]).await;
+
+        assert_eq!(control.tasks.len(), 0);
+    }
+
+    async fn ask(
+        control: &mut Control,
+        request: fn(oneshot::Sender<Arc<Snapshot>>) -> Request,
+    ) -> Arc<Snapshot> {
+        let (reply, answer) = oneshot::channel();
+        control.request(request(reply));
+        answer.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_recent_snapshot_serves_all_who_ask_for_a_tenth_of_a_second() {
+        let mut control = control();
+
+        let first = ask(&mut control, Request::Recent).await;
+        let same = ask(&mut control, Request::Recent).await;
+        tokio::time::sleep(Snapshot::RECENT + Duration::from_millis(1)).await;
+        let later = ask(&mut control, Request::Recent).await;
+
+        assert!(Arc::ptr_eq(&first, &same));
+        assert!(!Arc::ptr_eq(&first, &later));
+        assert!(later.now > first.now + Snapshot::RECENT);
+    }
+
+    #[tokio::test]
+    async fn an_exact_snapshot_shows_what_was_asked_for_just_before() {
+        let mut control = control();
+        let before = ask(&mut control, Request::Recent).await;
+        control.connect("10.99.0.7".parse().unwrap(), Duration::ZERO);
+
+        let exact = ask(&mut control, Request::Snapshot).await;
+        let recent = ask(&mut control, Request::Recent).await;
+
+        assert_eq!((before.given.len(), exact.given.len()), (0, 1));
+        assert!(Arc::ptr_eq(&exact, &recent));
     }
 }

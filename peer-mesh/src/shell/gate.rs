@@ -1,29 +1,40 @@
 //! The gate: who may connect, before anybody spends a thought on it.
 //!
-//! Three limits stand between the listener and the core. Each source address may hold so many connections
-//! and open so many a second, so that one host cannot crowd out the others; and connections that have not
-//! shown the password yet are limited in all, so that many hosts together cannot use up the descriptors.
-//! What is refused is counted by reason, and forgotten.
+//! Three limits stand between the listener and the core. Each source may hold so many connections and open
+//! so many a second, so that one host cannot crowd out the others; and connections that have not shown the
+//! password yet are limited in all, so that many hosts together cannot use up the descriptors. Where that
+//! limit is reached a newcomer takes a place from the source that has most, its oldest, unless its own
+//! source has as many: who has one is never displaced by who has several. What is refused and what is
+//! displaced is counted, and forgotten.
 //!
-//! Limit: hosts behind one address (NAT) share what that address may have.
+//! A source is an IPv4 address or an IPv6 /64: whoever has one IPv6 address has all of its /64.
+//!
+//! Limit: hosts behind one address (NAT) or in one /64 share what a source may have.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Connections that one source address may have at once. A peer needs one; 64 leave room for a small
+use tokio::sync::Notify;
+
+use crate::mesh::MAX_UNFINISHED;
+
+/// Connections that one source may have at once. A peer needs one; 64 leave room for a small
 /// mesh behind one address.
 const PER_SOURCE: u32 = 64;
-/// The pace of new connections from one source address: 20 a second.
+/// The pace of new connections from one source: 20 a second.
 const PACE: Duration = Duration::from_millis(50);
 /// How far ahead of its pace a source may be: a burst of 20, the first of which is on time.
 const BURST: Duration = Duration::from_millis(19 * 50);
-/// Connections without a finished handshake, from all sources.
-pub(super) const UNFINISHED: usize = 1024;
-/// Source addresses remembered: those with connections (at most `UNFINISHED` and the links), and those
-/// that had one within the last second. An attacker with more addresses than this meets a closed gate.
+/// Connections without a finished handshake, from all sources. With those that are being displaced, they
+/// are as many as the core takes: it refuses none that passed here.
+pub(super) const UNFINISHED: usize = MAX_UNFINISHED - DISPLACED;
+/// Displaced connections of which the core has not heard yet. More come only faster than the loop turns.
+const DISPLACED: usize = 64;
+/// Sources remembered: those with connections (at most `MAX_UNFINISHED` and the links), and those that had
+/// one within the last second. An attacker with more addresses than this meets a closed gate.
 const SOURCES: usize = 4096;
 
 /// Why a connection was refused.
@@ -33,19 +44,22 @@ pub(super) enum Refusal {
     TooMany,
     /// Its source opens them too fast.
     TooFast,
-    /// There are as many unfinished ones as there may be, or more sources than are remembered.
+    /// There are as many unfinished ones as there may be and no source has more than this one, or there
+    /// are more sources than are remembered.
     Full,
 }
 
 /// Connections refused, by reason.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Refused {
-    /// One source address had too many connections.
+    /// One source had too many connections.
     pub too_many: u64,
-    /// One source address opened too many a second.
+    /// One source opened too many a second.
     pub too_fast: u64,
     /// Too many connections had no finished handshake yet.
     pub full: u64,
+    /// Let in, and ended before its handshake was, to make room for a source that had fewer.
+    pub displaced: u64,
     /// The core refused it.
     pub by_core: u64,
 }
@@ -64,14 +78,21 @@ pub(super) struct Gate {
 #[derive(Debug, Default)]
 struct Book {
     sources: BTreeMap<IpAddr, Source>,
+    /// All connections without a finished handshake, displaced ones among them.
     unfinished: usize,
+    /// Those that are displaced and not dropped yet.
+    displaced: BTreeSet<u64>,
+    /// Connections admitted so far.
+    serial: u64,
     refused: Refused,
     errors: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Source {
     open: u32,
+    /// Those without a finished handshake that are not displaced, the oldest first, and how they are told.
+    unfinished: BTreeMap<u64, Arc<Notify>>,
     /// When the next connection is on time, if each is due `PACE` after the one before (the generic cell
     /// rate algorithm: a token bucket in one number).
     due: Duration,
@@ -79,7 +100,7 @@ struct Source {
 
 impl Source {
     /// Whether forgetting it changes nothing.
-    fn idle(self, now: Duration) -> bool {
+    fn idle(&self, now: Duration) -> bool {
         self.open == 0 && self.due <= now
     }
 }
@@ -96,11 +117,11 @@ impl Gate {
         from: IpAddr,
         now: Duration,
     ) -> Result<Admission, Refusal> {
-        let source = from.to_canonical();
+        let source = source_of(from);
         let mut book = self.book();
         match book.admit(source, now, self.unfinished_max) {
-            Ok(()) => {
-                Ok(Admission { gate: Arc::clone(self), source, finished: AtomicBool::new(false) })
+            Ok((serial, displaced)) => {
+                Ok(Admission { gate: Arc::clone(self), source, serial, displaced })
             }
             Err(refusal) => {
                 let refused = &mut book.refused;
@@ -146,10 +167,12 @@ impl Gate {
 }
 
 impl Book {
-    fn admit(&mut self, from: IpAddr, now: Duration, unfinished_max: usize) -> Result<(), Refusal> {
-        if self.unfinished >= unfinished_max {
-            return Err(Refusal::Full);
-        }
+    fn admit(
+        &mut self,
+        from: IpAddr,
+        now: Duration,
+        unfinished_max: usize,
+    ) -> Result<(u64, Arc<Notify>), Refusal> {
         if self.sources.len() >= SOURCES && !self.sources.contains_key(&from) {
             self.sources.retain(|_, source| !source.idle(now));
             if self.sources.len() >= SOURCES {
@@ -164,35 +187,83 @@ impl Book {
         if due - now > BURST {
             return Err(Refusal::TooFast);
         }
+        let has = source.unfinished.len();
+        if self.unfinished - self.displaced.len() >= unfinished_max && !self.displace(has) {
+            return Err(Refusal::Full);
+        }
+        self.serial += 1;
+        self.unfinished += 1;
+        let displaced = Arc::<Notify>::default();
+        let source = self.sources.entry(from).or_default();
         source.due = due + PACE;
         source.open += 1;
-        self.unfinished += 1;
-        Ok(())
+        source.unfinished.insert(self.serial, Arc::clone(&displaced));
+        Ok((self.serial, displaced))
+    }
+
+    /// Ends the oldest unfinished connection of the source that has most, if those are more than `has`; of
+    /// several such sources the one that has waited longest.
+    fn displace(&mut self, has: usize) -> bool {
+        let oldest = |source: &Source| source.unfinished.keys().next().copied();
+        let most = self
+            .sources
+            .values_mut()
+            .max_by_key(|source| (source.unfinished.len(), Reverse(oldest(source))));
+        let Some(most) = most else { return false };
+        if most.unfinished.len() <= has || self.displaced.len() >= DISPLACED {
+            return false;
+        }
+        let Some((serial, displaced)) = most.unfinished.pop_first() else { return false };
+        self.displaced.insert(serial);
+        self.refused.displaced += 1;
+        displaced.notify_one();
+        true
+    }
+
+    fn finish(&mut self, from: IpAddr, serial: u64) {
+        let source = self.sources.get_mut(&from);
+        let waited = source.is_some_and(|source| source.unfinished.remove(&serial).is_some());
+        if waited || self.displaced.remove(&serial) {
+            self.unfinished -= 1;
+        }
     }
 }
 
-/// A connection that was let in. It counts until this is dropped: hold it as long as the descriptor.
+/// What counts as one source.
+fn source_of(addr: IpAddr) -> IpAddr {
+    match addr.to_canonical() {
+        IpAddr::V4(addr) => IpAddr::V4(addr),
+        IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from_bits(addr.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+/// A connection that was let in. It counts until this is dropped: hold it as long as the descriptor, and as
+/// long as the core has it.
 #[derive(Debug)]
 #[must_use = "dropping it gives the place back"]
 pub(super) struct Admission {
     gate: Arc<Gate>,
     source: IpAddr,
-    finished: AtomicBool,
+    serial: u64,
+    displaced: Arc<Notify>,
 }
 
 impl Admission {
     /// Its handshake is finished: it counts for its source only.
     pub(super) fn finish(&self) {
-        if !self.finished.swap(true, Relaxed) {
-            self.gate.book().unfinished -= 1;
-        }
+        self.gate.book().finish(self.source, self.serial);
+    }
+
+    /// Returns when another one has taken its place: it is to be closed. For one waiter.
+    pub(super) async fn displaced(&self) {
+        self.displaced.notified().await;
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.finish();
         let mut book = self.gate.book();
+        book.finish(self.source, self.serial);
         if let Some(source) = book.sources.get_mut(&self.source) {
             // An idle source is forgotten when there are too many: its pace may still count.
             source.open = source.open.saturating_sub(1);
@@ -202,6 +273,8 @@ impl Drop for Admission {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use super::*;
 
     const T0: Duration = Duration::ZERO;
@@ -276,13 +349,83 @@ mod tests {
         let gate = Gate::new(8);
         let held: Vec<_> = (0..8).map(|n| gate.admit(host(n), T0).unwrap()).collect();
 
-        assert_eq!(gate.admit(host(9), T0).unwrap_err(), Refusal::Full);
+        assert_eq!(gate.admit(host(1), T0).unwrap_err(), Refusal::Full);
         held[0].finish();
         held[0].finish();
         assert_eq!(gate.unfinished(), 7);
-        assert!(gate.admit(host(9), T0).is_ok());
+        assert!(gate.admit(host(1), T0).is_ok());
+        assert_eq!(gate.refused().displaced, 0);
         drop(held);
         assert_eq!(gate.unfinished(), 0);
+    }
+
+    fn is_displaced(admission: &Admission) -> bool {
+        std::pin::pin!(admission.displaced())
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    }
+
+    #[test]
+    fn a_newcomer_takes_the_oldest_place_of_the_source_that_has_most() {
+        let gate = Gate::new(8);
+        let few = admit_all(&gate, host(1), T0, 3);
+        let many = admit_all(&gate, host(2), T0, 5);
+
+        let newcomer = gate.admit(host(3), T0).unwrap();
+
+        let displaced: Vec<_> = many.iter().map(is_displaced).collect();
+        assert_eq!(displaced, [true, false, false, false, false]);
+        assert!(!few.iter().chain([&newcomer]).any(is_displaced));
+        // Until it is dropped the core may have it still.
+        assert_eq!((gate.unfinished(), gate.refused().displaced), (9, 1));
+        drop(many);
+        assert_eq!(gate.unfinished(), 4);
+        drop((few, newcomer));
+        assert_eq!(gate.unfinished(), 0);
+    }
+
+    #[test]
+    fn who_has_most_displaces_nobody() {
+        let gate = Gate::new(8);
+        let held: Vec<_> = (1..=2).flat_map(|n| admit_all(&gate, host(n), T0, 4)).collect();
+
+        assert_eq!(gate.admit(host(1), T0).unwrap_err(), Refusal::Full);
+        assert!(!held.iter().any(is_displaced));
+    }
+
+    #[test]
+    fn among_sources_with_one_place_each_the_oldest_goes() {
+        let gate = Gate::new(8);
+        let held: Vec<_> = (0..8).map(|n| gate.admit(host(9 - n), T0).unwrap()).collect();
+
+        let _newcomer = gate.admit(host(20), T0).unwrap();
+
+        let displaced: Vec<_> = held.iter().map(is_displaced).collect();
+        assert_eq!(displaced.iter().position(|it| *it), Some(0));
+        assert_eq!(displaced.iter().filter(|it| **it).count(), 1);
+    }
+
+    #[test]
+    fn the_core_never_has_more_unfinished_connections_than_it_takes() {
+        let gate = Gate::new(UNFINISHED);
+        let mut held = Vec::new();
+        for n in 0..10_000 {
+            held.extend(gate.admit(host(n % 4000), SECOND * (n / 4000)));
+        }
+
+        assert_eq!(gate.unfinished(), MAX_UNFINISHED);
+        assert_eq!(gate.refused().displaced, DISPLACED as u64);
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_source() {
+        let gate = Gate::new(UNFINISHED);
+        let addr = |net: u16, n: u16| IpAddr::from([0xfd00, 0, 0, net, 0, 0, 0, n]);
+
+        let admitted = (0..100).filter_map(|n| gate.admit(addr(1, n), T0).ok()).count();
+
+        assert_eq!(admitted, 20);
+        assert!(gate.admit(addr(2, 0), T0).is_ok());
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! The handle: what the rest of the process asks of the mesh.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use super::gate::Refused;
 use super::input::{Audience, Input, Inputs, Request, Say};
-use crate::{ChannelName, LinkView, PeerName, PeerState, PeerUid, Stats, Target};
+use super::resolve::Endpoint;
+use super::snapshot::{Recent, Snapshot};
+use crate::{ChannelName, PeerName};
 
 /// The mesh has stopped: somebody told it to leave, or its name was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -19,10 +19,12 @@ pub struct Stopped;
 /// A running mesh. Clones are the same mesh; when the last one is dropped it ends as by a crash, and all its
 /// tasks with it. To say goodbye, [`Handle::leave`].
 ///
-/// Every request waits for its turn in the loop's queue, behind what the network sends.
+/// Every request waits for its turn in the loop's queue, behind what the network sends; only
+/// [`Handle::recent`] mostly does not.
 #[derive(Clone, Debug)]
 pub struct Handle {
     inputs: Inputs,
+    recent: Arc<Recent>,
     _alive: Arc<Alive>,
 }
 
@@ -37,18 +39,25 @@ impl Drop for Alive {
 }
 
 impl Handle {
-    pub(super) fn new(inputs: Inputs, task: AbortHandle) -> Self {
-        Self { inputs, _alive: Arc::new(Alive(task)) }
+    pub(super) fn new(inputs: Inputs, recent: Arc<Recent>, task: AbortHandle) -> Self {
+        Self { inputs, recent, _alive: Arc::new(Alive(task)) }
     }
 
-    /// Dials this address until its peer is in the mesh. `false`: too many were named.
-    pub async fn connect(&self, addr: SocketAddr) -> Result<bool, Stopped> {
-        self.ask(|reply| Request::Connect(addr, reply)).await
+    /// Dials this address, or those that this name stands for from now on, until its peer is in the mesh.
+    /// `false`: too many were named.
+    pub async fn connect(&self, peer: impl Into<Endpoint>) -> Result<bool, Stopped> {
+        self.ask(|reply| Request::Connect(peer.into(), reply)).await
     }
 
-    /// Dials it no longer, and closes what was dialled there.
-    pub async fn forget(&self, addr: SocketAddr) -> Result<(), Stopped> {
-        self.tell(Request::Forget(addr)).await
+    /// Connects to these peers and takes back all others that were given. Nothing is closed: what is no
+    /// longer given is an address like any other. `false`: too many are named, some are not dialled.
+    pub async fn replace(&self, peers: Vec<Endpoint>) -> Result<bool, Stopped> {
+        self.ask(|reply| Request::Replace(peers, reply)).await
+    }
+
+    /// Dials it no longer, and closes what was dialled there. Of a name: the addresses that only it gave.
+    pub async fn forget(&self, peer: impl Into<Endpoint>) -> Result<(), Stopped> {
+        self.tell(Request::Forget(peer.into())).await
     }
 
     /// Leaves the mesh for good. Everybody has been told, as far as a second allows, when this returns.
@@ -65,6 +74,22 @@ impl Handle {
     /// Whether frames reach a peer directly.
     pub async fn data_path(&self, name: PeerName, direct: bool) -> Result<(), Stopped> {
         self.tell(Request::DataPath(name, direct)).await
+    }
+
+    /// What people call this peer from now on.
+    pub async fn set_nickname(&self, nickname: String) -> Result<(), Stopped> {
+        self.tell(Request::Nickname(nickname)).await
+    }
+
+    /// What others may want to know from now on, such as a zone.
+    pub async fn set_labels(&self, labels: BTreeMap<String, String>) -> Result<(), Stopped> {
+        self.tell(Request::Labels(labels)).await
+    }
+
+    /// Through whom frames go to each peer, first hop first: none if they go directly. To a peer that is not
+    /// there is no way.
+    pub async fn data_routes(&self) -> Result<BTreeMap<PeerName, Vec<PeerName>>, Stopped> {
+        self.ask(Request::DataRoutes).await
     }
 
     /// Takes part in a channel. `false`: too many are joined, or the name is the mesh's own.
@@ -108,9 +133,19 @@ impl Handle {
         self.say(Say { channel, to: Audience::Peer(to), octets }).await
     }
 
-    /// Everything there is to see, at one moment.
-    pub async fn snapshot(&self) -> Result<Snapshot, Stopped> {
+    /// Everything there is to see, at one moment after this call. Each is a copy of it all: for status that
+    /// many ask for, [`Self::recent`].
+    pub async fn snapshot(&self) -> Result<Arc<Snapshot>, Stopped> {
         self.ask(Request::Snapshot).await
+    }
+
+    /// The same, but perhaps of up to [`Snapshot::RECENT`] before this call, and then the same for all who
+    /// ask, at no cost to the loop.
+    pub async fn recent(&self) -> Result<Arc<Snapshot>, Stopped> {
+        match self.recent.get() {
+            Some(snapshot) if !self.inputs.is_closed() => Ok(snapshot),
+            Some(_) | None => self.ask(Request::Recent).await,
+        }
     }
 
     async fn say(&self, say: Say) -> Result<bool, Stopped> {
@@ -129,63 +164,4 @@ impl Handle {
     async fn tell(&self, request: Request) -> Result<(), Stopped> {
         self.inputs.send(Input::Request(request)).await.map_err(|_| Stopped)
     }
-}
-
-/// What a mesh looks like at one moment. Times are since its start.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// When.
-    pub now: Duration,
-    /// Our name.
-    pub name: PeerName,
-    /// This start of us.
-    pub uid: PeerUid,
-    /// A hash of everything we believe: equal on peers that believe the same.
-    pub root: u64,
-    /// Every other peer that is up or silent, by name.
-    pub peers: Vec<PeerView>,
-    /// Our links, by name.
-    pub links: Vec<LinkView>,
-    /// What we dial.
-    pub targets: Vec<Target>,
-    /// What the core counted.
-    pub stats: Stats,
-    /// What the shell counted.
-    pub shell: ShellStats,
-}
-
-/// A peer, as its own record describes it.
-#[derive(Clone, Debug)]
-pub struct PeerView {
-    /// Its name.
-    pub name: PeerName,
-    /// This start of it.
-    pub uid: PeerUid,
-    /// Its nickname.
-    pub nickname: String,
-    /// How it is seen.
-    pub state: PeerState,
-    /// Since when.
-    pub since: Duration,
-    /// Its neighbours.
-    pub links: Vec<PeerName>,
-    /// Where it listens.
-    pub addresses: Vec<SocketAddr>,
-}
-
-/// Counters of the shell; each only grows, but for the sizes at the end.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct ShellStats {
-    /// Connections refused before a handshake.
-    pub refused: Refused,
-    /// Accepts that failed, as for want of descriptors.
-    pub accept_errors: u64,
-    /// Events that the reader was too slow for.
-    pub events_lost: u64,
-    /// State that could not be stored.
-    pub state_failures: u64,
-    /// Connections cut because more waited to be written than a connection may have.
-    pub overruns: u64,
-    /// Connections that came in and have no finished handshake.
-    pub unfinished: usize,
 }

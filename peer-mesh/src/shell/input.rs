@@ -1,13 +1,17 @@
 //! What goes in: everything that happens to the mesh is a value in one bounded queue.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::gate::Admission;
-use super::handle::Snapshot;
+use super::givers::HostPort;
+use super::resolve::Endpoint;
+use super::snapshot::Snapshot;
 use crate::{ChannelName, ConnId, PeerName};
 
 /// Inputs that may wait for the loop. Each holds 16 KiB of octets at most: 4 MiB in all.
@@ -31,6 +35,8 @@ pub(super) enum Input {
     Written { conn: ConnId, octets: usize },
     /// The connection has ended.
     Closed { conn: ConnId, why: String },
+    /// A name was looked up.
+    Found { name: HostPort, found: Result<Vec<SocketAddr>, String> },
     /// Somebody in this process wants something.
     Request(Request),
 }
@@ -38,15 +44,20 @@ pub(super) enum Input {
 /// What the rest of the process may ask for.
 #[derive(Debug)]
 pub(super) enum Request {
-    Connect(SocketAddr, oneshot::Sender<bool>),
-    Forget(SocketAddr),
+    Connect(Endpoint, oneshot::Sender<bool>),
+    Replace(Vec<Endpoint>, oneshot::Sender<bool>),
+    Forget(Endpoint),
     Leave(oneshot::Sender<()>),
     Remove(PeerName, oneshot::Sender<bool>),
     DataPath(PeerName, bool),
+    Nickname(String),
+    Labels(BTreeMap<String, String>),
+    DataRoutes(oneshot::Sender<BTreeMap<PeerName, Vec<PeerName>>>),
     Join(ChannelName, oneshot::Sender<bool>),
     SetDigest(ChannelName, u64),
     Say(Say, oneshot::Sender<bool>),
-    Snapshot(oneshot::Sender<Snapshot>),
+    Snapshot(oneshot::Sender<Arc<Snapshot>>),
+    Recent(oneshot::Sender<Arc<Snapshot>>),
 }
 
 /// Something to say on a channel.

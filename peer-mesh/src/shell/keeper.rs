@@ -1,9 +1,10 @@
 //! The keeper: has the state written, off the loop, and no more often than need be.
 //!
-//! A name or an incarnation is on disk before anything goes out that depends on it, or the disk was given
-//! its chance: the loop waits for it, not for long. The address book changes all the time and is only a
-//! convenience: it is written once a second at most, while the loop goes on. One write runs at a time, and
-//! the newest state wins.
+//! A name or an incarnation is on disk before anything goes out that depends on it, if the disk takes it at
+//! once: the loop waits half a second for each write of one, and once only for a write that hangs. What the
+//! disk has not confirmed is kept and given to it again. The address book changes all the time and is only a
+//! convenience: it is written once a second at most, while the loop goes on. One write runs at a time, as
+//! all use the same file, and the newest state wins.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -18,10 +19,11 @@ use crate::{PeerName, Saved};
 
 /// The least time between two writes of the book.
 const PACE: Duration = Duration::from_secs(1);
-/// The least time between two attempts while the disk refuses.
+/// The least time between two attempts while the disk refuses, but for a new name or incarnation.
 const RETRY: Duration = Duration::from_secs(10);
-/// How long the loop waits for the disk: well under what makes neighbours think that we are dead (3.5 s).
-/// A start after a crash then learns its incarnation from the first peer instead.
+/// How long the loop waits for the disk: twice this, for an older write and for its own, is well under what
+/// makes neighbours think that we are dead (3.5 s). A start after a crash then learns its incarnation from
+/// the first peer instead.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The loop's side of the state file.
@@ -29,14 +31,23 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) struct Keeper {
     store: Option<Arc<Store>>,
     machine: Machine,
-    /// The newest state, if it is not given to the disk yet.
-    wanted: Option<State>,
-    /// When it may be.
+    /// The newest state, if it is neither on disk nor on its way.
+    wanted: Option<Arc<State>>,
+    /// When it may be given to the disk.
     due: Duration,
     /// The name and the incarnation given to the disk last.
     identity: Option<(PeerName, u64)>,
-    running: Option<JoinHandle<Result<(), StateError>>>,
+    running: Option<Write>,
     failures: u64,
+}
+
+/// A write that is under way.
+#[derive(Debug)]
+struct Write {
+    state: Arc<State>,
+    task: JoinHandle<Result<(), StateError>>,
+    /// Whether it was waited for in vain.
+    hangs: bool,
 }
 
 impl Keeper {
@@ -68,29 +79,31 @@ impl Keeper {
             return;
         }
         let identity = Some((name, saved.incarnation));
-        self.wanted = Some(State { name, saved, machine: self.machine });
+        self.wanted = Some(Arc::new(State { name, saved, machine: self.machine }));
         if self.identity != identity {
-            self.finish(now).await;
+            self.wait(now).await;
             self.start(now);
-            self.finish(now).await;
+            self.wait(now).await;
         }
     }
 
-    /// When `turn` has something to do.
+    /// When `turn` has something to do. That a write has ended is seen in any turn.
     pub(super) fn due(&self) -> Option<Duration> {
         self.wanted.as_ref().map(|_| self.due)
     }
 
-    /// Starts a write that is due.
+    /// Takes note of a write that has ended, and starts one that is due.
     pub(super) async fn turn(&mut self, now: Duration) {
+        if self.running.as_ref().is_some_and(|write| write.task.is_finished()) {
+            self.finish(now).await;
+        }
         if self.wanted.is_none() || now < self.due {
             return;
         }
-        if self.running.as_ref().is_some_and(|running| !running.is_finished()) {
+        if self.running.is_some() {
             self.due = now + PACE;
             return;
         }
-        self.finish(now).await;
         self.start(now);
     }
 
@@ -107,32 +120,46 @@ impl Keeper {
     }
 
     fn start(&mut self, now: Duration) {
-        // While a write hangs there is no second one: both would use the same file.
         let (Some(store), None) = (self.store.clone(), &self.running) else { return };
         let Some(state) = self.wanted.take() else { return };
         self.identity = Some((state.name, state.saved.incarnation));
         self.due = now + PACE;
-        let write = move || store.write(&state);
-        self.running = Some(tokio::task::spawn_blocking(write));
+        let written = Arc::clone(&state);
+        let task = tokio::task::spawn_blocking(move || store.write(&written));
+        self.running = Some(Write { state, task, hangs: false });
+    }
+
+    /// Waits for the write that runs, unless it was waited for already.
+    async fn wait(&mut self, now: Duration) {
+        if self.running.as_ref().is_some_and(|write| !write.hangs || write.task.is_finished()) {
+            self.finish(now).await;
+        }
     }
 
     /// Waits for the write that runs, not for long, and takes note of its outcome.
     async fn finish(&mut self, now: Duration) {
-        let Some(mut running) = self.running.take() else { return };
-        match timeout(PATIENCE, &mut running).await {
+        let Some(mut write) = self.running.take() else { return };
+        match timeout(PATIENCE, &mut write.task).await {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => self.count(&error, now),
+            Ok(Ok(Err(error))) => self.failed(write.state, &error, now),
             // It panicked, or the runtime ends.
-            Ok(Err(error)) => self.count(&error, now),
-            Err(_) => self.running = Some(running),
+            Ok(Err(error)) => self.failed(write.state, &error, now),
+            Err(_) => {
+                if !write.hangs {
+                    tracing::warn!("the disk takes the state slowly or not at all");
+                }
+                self.running = Some(Write { hangs: true, ..write });
+            }
         }
     }
 
-    fn count(&mut self, error: &dyn Error, now: Duration) {
+    fn failed(&mut self, state: Arc<State>, error: &dyn Error, now: Duration) {
         self.failures += 1;
         self.due = now + RETRY;
+        // Unless there is a newer one by now.
+        self.wanted.get_or_insert(state);
         let why = error.source().map(ToString::to_string);
-        tracing::warn!(%error, why, "state not stored");
+        tracing::warn!(%error, why, "state not stored; trying again");
     }
 }
 
@@ -210,6 +237,73 @@ mod tests {
         keeper.turn(RETRY).await;
         keeper.write_last(RETRY).await;
         assert!(stored(scratch.path()).contains("\"incarnation\": 2"));
+    }
+
+    #[tokio::test]
+    async fn a_state_that_could_not_be_written_is_written_when_the_disk_takes_it() {
+        let scratch = Scratch::new("retried");
+        let mut keeper = keeper(&scratch);
+        keeper.write_first(NAME, saved(1, 1)).unwrap();
+        let obstacle = scratch.path().join("mesh.json.new");
+        fs::create_dir(&obstacle).unwrap();
+
+        keeper.note(NAME, saved(2, 1), T0).await;
+        assert_eq!(keeper.due(), Some(RETRY));
+        fs::remove_dir(&obstacle).unwrap();
+        keeper.turn(RETRY / 2).await;
+        assert!(keeper.running.is_none());
+        keeper.turn(RETRY).await;
+        keeper.wait(RETRY).await;
+
+        assert!(stored(scratch.path()).contains("\"incarnation\": 2"));
+        assert_eq!((keeper.failures(), keeper.due()), (1, None));
+    }
+
+    #[tokio::test]
+    async fn a_write_that_failed_while_nobody_waited_is_noticed_and_tried_again() {
+        let scratch = Scratch::new("unwaited");
+        let mut keeper = keeper(&scratch);
+        keeper.write_first(NAME, saved(1, 1)).unwrap();
+        fs::create_dir(scratch.path().join("mesh.json.new")).unwrap();
+        keeper.note(NAME, saved(1, 2), T0).await;
+
+        keeper.turn(T0).await;
+        while keeper.running.as_ref().is_some_and(|write| !write.task.is_finished()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        keeper.turn(PACE).await;
+
+        assert_eq!((keeper.failures(), keeper.due()), (1, Some(PACE + RETRY)));
+    }
+
+    #[tokio::test]
+    async fn a_write_that_hangs_is_waited_for_once_and_followed_by_the_newest() {
+        let scratch = Scratch::new("hangs");
+        let mut keeper = keeper(&scratch);
+        keeper.write_first(NAME, saved(1, 1)).unwrap();
+        let (disk, answer) = std::sync::mpsc::channel::<()>();
+        let hang = move || {
+            let _ = answer.recv();
+            Ok(())
+        };
+        let state = State { name: NAME, saved: saved(1, 2), machine: Machine::default() };
+        let task = tokio::task::spawn_blocking(hang);
+        keeper.running = Some(Write { state: Arc::new(state), task, hangs: false });
+
+        let start = tokio::time::Instant::now();
+        for incarnation in 2..100 {
+            keeper.note(NAME, saved(incarnation, 1), T0).await;
+        }
+        let waited = start.elapsed();
+        drop(disk);
+        while !keeper.running.as_ref().is_some_and(|write| write.task.is_finished()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        keeper.turn(PACE).await;
+        keeper.wait(PACE).await;
+
+        assert!(waited >= PATIENCE && waited < 2 * PATIENCE, "{waited:?}");
+        assert!(stored(scratch.path()).contains("\"incarnation\": 99"));
     }
 
     #[tokio::test]

@@ -52,9 +52,14 @@ pub(super) async fn accept(listener: TcpListener, gate: Arc<Gate>, inputs: Input
 
 /// Closes a connection at once and leaves nothing of it in the kernel either (no TIME_WAIT).
 pub(super) fn refuse(stream: TcpStream) {
-    // If this fails the close is an ordinary one.
-    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    linger_not(&stream);
     drop(stream);
+}
+
+/// Makes the close a reset.
+pub(super) fn linger_not(stream: &TcpStream) {
+    // If this fails the close is an ordinary one.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// An IPv4 address that came through an IPv6 socket, as such.

@@ -1,22 +1,20 @@
 //! Peers by name: looked up again and again, as names outlive addresses.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
-use super::input::{Input, Inputs, Request};
+use super::givers::HostPort;
+use super::input::{Input, Inputs};
 use crate::Config;
 
 /// Pause after a name that could not be looked up; it doubles up to `AGAIN`.
 const RETRY: Duration = Duration::from_secs(1);
 /// Pause between two looks at a name that is known. As long as the usual least TTL.
 const AGAIN: Duration = Duration::from_secs(30);
-/// Addresses of one name that are dialled: the newest.
-const PER_NAME: usize = 16;
 
 /// A peer as people write it: an address or a name, with or without a port.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -74,72 +72,60 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Keeps the mesh dialling what a name stands for, until the loop ends.
-pub(super) async fn follow(host: String, port: u16, inputs: Inputs) {
-    let mut known = Known::default();
-    let mut retry = RETRY;
-    loop {
-        let pause = match tokio::net::lookup_host((host.as_str(), port)).await {
-            Ok(found) => {
-                let (fresh, stale) = known.learn(found);
-                // Whether there was room for it is seen among the targets.
-                let connect =
-                    fresh.into_iter().map(|addr| Request::Connect(addr, oneshot::channel().0));
-                for request in connect.chain(stale.into_iter().map(Request::Forget)) {
-                    if inputs.send(Input::Request(request)).await.is_err() {
-                        return;
-                    }
-                }
-                retry = RETRY;
-                AGAIN
-            }
-            Err(error) => {
-                if retry == RETRY {
-                    tracing::warn!(%host, %error, "cannot look up a peer; trying again");
-                }
-                let pause = retry;
-                retry = (retry * 2).min(AGAIN);
-                pause
-            }
-        };
-        tokio::time::sleep(pause).await;
+impl From<SocketAddr> for Endpoint {
+    fn from(addr: SocketAddr) -> Self {
+        Self::Addr(addr)
     }
 }
 
-/// The addresses a name has had, the longest unseen first.
-#[derive(Debug, Default)]
-struct Known(VecDeque<SocketAddr>);
+/// A task that looks a name up again and again, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Follower(JoinHandle<()>);
 
-impl Known {
-    /// Returns what is new and what is to be forgotten for it. An address that is not in the answer stays
-    /// while there is room: an answer may be a part, and a peer is no worse for its name having moved.
-    fn learn(
-        &mut self,
-        found: impl Iterator<Item = SocketAddr>,
-    ) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
-        let (mut fresh, mut stale) = (Vec::new(), Vec::new());
-        for addr in found.take(PER_NAME) {
-            if let Some(at) = self.0.iter().position(|known| *known == addr) {
-                self.0.remove(at);
-            } else {
-                fresh.push(addr);
+impl Follower {
+    /// Follows a name and tells the loop what is found. Needs a runtime.
+    pub(super) fn start(name: HostPort, inputs: Inputs) -> Self {
+        Self::of(tokio::spawn(follow(name, inputs)))
+    }
+
+    pub(super) fn of(task: JoinHandle<()>) -> Self {
+        Self(task)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn follow(name: HostPort, inputs: Inputs) {
+    let mut retry = RETRY;
+    loop {
+        let (found, pause) = match tokio::net::lookup_host((name.0.as_str(), name.1)).await {
+            Ok(found) => {
+                retry = RETRY;
+                (Ok(found.collect()), AGAIN)
             }
-            self.0.push_back(addr);
+            Err(error) => {
+                if retry == RETRY {
+                    tracing::warn!(host = %name.0, %error, "cannot look up a peer; trying again");
+                }
+                let pause = retry;
+                retry = (retry * 2).min(AGAIN);
+                (Err(error.to_string()), pause)
+            }
+        };
+        if inputs.send(Input::Found { name: name.clone(), found }).await.is_err() {
+            return;
         }
-        while self.0.len() > PER_NAME {
-            stale.extend(self.0.pop_front());
-        }
-        (fresh, stale)
+        tokio::time::sleep(pause).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn addr(n: usize) -> SocketAddr {
-        format!("10.99.0.{n}:6783").parse().unwrap()
-    }
 
     #[test]
     fn a_peer_is_an_address_or_a_name_with_or_without_a_port() {
@@ -172,26 +158,5 @@ mod tests {
         ] {
             assert!(text.parse::<Endpoint>().is_err(), "{text:?}");
         }
-    }
-
-    #[test]
-    fn an_address_is_new_once() {
-        let mut known = Known::default();
-
-        assert_eq!(known.learn([addr(1), addr(2)].into_iter()), (vec![addr(1), addr(2)], vec![]));
-        assert_eq!(known.learn([addr(2), addr(3)].into_iter()), (vec![addr(3)], vec![]));
-        assert_eq!(known.learn([addr(1)].into_iter()), (vec![], vec![]));
-    }
-
-    #[test]
-    fn a_name_with_ever_new_addresses_keeps_the_newest() {
-        let mut known = Known::default();
-        known.learn((0..PER_NAME).map(addr));
-        known.learn([addr(0)].into_iter());
-
-        let (fresh, stale) = known.learn([addr(100), addr(101)].into_iter());
-
-        assert_eq!(fresh, [addr(100), addr(101)]);
-        assert_eq!(stale, [addr(1), addr(2)]);
     }
 }

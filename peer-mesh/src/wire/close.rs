@@ -17,7 +17,7 @@
 use std::time::Duration;
 
 use super::{MAX_TEXT, Message, clip};
-use crate::{CloseReason, PeerName, PeerUid};
+use crate::{CloseReason, PeerName, PeerUid, printable};
 
 const OTHER: u8 = 0;
 const ONESELF: u8 = 1;
@@ -57,13 +57,14 @@ pub fn close_message(reason: &CloseReason) -> Message {
     Message::Close { code, text, name }
 }
 
-/// What a `Close` says.
+/// What a `Close` says. The text goes to logs and terminals: it is made printable here.
 pub fn close_reason(code: u8, text: &str, name: Option<(PeerName, PeerUid)>) -> CloseReason {
+    let text = printable(text);
     match (code, name) {
         (ONESELF, _) => CloseReason::Oneself,
         (DUPLICATE_NAME, Some((name, uid))) => CloseReason::DuplicateName { name, uid },
         (FULL, _) => CloseReason::Full,
-        (MALFORMED, _) => CloseReason::Malformed(text.to_owned()),
+        (MALFORMED, _) => CloseReason::Malformed(text.into_owned()),
         (DOUBLED, _) => CloseReason::Doubled,
         (SURPLUS, _) => CloseReason::Surplus,
         (LEAVING, _) => CloseReason::Leaving,
@@ -72,9 +73,9 @@ pub fn close_reason(code: u8, text: &str, name: Option<(PeerName, PeerUid)>) -> 
             Ok(millis) => CloseReason::Silent(Duration::from_millis(millis)),
             Err(_) => CloseReason::Other(format!("nothing heard: {text}")),
         },
-        (OTHER, _) => CloseReason::Other(text.to_owned()),
+        (OTHER, _) => CloseReason::Other(text.into_owned()),
         (code, _) if text.is_empty() => CloseReason::Other(format!("code {code}")),
-        (_, _) => CloseReason::Other(text.to_owned()),
+        (_, _) => CloseReason::Other(text.into_owned()),
     }
 }
 
@@ -117,6 +118,18 @@ mod tests {
     fn a_code_of_a_newer_version_is_another_reason() {
         assert_eq!(close_reason(77, "tired", None), CloseReason::Other("tired".into()));
         assert_eq!(close_reason(77, "", None), CloseReason::Other("code 77".into()));
+    }
+
+    #[test]
+    fn what_a_peer_says_cannot_act_on_a_terminal_or_a_log() {
+        let evil = "\u{1b}[2J\nlink with me\u{202e}";
+        let tame = "\u{fffd}[2J\u{fffd}link with me\u{fffd}";
+
+        for code in [OTHER, MALFORMED, SILENT, 77] {
+            let shown = close_reason(code, evil, None).to_string();
+
+            assert!(shown.ends_with(tame), "{shown:?}");
+        }
     }
 
     #[test]

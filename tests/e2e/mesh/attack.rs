@@ -89,7 +89,7 @@ fn an_honest_peer_joins_though_sixty_addresses_take_every_place_there_is() {
         pause(Duration::from_secs(4));
         let watch = Stopwatch::start();
         let late = Peer::start(honest, &["--name", &name(9), &endpoint(first)])?;
-        all_see(&peers, "up", &[&late.name], Duration::from_secs(5))?;
+        all_see(&peers, "up", &[&late.name], Duration::from_secs(2))?;
         println!("an honest peer joined after {:?}", watch.elapsed());
         ensure!(crowd.running(), "the attack was over");
         let (rss, descriptors) = (peers[0].proc.rss_kib()?, peers[0].proc.descriptors()?);
@@ -98,8 +98,43 @@ fn an_honest_peer_joins_though_sixty_addresses_take_every_place_there_is() {
         let shell = peers[0].status()?["shell"].clone();
         println!("attack: {}; refused: {shell}", crowd.stdout().trim());
         println!("{rss} KiB, {descriptors} descriptors");
+        ensure!(shell["refused_by_core"] == 0, "{shell}");
         ensure!(descriptors > 256, "the places were not taken: {descriptors} descriptors");
         ensure!(descriptors < 1200, "{descriptors} descriptors");
+        peers.push(late);
+        undisturbed(&peers)
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_honest_peer_joins_though_idle_connections_of_ten_addresses_hold_every_place() {
+    let _turn = serial().unwrap();
+    Lab::with("idlers", |lab| {
+        let nodes = lab.nodes::<4>(&Underlay::default())?;
+        let [first, _, honest, attacker] = &nodes;
+        let mut peers = meet(&nodes[..2], &[])?;
+        let sources: Vec<String> = (100..110).map(|n| format!("10.99.0.{n}")).collect();
+        for source in &sources {
+            attacker.sh(&format!("ip addr add {source}/24 dev eth0"))?;
+        }
+
+        // Each opens its 64 in four seconds, well before the first handshake is over time.
+        let target = format!("{} {PORT} 700 4 8 {DRIP}", first.addr());
+        let mut crowd =
+            attacker.spawn_peer(&format!("tcp-crowd {target} {}", sources.join(" ")))?;
+        pause(Duration::from_millis(4500));
+        let held = peers[0].proc.descriptors()?;
+        let watch = Stopwatch::start();
+        let late = Peer::start(honest, &["--name", &name(9), &endpoint(first)])?;
+        all_see(&peers, "up", &[&late.name], Duration::from_secs(2))?;
+        println!("an honest peer joined after {:?}, {held} descriptors", watch.elapsed());
+
+        ensure!(crowd.running(), "the attack was over");
+        ensure!(held > 448, "the places were not taken: {held} descriptors");
+        crowd.wait(Duration::from_secs(20))?;
+        let shell = peers[0].status()?["shell"].clone();
+        println!("attack: {}; refused: {shell}", crowd.stdout().trim());
         peers.push(late);
         undisturbed(&peers)
     })

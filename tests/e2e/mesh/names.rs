@@ -111,6 +111,27 @@ fn of_two_peers_that_were_given_one_name_the_second_ends_and_the_first_is_undist
 }
 
 #[test]
+fn a_nickname_is_read_whole_and_does_nothing_to_a_terminal() {
+    Lab::with("nickname", |lab| {
+        let nodes = lab.nodes::<2>(&Underlay::default())?;
+        let nickname = "\u{1b}[2Jroot\u{7f}\nnode-1 is up\u{9b}\u{202e}";
+        let mut peers = meet(&nodes[..1], &[])?;
+
+        let known = endpoint(&nodes[0]);
+        let odd = Peer::start(&nodes[1], &["--name", &name(2), "--nickname", nickname, &known])?;
+        all_see(&peers, "up", &[&odd.name], SETTLE)?;
+        let status = peers[0].status()?;
+
+        ensure!(text(&status["up"][0], "nickname") == nickname, "{status}");
+        let said = peers[0].proc.stdout();
+        let acts = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        ensure!(!said.contains(acts), "{said:?}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn two_processes_never_share_a_state_directory() {
     Lab::with("shared", |lab| {
         let nodes = lab.nodes::<2>(&Underlay::default())?;
