@@ -257,13 +257,11 @@ impl Place {
 
 /// Where an address stands in an order that has nothing to do with what is at it.
 fn lot(addr: SocketAddr) -> u64 {
-    let ip = addr.ip().to_canonical();
-    let octets = match ip {
-        IpAddr::V4(ip) => u128::from(ip.to_bits()),
-        IpAddr::V6(ip) => ip.to_bits(),
+    let octets = match addr.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
     };
-    let [high, low] = [octets >> 64, octets].map(|half| (half & u128::from(u64::MAX)) as u64);
-    mix(mix(high) ^ low ^ u64::from(addr.port()).rotate_left(48))
+    octets.iter().fold(u64::from(addr.port()), |lot, octet| mix(lot ^ u64::from(*octet)))
 }
 
 /// Whether an address that others tell of can be a peer's.

@@ -17,7 +17,7 @@ const UP: Option<PeerState> = Some(PeerState::Up);
 fn a_peer_without_power_is_silent_everywhere_in_five_seconds_and_then_gone() {
     each_seed_of(3, |seed| {
         let (mut world, ids) = settled(50, seed);
-        let name = world.name(ids[7]);
+        let (name, began) = (world.name(ids[7]), world.now());
 
         world.power_off(ids[7]);
         let took = world.until(NOTICED, TICK, |world| world.all_see(name, SILENT));
@@ -28,7 +28,7 @@ fn a_peer_without_power_is_silent_everywhere_in_five_seconds_and_then_gone() {
         done(&world, took, "gone everywhere");
 
         report(format_args!("power-off in 50: silent everywhere after {silent:?}"));
-        assert_only_silent(&world, &[ids[7]]);
+        assert_only_silent(&world, began, &[ids[7]]);
         let checked = world.check();
         holds(&world, checked);
     });
@@ -53,7 +53,7 @@ fn ten_of_thirty_that_lose_power_at_once_are_silent_everywhere_in_five_seconds()
 fn a_peer_that_leaves_is_gone_everywhere_in_a_second() {
     each_seed_of(10, |seed| {
         let (mut world, ids) = settled(30, seed);
-        let name = world.name(ids[3]);
+        let (name, began) = (world.name(ids[3]), world.now());
 
         world.leave(ids[3]);
         let took = world.until(SECOND, TICK, |world| world.all_see(name, None));
@@ -61,7 +61,7 @@ fn a_peer_that_leaves_is_gone_everywhere_in_a_second() {
         done(&world, took, "gone everywhere");
         world.pass(200 * SECOND);
         assert!(world.all_see(name, None), "it is back");
-        assert_only_silent(&world, &[]);
+        assert_only_silent(&world, began, &[]);
     });
 }
 
@@ -182,12 +182,14 @@ fn assert_nobody_renamed(world: &World) {
     }
 }
 
-/// Nobody but these was ever called silent.
-fn assert_only_silent(world: &World, hosts: &[HostId]) {
+/// Nobody but these was called silent since then. While a mesh starts, links are opened and closed so fast that somebody may
+/// seem to be silent for a moment.
+fn assert_only_silent(world: &World, since: Duration, hosts: &[HostId]) {
     let names: Vec<_> = hosts.iter().map(|host| world.name(*host)).collect();
     for host in world.running() {
         let wrong = world
             .heard(host)
+            .filter(|(at, _)| *at >= since)
             .find(|(_, event)| matches!(event, Event::Silent { name } if !names.contains(name)));
         assert_eq!(wrong, None, "#{} said so\n{}", host.0, world.journal());
     }
