@@ -34,16 +34,19 @@ fn a_record_and_a_channel_of_a_later_version_cross_todays_nodes_unchanged() {
     let octets = b"opaque".to_vec();
     let said = Message::Broadcast { channel, hops: 9, octets: octets.clone() };
 
-    speaker.borrow_mut().say.extend([Message::Unknown(200), said.clone()]);
+    speaker.borrow_mut().say.extend([Message::Unknown(200), said]);
     world.pass(5 * SECOND);
 
     let listener = listener.borrow();
-    let relayed = |heard: &Message| matches!(heard, Message::Broadcast { channel: on, octets: what, .. } if *on == channel && *what == octets);
+    let is_relayed = |heard: &Message| match heard {
+        Message::Broadcast { channel: on, octets: what, .. } => *on == channel && *what == octets,
+        _ => false,
+    };
     let name = world.name(one);
     let record = listener.records.iter().rfind(|record| record.name() == name);
     let record = record.expect("its record did not cross");
     assert!(!later.is_empty() && record.octets().ends_with(&later), "{:?}", record.octets());
-    assert!(listener.heard.iter().any(relayed), "{:?}", listener.heard);
+    assert!(listener.heard.iter().any(is_relayed), "{:?}", listener.heard);
 }
 
 /// What the golden record of a later version has and today's does not understand.
