@@ -38,9 +38,9 @@ fn a_record_and_a_channel_of_a_later_version_cross_todays_nodes_unchanged() {
     world.pass(5 * SECOND);
 
     let listener = listener.borrow();
-    let is_relayed = |heard: &Message| match heard {
-        Message::Broadcast { channel: on, octets: what, .. } => *on == channel && *what == octets,
-        _ => false,
+    let is_relayed = |heard: &Message| {
+        let Message::Broadcast { channel: on, octets: what, .. } = heard else { return false };
+        *on == channel && *what == octets
     };
     let name = world.name(one);
     let record = listener.records.iter().rfind(|record| record.name() == name);
