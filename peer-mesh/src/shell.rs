@@ -19,7 +19,7 @@
 //! |---|---|
 //! | inputs that wait | 256, of 16 KiB at most; who sends waits, so a peer waits in its own socket |
 //! | octets that wait for a socket | what the core gives, a window; the loop cuts at 2 MiB |
-//! | connections from one source | 64 at once, 20 new ones a second |
+//! | connections from one source | 64 at once, 20 new ones a second; an IPv6 network ten times that |
 //! | connections that came in and are no links | 448, or half the descriptors; 64 more while they end |
 //! | dials | 16 at once |
 //! | peers given by name | 64, of 16 addresses each |

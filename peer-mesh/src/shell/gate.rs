@@ -7,7 +7,8 @@
 //! source has as many: who has one is never displaced by who has several. What is refused and what is
 //! displaced is counted, and forgotten.
 //!
-//! A source is an IPv4 address or an IPv6 /64: whoever has one IPv6 address has all of its /64.
+//! A source is an IPv4 address or an IPv6 /64: whoever has one IPv6 address has all of its /64. As that is also a whole
+//! network of honest peers, it may have ten times as much.
 //!
 //! Limit: hosts behind one address (NAT) or in one /64 share what a source may have.
 
@@ -21,13 +22,15 @@ use tokio::sync::Notify;
 
 use crate::mesh::MAX_UNFINISHED;
 
-/// Connections that one source may have at once. A peer needs one; 64 leave room for a small
+/// Connections that one IPv4 address may have at once. A peer needs one; 64 leave room for a small
 /// mesh behind one address.
 const PER_SOURCE: u32 = 64;
-/// The pace of new connections from one source: 20 a second.
+/// The pace of new connections from one IPv4 address: 20 a second.
 const PACE: Duration = Duration::from_millis(50);
-/// How far ahead of its pace a source may be: a burst of 20, the first of which is on time.
-const BURST: Duration = Duration::from_millis(19 * 50);
+/// What an IPv6 /64 may have of both.
+const NETWORK: u32 = 10;
+/// How far ahead of its pace a source may be, but for the first one, which is on time: by a second's worth.
+const BURST: Duration = Duration::from_secs(1);
 /// Connections without a finished handshake, from all sources. With those that are being displaced, they
 /// are as many as the core takes: it refuses none that passed here.
 pub(super) const UNFINISHED: usize = MAX_UNFINISHED - DISPLACED;
@@ -179,12 +182,14 @@ impl Book {
                 return Err(Refusal::Full);
             }
         }
+        let times = if from.is_ipv4() { 1 } else { NETWORK };
+        let pace = PACE / times;
         let source = self.sources.entry(from).or_default();
-        if source.open >= PER_SOURCE {
+        if source.open >= PER_SOURCE * times {
             return Err(Refusal::TooMany);
         }
         let due = source.due.max(now);
-        if due - now > BURST {
+        if due - now > BURST - pace {
             return Err(Refusal::TooFast);
         }
         let has = source.unfinished.len();
@@ -195,7 +200,7 @@ impl Book {
         self.unfinished += 1;
         let displaced = Arc::<Notify>::default();
         let source = self.sources.entry(from).or_default();
-        source.due = due + PACE;
+        source.due = due + pace;
         source.open += 1;
         source.unfinished.insert(self.serial, Arc::clone(&displaced));
         Ok((self.serial, displaced))
@@ -418,13 +423,13 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_one_source() {
+    fn an_ipv6_network_is_one_source_with_ten_times_as_much() {
         let gate = Gate::new(UNFINISHED);
         let addr = |net: u16, n: u16| IpAddr::from([0xfd00, 0, 0, net, 0, 0, 0, n]);
 
-        let admitted = (0..100).filter_map(|n| gate.admit(addr(1, n), T0).ok()).count();
+        let admitted = (0..1000).filter_map(|n| gate.admit(addr(1, n), T0).ok()).count();
 
-        assert_eq!(admitted, 20);
+        assert_eq!(admitted, 200);
         assert!(gate.admit(addr(2, 0), T0).is_ok());
     }
 
