@@ -4,8 +4,9 @@
 //! with the uid of the other's present record; peers that counted links reach from ourselves are up.
 //!
 //! A record that adds links takes effect at once, since reach only grows: [`Directory::merge`] follows the new links. One that
-//! removes links marks the directory stale, and [`Directory::settle`] looks at the whole graph a little later, once for
-//! many such records; so a merge stays cheap in a mesh of any size.
+//! removes links may mark the directory stale, and [`Directory::settle`] looks at the whole graph a little later, once for
+//! many such records; so a merge stays cheap in a mesh of any size. Every peer has a neighbour by which it was reached. These links
+//! are a tree; only the loss of one of them can make anybody unreached, and mostly another neighbour takes its place.
 //!
 //! Complications: a peer that is no longer reached leaves the digest at once, since others may never have seen it, but its record
 //! stays for an hour (limbo), so that an older version that somebody kept cannot bring it back. A record never reached (*heard*)
@@ -59,6 +60,8 @@ pub(crate) struct Entry {
     pub(crate) source: Option<ConnId>,
     /// The uid last told as up.
     told: Option<PeerUid>,
+    /// Of a peer that is up, the neighbour through which it was reached.
+    reached_by: Option<PeerName>,
 }
 
 /// What has changed for the rest of the node.
@@ -297,6 +300,7 @@ impl Entry {
             source: None,
             passed_on: false,
             told: None,
+            reached_by: None,
         }
     }
 }

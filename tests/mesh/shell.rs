@@ -46,16 +46,13 @@ impl World {
 
     fn hear(&mut self, host: HostId, event: &Event) {
         let now = self.now;
-        let saved = self.mesh(host).map(|mesh| (mesh.saved(), mesh.name()));
-        let state = self.host_mut(host);
-        state.hear(event, now);
-        match (event, saved) {
-            (Event::Save, Some((saved, _))) => state.disk = saved,
-            (Event::Renamed { .. }, Some((saved, name))) => {
-                state.disk = saved;
-                state.config.name = name;
-            }
-            _ => {}
+        self.host_mut(host).hear(event, now);
+        if matches!(event, Event::Save | Event::Renamed { .. })
+            && let Some((saved, name)) = self.mesh(host).map(|mesh| (mesh.saved(), mesh.name()))
+        {
+            let state = self.host_mut(host);
+            state.disk = saved;
+            state.config.name = name;
         }
     }
 

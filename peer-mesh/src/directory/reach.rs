@@ -1,11 +1,15 @@
 //! Which links count, and whom they reach.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::{Change, Directory, Standing};
 use crate::wire::{Link, Record};
 use crate::{PeerName, PeerUid};
+
+/// Links from ourselves to anybody, if the mesh has a shape that we would give it.
+const FAR: usize = 32;
 
 /// What a peer said of its links before.
 pub(super) struct Stated {
@@ -54,9 +58,41 @@ impl Directory {
                 entry.neighbours.remove(&other);
             }
         }
-        if self.is_up(name) && self.is_up(far) {
-            self.stale = true;
+        for (child, by) in [(name, far), (far, name)] {
+            let entry = self.peers.get(&child).filter(|entry| entry.standing == Standing::Up);
+            if entry.is_some_and(|entry| entry.reached_by == Some(by)) && !self.reattach(child) {
+                self.stale = true;
+            }
         }
+    }
+
+    /// Finds another neighbour by which a peer is reached. `false`: perhaps there is none.
+    fn reattach(&mut self, child: PeerName) -> bool {
+        let Some(entry) = self.peers.get(&child) else { return false };
+        let by = entry.neighbours.iter().copied().find(|&by| self.leads_home(by, child));
+        let Some(by) = by else { return false };
+        if let Some(entry) = self.peers.get_mut(&child) {
+            entry.reached_by = Some(by);
+        }
+        true
+    }
+
+    /// Whether the way by which a peer was reached still leads to ourselves, and not through `child`.
+    fn leads_home(&self, from: PeerName, child: PeerName) -> bool {
+        let mut at = from;
+        for _ in 0..FAR {
+            if at == self.own {
+                return true;
+            }
+            let entry = self.peers.get(&at).filter(|entry| entry.standing == Standing::Up);
+            let by =
+                entry.and_then(|entry| entry.reached_by.filter(|by| entry.neighbours.contains(by)));
+            match by {
+                Some(by) if at != child => at = by,
+                Some(_) | None => return false,
+            }
+        }
+        false
     }
 
     fn link_found(&mut self, name: PeerName, far: PeerName, now: Duration) {
@@ -67,27 +103,28 @@ impl Directory {
             }
         }
         match (self.is_up(name), self.is_up(far)) {
-            (true, false) => self.reach(far, now),
-            (false, true) => self.reach(name, now),
+            (true, false) => self.reach(far, name, now),
+            (false, true) => self.reach(name, far, now),
             (true, true) | (false, false) => {}
         }
     }
 
     /// Marks a peer up, and all that its links reach.
-    fn reach(&mut self, first: PeerName, now: Duration) {
-        let mut edge = vec![first];
-        while let Some(name) = edge.pop() {
+    fn reach(&mut self, first: PeerName, by: PeerName, now: Duration) {
+        let mut edge = VecDeque::from([(first, by)]);
+        while let Some((name, by)) = edge.pop_front() {
             let Some(entry) = self.peers.get_mut(&name) else { continue };
             if entry.standing == Standing::Up || entry.record.departed() {
                 continue;
             }
             self.limbo -= usize::from(entry.in_limbo());
             entry.standing = Standing::Up;
+            entry.reached_by = Some(by);
             entry.since = now;
             entry.told = Some(entry.record.uid());
             self.digest.toggle(name, entry.record.stamp().hash);
             self.changes.push(Change::Up(name, entry.record.uid()));
-            edge.extend(&entry.neighbours);
+            edge.extend(entry.neighbours.iter().map(|&far| (far, name)));
         }
     }
 
@@ -98,14 +135,15 @@ impl Directory {
         }
         let reached = self.reached();
         let lost: Vec<_> =
-            self.up().map(|(name, _)| name).filter(|name| !reached.contains(name)).collect();
+            self.up().map(|(name, _)| name).filter(|name| !reached.contains_key(name)).collect();
         for name in lost {
             self.silence(name, now);
         }
-        for name in reached {
+        for (name, by) in reached {
             let Some(entry) = self.peers.get_mut(&name).filter(|_| name != self.own) else {
                 continue;
             };
+            entry.reached_by = Some(by);
             let uid = entry.record.uid();
             if entry.told.replace(uid) != Some(uid) {
                 entry.since = now;
@@ -118,13 +156,18 @@ impl Directory {
         self.peers.get(&name).is_some_and(|entry| entry.record.departed())
     }
 
-    pub(super) fn reached(&self) -> BTreeSet<PeerName> {
-        let mut reached = BTreeSet::from([self.own]);
-        let mut edge = vec![self.own];
-        while let Some(name) = edge.pop() {
+    /// Who is reached from ourselves, and by whom.
+    pub(super) fn reached(&self) -> BTreeMap<PeerName, PeerName> {
+        let mut reached = BTreeMap::from([(self.own, self.own)]);
+        let mut edge = VecDeque::from([self.own]);
+        while let Some(name) = edge.pop_front() {
             let far = self.peers.get(&name).into_iter().flat_map(|entry| &entry.neighbours);
-            let far = far.copied().filter(|&far| !self.has_departed(far));
-            edge.extend(far.filter(|&far| reached.insert(far)));
+            for &far in far.filter(|far| !self.has_departed(**far)) {
+                if let Entry::Vacant(new) = reached.entry(far) {
+                    new.insert(name);
+                    edge.push_back(far);
+                }
+            }
         }
         reached
     }

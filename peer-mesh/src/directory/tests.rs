@@ -133,6 +133,18 @@ proptest! {
     }
 
     #[test]
+    fn who_is_up_is_who_is_reached_after_every_record(records in records()) {
+        let mut directory = knows(&[]);
+
+        for record in &records {
+            directory.merge(record.clone(), None, T0);
+            directory.settle(T0);
+
+            prop_assert_eq!(up(&directory), directory.reached().into_keys().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
     fn the_digest_covers_exactly_who_is_up_and_neighbours_are_mutual(records in records()) {
         let directory = knows(&records);
 
@@ -146,7 +158,7 @@ proptest! {
                 prop_assert!(directory.get(*far).unwrap().neighbours.contains(&name));
             }
         }
-        prop_assert_eq!(up(&directory), directory.reached().into_iter().collect::<Vec<_>>());
+        prop_assert_eq!(up(&directory), directory.reached().into_keys().collect::<Vec<_>>());
     }
 }
 
