@@ -6,7 +6,7 @@
 //!
 //! # Theory of operation
 //!
-//! Each peer writes one record: who it is, where it listens, and its links ([`Directory`](crate::directory::Directory) has the rules).
+//! Each peer writes one record: who it is, where it listens, and its links ([`Directory`] has the rules).
 //! It keeps links to a few others, chosen so that the graph has a small diameter and survives losses ([`fingers`](crate::fingers));
 //! a link is a TCP connection whose ends both said `Welcome`. Changed records travel along links, as patches
 //! where that is shorter, at once along some links and not at all along the others (`gossip`); once a second every neighbour says
