@@ -17,6 +17,7 @@ test: packages ## Everything: formatting, lints, docs, unit, property, simulatio
 test-long: packages ## Long simulations: more seeds
 	WEFT_SEEDS=2000 $(CARGO) test --release -p weft-tests --test sim
 	WEFT_SEEDS=20000 $(CARGO) test --release -p weft-tests --test mesh_sim random
+	WEFT_LONG=1 $(CARGO) test --release -p weft-tests --test mesh_sim a_thousand
 
 demo: packages ## A small cluster at work, then cleaned up
 	$(CARGO) build --release --workspace --bins

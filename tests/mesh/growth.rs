@@ -50,6 +50,14 @@ pub fn mass_start(peers: usize, seed: u64) -> Result<(World, Duration), String> 
     Ok((world, took))
 }
 
+/// Octets a second that each peer sends in that time.
+pub fn rest(world: &mut World, time: Duration) -> Cost {
+    let before = sent(world);
+    world.pass(time);
+    let sent = sent(world).into_iter().zip(before).map(|(now, before)| now.since(before));
+    Cost::of(sent.map(|sent| float(sent.octets) / time.as_secs_f64()))
+}
+
 /// Measures a mesh of that many peers. The world is handed back for more.
 pub fn grow(peers: usize, seed: u64) -> Result<(World, Growth), String> {
     #[expect(clippy::disallowed_methods, reason = "says how long the simulation takes")]

@@ -45,6 +45,8 @@ impl Crowd {
                         held.push((stream, drip.iter()));
                         opened += 1;
                     }
+                    // It was made, and ended before we looked.
+                    Err(error) if is_reset(&error) => opened += 1,
                     Err(_) => refused += 1,
                 }
             } else {
@@ -98,6 +100,10 @@ fn alive(stream: &mut TcpStream, octet: Option<&u8>) -> bool {
         Err(_) => return false,
     }
     octet.is_none_or(|octet| stream.write(&[*octet]).is_ok())
+}
+
+fn is_reset(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|it| it.kind() == ErrorKind::ConnectionReset)
 }
 
 fn octets(hex: &str) -> Result<Vec<u8>> {
