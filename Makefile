@@ -16,6 +16,8 @@ test: packages ## Everything: formatting, lints, docs, unit, property, simulatio
 
 test-long: packages ## Long simulations: more seeds
 	WEFT_SEEDS=2000 $(CARGO) test --release -p weft-tests --test sim
+	WEFT_SEEDS=20000 $(CARGO) test --release -p weft-tests --test mesh_sim random
+	WEFT_LONG=1 $(CARGO) test --release -p weft-tests --test mesh_sim a_thousand
 
 demo: packages ## A small cluster at work, then cleaned up
 	$(CARGO) build --release --workspace --bins
@@ -35,15 +37,15 @@ doc: packages ## API documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
 unit: packages ## Unit and property tests
-	$(CARGO) test -p switch
+	$(CARGO) test -p switch -p peer-mesh
 
 sim: packages ## Simulations and the allocation count
-	$(CARGO) test -p weft-tests --test sim --test alloc
+	$(CARGO) test -p weft-tests --test sim --test mesh_sim --test alloc
 
 lab: packages ## The lab: real devices, real peers (needs root)
-	$(CARGO) build --workspace --bins
+	$(CARGO) build --workspace --bins --examples
 	$(CARGO) test -p weft-tests --test harness --test switch --test sleeve --test wire --test offload --test foreign
-	$(CARGO) test -p weft-tests --test load -- --test-threads=1
+	$(CARGO) test -p weft-tests --test load --test mesh -- --test-threads=1
 
 fuzz-replay: packages ## The committed fuzz corpus
 	$(CARGO) test -p weft-tests --test fuzz_replay

@@ -12,7 +12,7 @@ use serde_json::Value;
 use weft_tests::harness::weft::{counter, pods};
 use weft_tests::harness::{
     Capture, Family, Fragment, Lab, Node, Ping, Pod, Proc, Underlay, bin, cut, pause,
-    transfer_both, transfer_to, udp_echo,
+    transfer_both, transfer_to, udp_echo, wait_until,
 };
 
 const MB: u64 = 1_000_000;
@@ -173,6 +173,11 @@ impl<const N: usize> Cluster<N> {
             let argv: Vec<_> = argv.iter().map(String::as_str).collect();
             let mut switch = node.spawn(&argv)?;
             switch.wait_for_line("switching", WAIT)?;
+            // The kernel may take a second to see that a link has come up.
+            let show = ["bridge", "link", "show", "dev", "weave-tap"];
+            wait_until(WAIT, "a TAP that forwards", || {
+                node.run(&show).is_ok_and(|shown| shown.contains("state forwarding"))
+            })?;
             switches.push(switch);
         }
         let pods = pods(&nodes, 1430)?;

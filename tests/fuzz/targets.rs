@@ -1,4 +1,5 @@
-//! Fuzz targets: what has to hold for any octets, one function for each parser of the switch.
+//! Fuzz targets: what has to hold for any octets, one function for each parser of the switch
+//! and of the mesh.
 //!
 //! `cargo +nightly fuzz run NAME` in `tests/fuzz` looks for inputs that break one; the test
 //! `fuzz_replay` runs all inputs that were kept. A broken property panics.
@@ -9,8 +10,10 @@
 )]
 
 mod cut;
+mod mesh;
 mod offload;
 mod relay;
+mod secure;
 mod worker;
 
 use switch::vxlan::{self, BadVxlan, HEADER_LEN};
@@ -20,15 +23,17 @@ use switch::{
 };
 
 pub use cut::{fragment, segment};
+pub use mesh::{mesh_batch, mesh_hello, mesh_patch, mesh_record};
 pub use offload::{coalesce, vnet};
 pub use relay::{relay, sleeve};
+pub use secure::mesh_secure;
 pub use worker::worker;
 
 /// A function that panics on octets for which a property does not hold.
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("answer", icmp_answer),
     ("checksum", checksum),
     ("coalesce", coalesce),
@@ -36,6 +41,11 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("frame", frame),
     ("layers", layers),
     ("mac", mac),
+    ("mesh_batch", mesh_batch),
+    ("mesh_hello", mesh_hello),
+    ("mesh_patch", mesh_patch),
+    ("mesh_record", mesh_record),
+    ("mesh_secure", mesh_secure),
     ("notices", notices),
     ("relay", relay),
     ("segment", segment),

@@ -118,6 +118,16 @@ pub fn bin(name: &str) -> Result<PathBuf> {
     bail!("no {}: run `cargo build --workspace --bins` or set WEFT_BIN_DIR", path.display())
 }
 
+/// An example of this workspace: from `WEFT_BIN_DIR/examples`, else as [`bin`].
+pub fn example(name: &str) -> Result<PathBuf> {
+    match bin(&format!("examples/{name}")) {
+        Ok(path) => Ok(path),
+        Err(error) => {
+            bail!("{error}; this one is an example: `cargo build --workspace --examples`")
+        }
+    }
+}
+
 /// `target/PROFILE` for `target/PROFILE/deps/TEST-HASH` and for `target/PROFILE/BIN`.
 fn profile_dir() -> Result<PathBuf> {
     let exe = env::current_exe().context("cannot tell where this test lies")?;

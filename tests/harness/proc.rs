@@ -145,6 +145,12 @@ impl Proc {
         value.context("no VmRSS")?.parse().context("VmRSS is not a number")
     }
 
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> Result<usize> {
+        let dir = format!("/proc/{}/fd", self.pid());
+        Ok(fs::read_dir(&dir).with_context(|| format!("cannot list {dir}"))?.count())
+    }
+
     /// Processor time used by all its threads, user and system.
     pub fn cpu_time(&self) -> Result<Duration> {
         let stat = self.proc_file("stat")?;

@@ -17,8 +17,8 @@ mod bridge;
 mod flows;
 mod node;
 mod pod;
-mod rng;
 mod scenarios;
-mod seeds;
 mod weather;
 mod world;
+
+use weft_tests::{rng, seeds};

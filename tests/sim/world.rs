@@ -109,7 +109,7 @@ impl World {
     pub(crate) fn add_pod(&mut self, node: usize) -> usize {
         let mtu = usize::from(Mtu::over(UNDERLAY_MTU, self.nodes[node].addr).unwrap().octets());
         let number = u8::try_from(self.pods.len() + 1).unwrap();
-        self.pods.push(Pod::new(number, node, mtu, self.rng.next()));
+        self.pods.push(Pod::new(number, node, mtu, self.rng.bits()));
         self.pods.len() - 1
     }
 

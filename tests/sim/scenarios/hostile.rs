@@ -54,7 +54,7 @@ fn hostile(world: &mut World) -> (Vec<u8>, IpAddr, Option<DropReason>) {
             (short, peer, Some(DropReason::ShortVxlan))
         }
         2 => {
-            let flags = world.rng.next().to_le_bytes()[0] & !0x08;
+            let flags = world.rng.bits().to_le_bytes()[0] & !0x08;
             ([&[flags; 8], &garbage[..]].concat(), peer, Some(DropReason::NoVni))
         }
         3 => {

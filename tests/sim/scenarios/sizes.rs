@@ -56,7 +56,7 @@ fn tcp_without_df_is_carried_in_fragments() {
         complete(&mut world, vec![transfer]);
 
         assert!(world.nodes[0].counters.fragmented.load() > 50);
-        assert_eq!(world.pods[a].told, []);
+        assert!(world.pods[a].told.is_empty());
         assert!(world.nodes.iter().all(|node| node.drops().is_empty()));
     });
 }

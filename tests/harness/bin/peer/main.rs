@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "its output is how it reports")]
 
 mod content;
+mod crowd;
 mod gso;
 mod icmp;
 mod multicast;
@@ -23,6 +24,9 @@ const WATCHDOG: Duration = Duration::from_secs(600);
 const USAGE: &str = "usage: lab-peer COMMAND
   tcp-serve PORT                            one connection, hashed (PORT 0: any)
   tcp-send ADDR PORT BYTES SEED             pseudo-random octets
+  tcp-crowd ADDR PORT COUNT SECONDS HOLD HEX [FROM..]  opens that many, says an octet a second on each,
+                                            holds them; from these addresses in turn
+  tcp-pour ADDR PORT HEX TIMES              says it all, then hears the end
   udp-echo PORT                             sends everything back
   udp-send ADDR PORT SIZE COUNT             one by one, checks the echoes
   udp-post ADDR PORT COUNT                  small datagrams, no answer wanted
@@ -52,6 +56,14 @@ fn main() -> Result<()> {
         ["tcp-serve", port] => tcp::serve(port.parse()?),
         ["tcp-send", addr, port, bytes, seed] => {
             tcp::send(endpoint(addr, port)?, bytes.parse()?, seed.parse()?)
+        }
+        ["tcp-crowd", addr, port, count, seconds, hold, hex, ref from @ ..] => {
+            let from = from.iter().map(|addr| addr.parse()).collect::<Result<Vec<_>, _>>()?;
+            let times = (Duration::from_secs(seconds.parse()?), Duration::from_secs(hold.parse()?));
+            crowd::Crowd { to: endpoint(addr, port)?, from, count: count.parse()?, times }.run(hex)
+        }
+        ["tcp-pour", addr, port, hex, times] => {
+            crowd::pour(endpoint(addr, port)?, hex, times.parse()?)
         }
         ["udp-echo", port] => udp::echo(port.parse()?),
         ["udp-send", addr, port, size, count] => {
