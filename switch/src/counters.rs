@@ -58,6 +58,18 @@ impl Traffic {
     }
 }
 
+/// By which way a datagram of a peer came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Via {
+    /// In VXLAN.
+    User,
+    /// On UDP 6783, from the peer itself.
+    Sleeve,
+    /// On UDP 6783, from another peer that passed it on.
+    Relay,
+}
+
 /// What was exchanged with a peer.
 #[derive(Debug, Default)]
 pub struct PeerCounters {
@@ -65,21 +77,41 @@ pub struct PeerCounters {
     pub received: Traffic,
     /// Frames to the peer.
     pub sent: Traffic,
-    /// Milliseconds since the start when a datagram of the peer last came; 0 when none has.
-    heard: AtomicU64,
+    /// Milliseconds since the start when a datagram of the peer last came, for each [`Via`]; 0 when
+    /// none has.
+    heard: [AtomicU64; 3],
 }
 
 impl PeerCounters {
     /// Takes note that a datagram of the peer came.
-    pub fn hear(&self, now: Tick) {
-        self.heard.store(now.as_millis().max(1), Relaxed);
+    pub fn hear(&self, via: Via, now: Tick) {
+        if let Some(heard) = self.heard.get(via as usize) {
+            heard.store(now.as_millis().max(1), Relaxed);
+        }
     }
 
-    /// When a datagram of the peer last came.
+    /// When a datagram of the peer last came, whichever way.
     pub fn heard(&self) -> Option<Tick> {
-        let ms = self.heard.load(Relaxed);
-        (ms > 0).then(|| Tick::from_millis(ms))
+        self.heard.iter().filter_map(tick).max()
     }
+
+    /// When a datagram of the peer last came that way.
+    pub fn heard_via(&self, via: Via) -> Option<Tick> {
+        self.heard.get(via as usize).and_then(tick)
+    }
+
+    fn absorb(&self, other: &Self) {
+        self.received.absorb(&other.received);
+        self.sent.absorb(&other.sent);
+        for (heard, other) in self.heard.iter().zip(&other.heard) {
+            heard.fetch_max(other.load(Relaxed), Relaxed);
+        }
+    }
+}
+
+fn tick(heard: &AtomicU64) -> Option<Tick> {
+    let ms = heard.load(Relaxed);
+    (ms > 0).then(|| Tick::from_millis(ms))
 }
 
 /// How often the socket refused a run that smaller ones, or another try, might do for.
@@ -105,6 +137,8 @@ pub struct Counters {
     pub from_tap: Traffic,
     /// Frames written to the TAP.
     pub to_tap: Traffic,
+    /// Frames of peers that were passed on to other peers.
+    pub relayed: Traffic,
     /// Super-frames that came from a peer whole.
     pub segmented: Counter,
     /// Packets from peers that were joined to super-frames.
@@ -142,6 +176,7 @@ impl Counters {
         for one in all {
             total.from_tap.absorb(&one.from_tap);
             total.to_tap.absorb(&one.to_tap);
+            total.relayed.absorb(&one.relayed);
             for (sum, count) in total.scalars().into_iter().zip(one.scalars()) {
                 sum.add(count.load());
             }
@@ -149,9 +184,7 @@ impl Counters {
                 sum.add(count.load());
             }
             for (sum, peer) in total.peers.iter().zip(&one.peers) {
-                sum.received.absorb(&peer.received);
-                sum.sent.absorb(&peer.sent);
-                sum.heard.fetch_max(peer.heard.load(Relaxed), Relaxed);
+                sum.absorb(peer);
             }
         }
         total
@@ -245,9 +278,10 @@ mod tests {
         let peer = counters.peer(PeerId::new(0)).unwrap();
 
         assert_eq!(peer.heard(), None);
-        peer.hear(Tick::from_millis(0));
+        peer.hear(Via::Sleeve, Tick::from_millis(0));
 
-        assert!(peer.heard().is_some());
+        assert!(peer.heard().is_some() && peer.heard_via(Via::Sleeve).is_some());
+        assert_eq!(peer.heard_via(Via::User), None);
         assert!(counters.peer(PeerId::new(1)).is_none());
     }
 }

@@ -18,6 +18,8 @@ pub enum DropReason {
     PuntFull,
     /// There is no peer to send it to.
     NoPath,
+    /// The path to the peer is down.
+    PathDown,
     /// Larger than the path carries and not to be fragmented. The sender was told, where there is
     /// a way to tell it.
     TooBig,
@@ -37,6 +39,20 @@ pub enum DropReason {
     NoVni,
     /// A VXLAN header of another overlay.
     WrongVni,
+    /// On UDP 6783, a datagram from an address that is no peer's.
+    SleeveUnknownSource,
+    /// On UDP 6783, a datagram shorter than its header.
+    ShortSleeve,
+    /// On UDP 6783, a header with flags that have no meaning yet.
+    SleeveFlags,
+    /// For this node, from a label that stands for no peer.
+    SleeveUnknownLabel,
+    /// To be passed on, for a label that stands for no peer.
+    RelayUnknownLabel,
+    /// To be passed on, and has taken all the hops it may.
+    RelayHopLimit,
+    /// To be passed on to where it came from, or a frame of this node's own.
+    RelayLoop,
     /// From a peer, larger than the TAP carries and not to be segmented.
     Oversize,
     /// The TAP's queue is full.
@@ -49,7 +65,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 28] = [
         Self::Runt,
         Self::BadSource,
         Self::BadOffload,
@@ -57,6 +73,7 @@ impl DropReason {
         Self::Probe,
         Self::PuntFull,
         Self::NoPath,
+        Self::PathDown,
         Self::TooBig,
         Self::NoRoute,
         Self::UnderlayFull,
@@ -66,6 +83,13 @@ impl DropReason {
         Self::ShortVxlan,
         Self::NoVni,
         Self::WrongVni,
+        Self::SleeveUnknownSource,
+        Self::ShortSleeve,
+        Self::SleeveFlags,
+        Self::SleeveUnknownLabel,
+        Self::RelayUnknownLabel,
+        Self::RelayHopLimit,
+        Self::RelayLoop,
         Self::Oversize,
         Self::TapFull,
         Self::TapDown,
@@ -87,6 +111,7 @@ impl DropReason {
             Self::Probe => "probe",
             Self::PuntFull => "punt_full",
             Self::NoPath => "no_path",
+            Self::PathDown => "path_down",
             Self::TooBig => "too_big",
             Self::NoRoute => "no_route",
             Self::UnderlayFull => "underlay_full",
@@ -96,6 +121,13 @@ impl DropReason {
             Self::ShortVxlan => "short_vxlan",
             Self::NoVni => "no_vni",
             Self::WrongVni => "wrong_vni",
+            Self::SleeveUnknownSource => "sleeve_unknown_source",
+            Self::ShortSleeve => "short_sleeve",
+            Self::SleeveFlags => "sleeve_flags",
+            Self::SleeveUnknownLabel => "sleeve_unknown_label",
+            Self::RelayUnknownLabel => "relay_unknown_label",
+            Self::RelayHopLimit => "relay_hop_limit",
+            Self::RelayLoop => "relay_loop",
             Self::Oversize => "oversize",
             Self::TapFull => "tap_full",
             Self::TapDown => "tap_down",

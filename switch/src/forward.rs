@@ -59,7 +59,8 @@ impl Forwarder {
         let port = if dst.is_group() { None } else { self.cache.lookup(&self.table, dst) };
         match port {
             Some(Port::Local) => Verdict::Drop(DropReason::LocalDestination),
-            Some(Port::Peer(id)) if plan.peer(id).is_some() => Verdict::Peer(id),
+            Some(Port::Peer(id)) if plan.way(id).is_some() => Verdict::Peer(id),
+            Some(Port::Peer(id)) if plan.peer(id).is_some() => Verdict::Drop(DropReason::PathDown),
             Some(Port::Peer(_)) | None if plan.flood().is_empty() => {
                 Verdict::Drop(DropReason::NoPath)
             }
@@ -75,7 +76,7 @@ mod tests {
 
     use super::*;
     use crate::table::Limits;
-    use crate::{Mtu, Peer, Vni};
+    use crate::{Mtu, Path, Peer, Route, Vni};
 
     const A: PeerId = PeerId::new(0);
     const B: PeerId = PeerId::new(1);
@@ -122,6 +123,20 @@ mod tests {
         let mut fwd = forwarder([("02:00:00:00:00:0b", Port::Peer(GONE))]);
 
         assert_eq!(fwd.of(Port::Local, "02:00:00:00:00:0b", POD), Verdict::Flood);
+    }
+
+    #[test]
+    fn a_station_behind_a_peer_whose_path_is_down_is_not_looked_for_elsewhere() {
+        let down = Route { path: Path::Down, ..Route::default() };
+        let up = forwarder([("02:00:00:00:00:0b", Port::Peer(B))]);
+        let plan = Plan::builder(Vni::DEFAULT)
+            .peer(A, *up.plan.peer(A).unwrap(), Route::default())
+            .peer(B, *up.plan.peer(B).unwrap(), down);
+        let mut fwd = Fixture { plan: plan.build(), ..up };
+
+        let verdict = fwd.of(Port::Local, "02:00:00:00:00:0b", POD);
+
+        assert_eq!(verdict, Verdict::Drop(DropReason::PathDown));
     }
 
     #[test]

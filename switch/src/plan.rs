@@ -1,10 +1,16 @@
+mod builder;
+mod path;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use crate::sleeve::Label;
 use crate::{Mtu, Vni};
+pub use builder::PlanBuilder;
+pub use path::{Path, Route, Tunnel, Way};
 
 /// A peer's slot in the [`Plan`]. The switch knows no names; control gives out the slots.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -44,21 +50,39 @@ pub struct Peer {
 #[derive(Clone, Debug)]
 pub struct Plan {
     vni: Vni,
-    peers: Box<[Peer]>,
+    label: Option<Label>,
+    entries: Box<[Option<Entry>]>,
     /// Ordered by address.
     vteps: Box<[(IpAddr, PeerId)]>,
+    /// Ordered: who may send to UDP 6783.
+    sources: Box<[IpAddr]>,
+    /// Ordered; each label stands for one peer, and none of them for this node.
+    labels: Box<[(Label, PeerId)]>,
     flood: Box<[PeerId]>,
 }
 
+/// A peer, and what follows from its route and those of the others.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    peer: Peer,
+    route: Route,
+    way: Option<Way>,
+    /// Who is next for frames that this node passes on to it.
+    hop: Option<SocketAddr>,
+}
+
 impl Plan {
-    /// A plan with `peers` in slots 0, 1, ...; every one of them gets what is flooded.
+    /// A plan with `peers` in slots 0, 1, ..., all of which are reached by VXLAN.
     /// At most 65 536 peers, further ones are left out.
     pub fn new(vni: Vni, peers: impl IntoIterator<Item = Peer>) -> Self {
-        let peers: Box<[_]> = peers.into_iter().take(usize::from(u16::MAX) + 1).collect();
-        let ids = || (0..=u16::MAX).map(PeerId).take(peers.len());
-        let mut vteps: Vec<_> = peers.iter().map(|peer| peer.addr.ip()).zip(ids()).collect();
-        vteps.sort_unstable();
-        Self { vni, flood: ids().collect(), vteps: vteps.into(), peers }
+        let peers = (0..=u16::MAX).map(PeerId).zip(peers);
+        let add = |plan: PlanBuilder, (id, peer)| plan.peer(id, peer, Route::default());
+        peers.fold(Self::builder(vni), add).build()
+    }
+
+    /// A plan with nobody in it so far.
+    pub const fn builder(vni: Vni) -> PlanBuilder {
+        PlanBuilder::new(vni)
     }
 
     /// The overlay's identifier.
@@ -66,9 +90,30 @@ impl Plan {
         self.vni
     }
 
+    /// What stands for this node on UDP 6783.
+    pub fn label(&self) -> Option<Label> {
+        self.label
+    }
+
     /// The peer in a slot.
     pub fn peer(&self, id: PeerId) -> Option<&Peer> {
-        self.peers.get(id.slot())
+        self.entry(id).map(|entry| &entry.peer)
+    }
+
+    /// How control wants the peer in a slot to be reached.
+    pub fn route(&self, id: PeerId) -> Option<&Route> {
+        self.entry(id).map(|entry| &entry.route)
+    }
+
+    /// What is done with frames for a peer; `None` when there is no way: its path is down, or the
+    /// plan lacks what its path needs.
+    pub fn way(&self, id: PeerId) -> Option<&Way> {
+        self.entry(id)?.way.as_ref()
+    }
+
+    /// Where frames go that this node passes on to a peer: to itself or to its relay, on UDP 6783.
+    pub fn hop(&self, id: PeerId) -> Option<SocketAddr> {
+        self.entry(id)?.hop
     }
 
     /// The peer whose datagrams come from `addr`.
@@ -77,14 +122,30 @@ impl Plan {
         self.vteps.get(place).map(|(_, id)| *id)
     }
 
-    /// The peers in order of their slots.
-    pub fn peers(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
-        (0..=u16::MAX).map(PeerId).zip(&self.peers)
+    /// The peer that a label stands for; `None`, too, for one that several claim.
+    pub fn peer_labelled(&self, label: Label) -> Option<PeerId> {
+        let place = self.labels.binary_search_by_key(&label, |(label, _)| *label).ok()?;
+        self.labels.get(place).map(|(_, id)| *id)
     }
 
-    /// Who gets what is flooded; each peer at most once.
+    /// Whether datagrams on UDP 6783 may come from `addr`: it is a peer's, for either tunnel.
+    pub fn is_source(&self, addr: IpAddr) -> bool {
+        self.sources.binary_search(&addr).is_ok()
+    }
+
+    /// The peers in order of their slots.
+    pub fn peers(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
+        let slots = (0..=u16::MAX).map(PeerId).zip(&self.entries);
+        slots.filter_map(|(id, entry)| Some((id, &entry.as_ref()?.peer)))
+    }
+
+    /// Who gets what is flooded: each peer to which there is a way, once.
     pub fn flood(&self) -> &[PeerId] {
         &self.flood
+    }
+
+    fn entry(&self, id: PeerId) -> Option<&Entry> {
+        self.entries.get(id.slot())?.as_ref()
     }
 }
 
@@ -134,40 +195,4 @@ impl PlanCell {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plan(last_octets: &[u8]) -> Plan {
-        let mtu = Mtu::new(1450).unwrap();
-        let peers = last_octets.iter().map(|n| Peer { addr: ([10, 0, 0, *n], 6784).into(), mtu });
-        Plan::new(Vni::DEFAULT, peers)
-    }
-
-    #[test]
-    fn peers_are_found_by_their_address() {
-        let plan = plan(&[9, 3, 7]);
-
-        assert_eq!(plan.peer_at([10, 0, 0, 3].into()), Some(PeerId::new(1)));
-        assert_eq!(plan.peer_at([10, 0, 0, 4].into()), None);
-        assert_eq!(plan.peer(PeerId::new(2)).unwrap().addr, ([10, 0, 0, 7], 6784).into());
-        assert_eq!(plan.peer(PeerId::new(3)), None);
-    }
-
-    #[test]
-    fn every_peer_is_in_the_flood_list_once() {
-        assert_eq!(plan(&[9, 3, 7]).flood(), [PeerId::new(0), PeerId::new(1), PeerId::new(2)]);
-    }
-
-    #[test]
-    fn a_plan_is_loaded_once_per_installation() {
-        let cell = PlanCell::new(plan(&[1]));
-        let mut seen = 0;
-
-        assert!(cell.load_if_newer(&mut seen).is_some());
-        assert!(cell.load_if_newer(&mut seen).is_none());
-        cell.install(plan(&[1, 2]));
-
-        assert_eq!(cell.load_if_newer(&mut seen).unwrap().flood().len(), 2);
-        assert!(cell.load_if_newer(&mut seen).is_none());
-    }
-}
+mod tests;

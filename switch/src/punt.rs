@@ -1,6 +1,6 @@
 use crossbeam_queue::ArrayQueue;
 
-use crate::PeerId;
+use crate::{PeerId, Via};
 
 /// The EtherType of in-band probes: IEEE 802 local experimental EtherType 1.
 pub const PROBE: u16 = 0x88b5;
@@ -16,18 +16,20 @@ const WAITING: usize = 64;
 pub struct Punt {
     /// Whose it is.
     pub from: PeerId,
+    /// Which way it came.
+    pub via: Via,
     /// Octets of the frame; more than [`PUNT_LEN`] are not kept.
     pub len: usize,
     octets: [u8; PUNT_LEN],
 }
 
 impl Punt {
-    pub(crate) fn new(from: PeerId, frame: &[u8]) -> Self {
+    pub(crate) fn new(from: PeerId, via: Via, frame: &[u8]) -> Self {
         let mut octets = [0; PUNT_LEN];
         for (to, octet) in octets.iter_mut().zip(frame) {
             *to = *octet;
         }
-        Self { from, len: frame.len(), octets }
+        Self { from, via, len: frame.len(), octets }
     }
 
     /// The frame, or the start of it.

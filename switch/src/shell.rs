@@ -136,16 +136,23 @@ where
     U: Underlay + AsFd,
 {
     let (tap, underlay) = worker.sides();
-    let mut fds = [
-        PollFd::new(stop, PollFlags::IN),
-        PollFd::new(tap, PollFlags::IN),
-        PollFd::new(underlay, PollFlags::IN),
-    ];
+    let fd = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+    let three = [fd(stop.as_fd()), fd(tap.as_fd()), fd(underlay.as_fd())];
+    match worker.sleeve() {
+        None => wait_for(three, block),
+        Some(sleeve) => {
+            let [stop, tap, underlay] = three;
+            wait_for([stop, tap, underlay, fd(sleeve.as_fd())], block)
+        }
+    }
+}
+
+/// Waits for one of `fds`, if it may block. Returns whether the first of them is ready.
+fn wait_for<const N: usize>(mut fds: [PollFd<'_>; N], block: bool) -> Result<bool, Fault> {
     let timeout = Timespec { tv_sec: 0, tv_nsec: 0 };
     match poll(&mut fds, if block { None } else { Some(&timeout) }) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(Fault::Poll(error.into())),
     }
-    let [stop, ..] = &fds;
-    Ok(!stop.revents().is_empty())
+    Ok(fds.first().is_some_and(|first| !first.revents().is_empty()))
 }

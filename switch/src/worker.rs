@@ -1,7 +1,11 @@
 //! The frame loop: from the TAP to the underlay and back, one batch at a time, in one thread.
 
 mod receive;
+mod relay;
+mod run;
+mod sleeve;
 mod transmit;
+mod tunnels;
 
 use std::io;
 use std::sync::Arc;
@@ -11,13 +15,19 @@ use crate::buf::Batch;
 use crate::frame::{ETHERNET_LEN, VLAN_TAG_LEN};
 use crate::{Counters, Forwarder, Mtu, PeerId, Plan, PlanCell, Punts, Tap, Tick, Underlay};
 use receive::Receive;
+use relay::Relay;
 use transmit::Transmit;
+use tunnels::Tunnels;
 
 /// Frames taken in one go from the TAP before it is the underlay's turn.
 const TAP_BATCH: usize = 64;
 /// Datagrams, or runs of them, taken in one go from the underlay. Few, as each may hold 64 KB, and
 /// what fits the processor's cache is not fetched twice.
 const UNDERLAY_BATCH: usize = 16;
+
+/// For how many turns in a row UDP 6783 is not looked at while there was nothing on it and other
+/// things move: a look that finds nothing costs a system call.
+const UNSEEN: u8 = 3;
 
 /// How long to believe that a path is narrower than planned: until control has looked, or the path
 /// has recovered. A send that is too large after that asks again.
@@ -33,10 +43,13 @@ const FRAME_MAX: usize = ETHERNET_LEN + 2 * VLAN_TAG_LEN + Mtu::UPLINK.octets() 
 #[derive(Debug)]
 pub struct Worker<T, U> {
     tap: T,
-    underlay: U,
+    underlay: Tunnels<U>,
     shared: Shared,
     transmit: Transmit,
     receive: Receive,
+    relay: Relay,
+    /// For how many more turns UDP 6783 may wait.
+    patience: u8,
     from_tap: Batch,
     from_underlay: Batch,
 }
@@ -75,7 +88,7 @@ struct Shared {
 struct Context<'a, T, U> {
     shared: &'a mut Shared,
     tap: &'a mut T,
-    underlay: &'a mut U,
+    underlay: &'a mut Tunnels<U>,
     now: Tick,
 }
 
@@ -103,13 +116,23 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
         let punts = Arc::default();
         Self {
             tap,
-            underlay,
+            underlay: Tunnels { vxlan: underlay, sleeve: None },
             shared: Shared { forwarder, counters, cell, plan, generation, narrowed, punts },
             transmit: Transmit::new(),
             receive: Receive::new(),
+            relay: Relay::new(),
+            patience: 0,
             from_tap: Batch::new(TAP_BATCH),
             from_underlay: Batch::new(UNDERLAY_BATCH),
         }
+    }
+
+    /// The worker with `sleeve` for UDP 6783: it receives there, and sends what the plan wants sent
+    /// there. Without it, that goes nowhere (`no_route`).
+    #[must_use]
+    pub fn with_sleeve(mut self, sleeve: U) -> Self {
+        self.underlay.sleeve = Some(sleeve);
+        self
     }
 
     /// Moves at most one batch each way, without waiting. When nothing was read there is nothing
@@ -125,7 +148,7 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
 
         let batch = &mut self.from_underlay;
         batch.clear();
-        let read = context.underlay.recv(batch);
+        let read = context.underlay.vxlan.recv(batch);
         if !batch.is_empty() {
             moved.count(batch);
             self.receive.handle(batch, &mut context);
@@ -140,8 +163,33 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
             self.transmit.handle(batch, &mut context);
         }
         read.map_err(Fault::Tap)?;
-        shared.counters.count_refusals(underlay.take_refusals());
+        self.turn_sleeve(&mut moved, now)?;
+        for refusals in self.underlay.take_refusals() {
+            self.shared.counters.count_refusals(refusals);
+        }
         Ok(moved)
+    }
+
+    /// Moves a batch from UDP 6783, if that is open.
+    fn turn_sleeve(&mut self, moved: &mut Moved, now: Tick) -> Result<(), Fault> {
+        if self.underlay.sleeve.is_none() {
+            return Ok(());
+        }
+        if moved.reads > 0 && self.patience > 0 {
+            self.patience -= 1;
+            return Ok(());
+        }
+        let Self { tap, underlay, shared, .. } = self;
+        let batch = &mut self.from_underlay;
+        batch.clear();
+        let read = underlay.recv_sleeve(batch);
+        self.patience = if batch.is_empty() { UNSEEN } else { 0 };
+        if !batch.is_empty() {
+            moved.count(batch);
+            let mut context = Context { shared, tap, underlay, now };
+            self.receive.handle_sleeve(batch, &mut self.relay, &mut context);
+        }
+        read.map_err(Fault::Underlay)
     }
 
     /// Where frames for control are put.
@@ -151,7 +199,12 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
 
     /// Both sides, to wait for.
     pub fn sides(&self) -> (&T, &U) {
-        (&self.tap, &self.underlay)
+        (&self.tap, &self.underlay.vxlan)
+    }
+
+    /// UDP 6783, to wait for, if it is open.
+    pub fn sleeve(&self) -> Option<&U> {
+        self.underlay.sleeve.as_ref()
     }
 }
 
@@ -181,10 +234,12 @@ impl Shared {
     }
 
     /// The socket refused a size that the plan allows: asks what the path carries now.
-    fn narrow(&mut self, id: PeerId, underlay: &impl Underlay, now: Tick) {
-        let Some(peer) = self.plan.peer(id).map(|peer| peer.addr.ip()) else { return };
-        let Ok(carried) = underlay.path_mtu(peer) else { return };
-        let mtu = Mtu::over(carried, peer).unwrap_or(Mtu::MIN);
+    fn narrow(&mut self, id: PeerId, underlay: &Tunnels<impl Underlay>, now: Tick) {
+        // For one behind a relay: what the way to that carries.
+        let Some(way) = self.plan.way(id) else { return };
+        let to = way.to.ip();
+        let Ok(carried) = underlay.path_mtu(way.tunnel, to) else { return };
+        let mtu = Mtu::over(carried, to).unwrap_or(Mtu::MIN);
         self.narrowed.retain(|(other, ..)| *other != id);
         self.narrowed.push((id, mtu, now + NARROW));
     }

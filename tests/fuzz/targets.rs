@@ -12,6 +12,7 @@
 mod cut;
 mod mesh;
 mod offload;
+mod relay;
 mod secure;
 mod worker;
 
@@ -24,6 +25,7 @@ use switch::{
 pub use cut::{fragment, segment};
 pub use mesh::{mesh_batch, mesh_hello, mesh_patch, mesh_record};
 pub use offload::{coalesce, vnet};
+pub use relay::{relay, sleeve};
 pub use secure::mesh_secure;
 pub use worker::worker;
 
@@ -31,7 +33,7 @@ pub use worker::worker;
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("answer", icmp_answer),
     ("checksum", checksum),
     ("coalesce", coalesce),
@@ -45,7 +47,9 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("mesh_record", mesh_record),
     ("mesh_secure", mesh_secure),
     ("notices", notices),
+    ("relay", relay),
     ("segment", segment),
+    ("sleeve", sleeve),
     ("vnet", vnet),
     ("vxlan", datagram),
     ("worker", worker),

@@ -2,10 +2,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use switch::sleeve::{self, HEADER_LEN, HOPS, Header};
 use switch::{
     Cable, Counters, Datagram, DropReason, ETHERNET_LEN, FlowHash, Forwarder, Frame, HEADER_MAX,
-    IpVersion, Layers, Limits, MacTable, MemoryNet, MemoryTap, MemoryUnderlay, Mtu, Offload, Peer,
-    Plan, PlanCell, Port, Segments, Tick, VNET_HEADER_LEN, Vni, Worker, vxlan,
+    IpVersion, Layers, Limits, MacTable, MemoryNet, MemoryTap, MemoryUnderlay, Mtu, Offload, Path,
+    PeerId, Plan, PlanCell, Port, Segments, Tick, Tunnel, VNET_HEADER_LEN, Vni, Worker, vxlan,
 };
 
 use crate::bridge::Bridge;
@@ -22,19 +23,47 @@ pub(crate) struct Node {
     pub(crate) path_mtu: Mtu,
     worker: Worker<MemoryTap, MemoryUnderlay>,
     cable: Cable,
-    net: MemoryNet,
+    nets: Nets,
+}
+
+/// The networks of both tunnels: they differ only by the port.
+#[derive(Clone, Debug)]
+pub(crate) struct Nets {
+    pub(crate) vxlan: MemoryNet,
+    pub(crate) sleeve: MemoryNet,
+}
+
+/// A datagram of either tunnel.
+pub(crate) type Sent = (Tunnel, Datagram);
+
+impl Nets {
+    pub(crate) fn new(mtu: u32) -> Self {
+        Self { vxlan: MemoryNet::new(mtu), sleeve: MemoryNet::new(mtu) }
+    }
+
+    fn of(&self, tunnel: Tunnel) -> &MemoryNet {
+        match tunnel {
+            Tunnel::Vxlan => &self.vxlan,
+            Tunnel::Sleeve => &self.sleeve,
+        }
+    }
+
+    fn take(&self) -> Option<Sent> {
+        let of = |tunnel| self.of(tunnel).take().map(|datagram| (tunnel, datagram));
+        of(Tunnel::Vxlan).or_else(|| of(Tunnel::Sleeve))
+    }
 }
 
 /// What became of a frame of a pod.
 pub(crate) struct Outcome {
-    pub(crate) datagrams: Vec<Datagram>,
+    pub(crate) datagrams: Vec<Sent>,
     /// ICMP errors for the pod that sent it.
     pub(crate) answers: Vec<Vec<u8>>,
 }
 
 impl Node {
     pub(crate) fn new(
-        net: &MemoryNet,
+        nets: &Nets,
         addr: IpAddr,
         path_mtu: Mtu,
         (tap, cable): (MemoryTap, Cable),
@@ -44,13 +73,14 @@ impl Node {
         let counters = Arc::new(Counters::new(16));
         let worker = Worker::new(
             tap,
-            net.attach(addr),
+            nets.vxlan.attach(addr),
             Forwarder::new(Arc::clone(&table)),
             Arc::clone(&cell),
             Arc::clone(&counters),
         );
-        let (bridge, net) = (Bridge::default(), net.clone());
-        Self { addr, bridge, table, cell, counters, path_mtu, worker, cable, net }
+        let worker = worker.with_sleeve(nets.sleeve.attach(addr));
+        let (bridge, nets) = (Bridge::default(), nets.clone());
+        Self { addr, bridge, table, cell, counters, path_mtu, worker, cable, nets }
     }
 
     /// The bridge forwards a frame of a pod to the TAP.
@@ -66,7 +96,7 @@ impl Node {
         assert!(self.cable.send(frame));
         self.turn(now);
 
-        let datagrams = drain(|| self.net.take());
+        let datagrams = drain(|| self.nets.take());
         let answers = self.take_emitted();
         let refused = self.check_sent(frame, &peers, &datagrams);
         assert_eq!(self.counters.dropped(DropReason::TooBig) - too_big, refused);
@@ -77,50 +107,92 @@ impl Node {
 
     /// The network delivers a datagram.
     ///
-    /// Its frame comes out of the TAP as it is, or it is dropped and counted once; nothing goes
-    /// back to the network.
-    pub(crate) fn handle_datagram(&mut self, datagram: Datagram, now: Tick) -> Option<Vec<u8>> {
+    /// Its frame comes out of the TAP as it is, or it is passed on if it came for another, or it is
+    /// dropped and counted once; in VXLAN nothing goes back to the network.
+    pub(crate) fn handle_datagram(&mut self, (tunnel, datagram): Sent, now: Tick) -> Handled {
         assert_ne!(datagram.from, self.addr, "a switch heard itself");
-        let payload = datagram.payload.clone();
+        let (from, payload) = (datagram.from, datagram.payload.clone());
         let dropped = self.dropped();
 
-        self.net.deliver(datagram);
+        self.nets.of(tunnel).deliver(datagram);
         self.turn(now);
 
-        assert_eq!(self.net.take(), None, "what came from a peer goes to no peer");
+        let passed = self.take_passed(tunnel, from);
         let mut emitted = self.take_emitted();
-        assert_eq!(emitted.len() as u64 + self.dropped() - dropped, 1);
+        let drops = self.dropped() - dropped;
+        assert_eq!(emitted.len() as u64 + passed.len() as u64 + drops, 1);
         if let Some(frame) = emitted.first() {
-            assert_eq!(vxlan::parse(&payload), Ok((Vni::DEFAULT, &frame[..])));
+            assert_eq!(self.frame_in(tunnel, &payload), Some(&frame[..]));
         }
-        emitted.pop()
+        if let Some((_, datagram)) = passed.first() {
+            assert_eq!(datagram.payload, one_hop_less(&payload));
+        }
+        Handled { frame: emitted.pop(), passed }
     }
 
     /// The network delivers datagrams that arrive together, neighbours of one size as a run.
     ///
-    /// What comes out of the TAP stands for their frames, those of a flow in order.
-    pub(crate) fn handle_burst(&mut self, burst: Vec<Datagram>, now: Tick) -> Vec<Vec<u8>> {
+    /// What comes out of the TAP stands for their frames, those of a flow in order, and so do those
+    /// that are passed on.
+    pub(crate) fn handle_burst(
+        &mut self,
+        tunnel: Tunnel,
+        burst: Vec<Datagram>,
+        now: Tick,
+    ) -> (Vec<Vec<u8>>, Vec<Sent>) {
         let dropped = self.dropped();
         let arrived: Vec<_> = burst
             .iter()
-            .filter_map(|datagram| Some(vxlan::parse(&datagram.payload).ok()?.1.to_vec()))
+            .filter_map(|datagram| Some(self.frame_in(tunnel, &datagram.payload)?.to_vec()))
             .collect();
+        let others: Vec<_> = burst.iter().map(|datagram| one_hop_less(&datagram.payload)).collect();
         let total = burst.len() as u64;
 
         for (run, size) in runs(burst) {
-            self.net.deliver_run(run, size);
+            self.nets.of(tunnel).deliver_run(run, size);
         }
         while self.worker.turn(now).unwrap().reads > 0 {}
 
-        assert_eq!(self.net.take(), None, "what came from a peer goes to no peer");
+        let passed = self.take_passed(tunnel, self.addr);
         let mut frame = Vec::new();
         let emitted = drain(|| self.cable.recv_with(&mut frame).map(|vnet| (vnet, frame.clone())));
         let frames: Vec<_> = emitted.iter().flat_map(segmented).collect();
-        assert_eq!(frames.len() as u64 + self.dropped() - dropped, total);
+        let outcomes = frames.len() as u64 + passed.len() as u64 + self.dropped() - dropped;
+        assert_eq!(outcomes, total);
         if frames.len() == arrived.len() {
             assert_eq!(by_flow(&frames), by_flow(&arrived));
         }
-        frames
+        let mut others = others.iter();
+        for (_, datagram) in &passed {
+            assert!(others.any(|other| *other == datagram.payload), "changed, or out of order");
+        }
+        (frames, passed)
+    }
+
+    /// What was sent for a datagram that came from `from`: in VXLAN nothing, and never back.
+    fn take_passed(&self, tunnel: Tunnel, from: IpAddr) -> Vec<Sent> {
+        let passed = drain(|| self.nets.take());
+        for (to_tunnel, datagram) in &passed {
+            assert_eq!((tunnel, *to_tunnel), (Tunnel::Sleeve, Tunnel::Sleeve), "split horizon");
+            assert_ne!(datagram.to, from, "sent back");
+            let (header, _) = sleeve::parse(&datagram.payload).unwrap();
+            assert_ne!(Some(header.destination), self.cell.load().label(), "passed on our own");
+        }
+        passed
+    }
+
+    /// The frame in a datagram, if it is for this node.
+    fn frame_in<'a>(&self, tunnel: Tunnel, payload: &'a [u8]) -> Option<&'a [u8]> {
+        match tunnel {
+            Tunnel::Vxlan => {
+                let (vni, frame) = vxlan::parse(payload).ok()?;
+                (vni == Vni::DEFAULT).then_some(frame)
+            }
+            Tunnel::Sleeve => {
+                let (header, frame) = sleeve::parse(payload).ok()?;
+                (Some(header.destination) == self.cell.load().label()).then_some(frame)
+            }
+        }
     }
 
     pub(crate) fn drops(&self) -> Vec<(DropReason, u64)> {
@@ -133,36 +205,43 @@ impl Node {
     }
 
     /// Who has to have a frame, by what the table says at this moment.
-    fn receivers(&self, frame: &[u8]) -> Vec<Peer> {
+    fn receivers(&self, frame: &[u8]) -> Vec<PeerId> {
         let plan = self.cell.load();
         let dst = Frame::parse(frame).unwrap().dst();
         let place = if dst.is_group() { None } else { self.table.lookup(dst) };
-        match place {
-            None => plan.peers().map(|(_, peer)| *peer).collect(),
+        let all: Vec<_> = match place {
+            None => plan.peers().map(|(id, _)| id).collect(),
             Some(Port::Local) => Vec::new(),
-            Some(Port::Peer(id)) => plan.peer(id).copied().into_iter().collect(),
-        }
+            Some(Port::Peer(id)) => vec![id],
+        };
+        let up = |id: &PeerId| plan.route(*id).is_some_and(|route| route.path != Path::Down);
+        all.into_iter().filter(up).collect()
     }
 
     /// Checks what was sent to `peers` for a frame; returns to how many of them nothing was, as it
     /// does not fit.
-    fn check_sent(&self, frame: &[u8], peers: &[Peer], datagrams: &[Datagram]) -> u64 {
-        for datagram in datagrams {
-            assert_eq!(datagram.from, self.addr);
-            assert!(peers.iter().any(|peer| peer.addr.ip() == datagram.to), "a stranger got it");
-        }
+    fn check_sent(&self, frame: &[u8], peers: &[PeerId], datagrams: &[Sent]) -> u64 {
+        let plan = self.cell.load();
         let mut refused = 0;
-        for peer in peers {
-            let to_peer = |datagram: &&Datagram| datagram.to == peer.addr.ip();
+        let mut seen = 0;
+        for id in peers {
+            let (tunnel, to, header) = expected_way(&plan, *id);
+            let to_peer = |(by, datagram): &&Sent| {
+                let worn = datagram.payload.get(..HEADER_LEN) == Some(&header[..]);
+                (*by, datagram.to, worn) == (tunnel, to, true)
+            };
             let parts: Vec<_> = datagrams.iter().filter(to_peer).collect();
-            if frame.len() <= ETHERNET_LEN + usize::from(peer.mtu.min(self.path_mtu).octets()) {
-                let [whole] = parts[..] else { panic!("{} datagrams, not one", parts.len()) };
-                assert_eq!(vxlan::parse(&whole.payload), Ok((Vni::DEFAULT, frame)));
+            seen += parts.len();
+            let mtu = plan.peer(*id).unwrap().mtu.min(self.path_mtu);
+            if frame.len() <= ETHERNET_LEN + usize::from(mtu.octets()) {
+                let [(_, whole)] = parts[..] else { panic!("{} datagrams, not one", parts.len()) };
+                assert_eq!((whole.from, &whole.payload[HEADER_LEN..]), (self.addr, frame));
             } else {
                 assert_ne!(parts.len(), 1, "a frame that does not fit was sent in one datagram");
                 refused += u64::from(parts.is_empty());
             }
         }
+        assert_eq!(seen, datagrams.len(), "a stranger got it");
         refused
     }
 
@@ -174,6 +253,38 @@ impl Node {
         let mut frame = Vec::new();
         drain(|| self.cable.recv(&mut frame).then(|| std::mem::take(&mut frame)))
     }
+}
+
+/// What becomes of a datagram.
+pub(crate) struct Handled {
+    pub(crate) frame: Option<Vec<u8>>,
+    pub(crate) passed: Vec<Sent>,
+}
+
+/// How a plan's words have a peer's frames sent: by which tunnel, where to, and with what header.
+fn expected_way(plan: &Plan, id: PeerId) -> (Tunnel, IpAddr, [u8; HEADER_LEN]) {
+    let route = plan.route(id).unwrap();
+    let hop = |id| plan.route(id).unwrap().sleeve.unwrap().ip();
+    let header = || {
+        let (source, destination) = (plan.label().unwrap(), route.label.unwrap());
+        Header { source, destination, hops: HOPS }.emit()
+    };
+    match route.path {
+        Path::User => {
+            (Tunnel::Vxlan, plan.peer(id).unwrap().addr.ip(), vxlan::header(Vni::DEFAULT))
+        }
+        Path::Sleeve => (Tunnel::Sleeve, hop(id), header()),
+        Path::Relay(relay) => (Tunnel::Sleeve, hop(relay), header()),
+        Path::Down => panic!("there is no way to a peer that is down"),
+    }
+}
+
+fn one_hop_less(payload: &[u8]) -> Vec<u8> {
+    let mut payload = payload.to_vec();
+    if let Some(hops) = payload.get_mut(7) {
+        *hops = hops.wrapping_sub(1);
+    }
+    payload
 }
 
 /// Neighbours of one sender and size, of which the last may be shorter, as UDP_GRO puts them

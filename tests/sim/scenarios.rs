@@ -1,5 +1,6 @@
 mod flood;
 mod hostile;
 mod moves;
+mod relay;
 mod sizes;
 mod transfer;

@@ -1,11 +1,14 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use smoltcp::time::Instant;
-use switch::{Cable, Datagram, MemoryNet, MemoryTap, Mtu, Peer, Plan, Port, Tick, Vni};
+use switch::{
+    Cable, Datagram, Label, MemoryTap, Mtu, Path, Peer, PeerId, Plan, PlanBuilder, Port, Route,
+    Tick, Tunnel, Vni,
+};
 
 use crate::bridge::BridgePort;
-use crate::node::Node;
+use crate::node::{Nets, Node, Sent};
 use crate::pod::Pod;
 use crate::rng::Rng;
 use crate::weather::Weather;
@@ -23,9 +26,11 @@ pub(crate) struct World {
     pub(crate) tapped: Option<Vec<Datagram>>,
     /// Whether TAPs have offloads, and what arrives together is handled together.
     offloads: bool,
-    net: MemoryNet,
+    nets: Nets,
+    /// From whom nothing reaches whom.
+    cut: BTreeSet<(IpAddr, IpAddr)>,
     /// By arrival; the second number keeps what arrives together in the order it was sent.
-    on_the_way: BTreeMap<(u64, u64), Datagram>,
+    on_the_way: BTreeMap<(u64, u64), Sent>,
     sent: u64,
     now: u64,
 }
@@ -57,18 +62,47 @@ impl World {
         weather: Weather,
         seed: u64,
     ) -> Self {
-        let net = MemoryNet::new(UNDERLAY_MTU);
+        let nets = Nets::new(UNDERLAY_MTU);
         let mtu = Mtu::over(UNDERLAY_MTU, addrs[0]).unwrap();
-        let nodes: Vec<_> = addrs.iter().map(|addr| Node::new(&net, *addr, mtu, tap())).collect();
+        let nodes: Vec<_> = addrs.iter().map(|addr| Node::new(&nets, *addr, mtu, tap())).collect();
         for node in &nodes {
             let others = addrs.iter().filter(|addr| **addr != node.addr);
             let peers = others.map(|addr| Peer { addr: (*addr, 6784).into(), mtu });
             node.cell.install(Plan::new(Vni::DEFAULT, peers));
         }
-        let (tapped, on_the_way) = (None, BTreeMap::new());
+        let (tapped, on_the_way, cut) = (None, BTreeMap::new(), BTreeSet::new());
         let (pods, rng) = (Vec::new(), Rng::new(seed));
         let (offloads, sent, now) = (false, 0, 1);
-        Self { nodes, pods, weather, rng, tapped, offloads, net, on_the_way, sent, now }
+        Self { nodes, pods, weather, rng, tapped, offloads, nets, cut, on_the_way, sent, now }
+    }
+
+    /// Gives every node a new plan: `path` says how the first of two nodes reaches the second, and
+    /// by which relay if by one.
+    pub(crate) fn route(&mut self, path: impl Fn(usize, usize) -> Via) {
+        let addrs: Vec<_> = self.nodes.iter().map(|node| node.addr).collect();
+        let mtu = Mtu::over(UNDERLAY_MTU, addrs[0]).unwrap();
+        for own in 0..addrs.len() {
+            let add = |plan: PlanBuilder, other: usize| {
+                let path = match path(own, other) {
+                    Via::User => Path::User,
+                    Via::Sleeve => Path::Sleeve,
+                    Via::Node(relay) => Path::Relay(slot(own, relay)),
+                    Via::Down => Path::Down,
+                };
+                let sleeve = Some((addrs[other], 6783).into());
+                let route = Route { path, label: Some(label(other)), sleeve };
+                plan.peer(slot(own, other), Peer { addr: (addrs[other], 6784).into(), mtu }, route)
+            };
+            let others = (0..addrs.len()).filter(|other| *other != own);
+            let plan = others.fold(Plan::builder(Vni::DEFAULT).label(label(own)), add);
+            self.nodes[own].cell.install(plan.build());
+        }
+    }
+
+    /// From now on nothing of one node's reaches the other, and the other way round.
+    pub(crate) fn cut(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.nodes[one].addr, self.nodes[other].addr);
+        self.cut.extend([(one, other), (other, one)]);
     }
 
     /// Plugs a new pod into a node's bridge; its MTU is what the switch would tell CNI.
@@ -90,7 +124,8 @@ impl World {
 
     /// Narrows or widens all links. Plans and pods do not know.
     pub(crate) fn set_underlay_mtu(&mut self, mtu: u32) {
-        self.net.set_mtu(mtu);
+        self.nets.vxlan.set_mtu(mtu);
+        self.nets.sleeve.set_mtu(mtu);
         for node in &mut self.nodes {
             node.path_mtu = Mtu::over(mtu, node.addr).unwrap();
         }
@@ -117,8 +152,18 @@ impl World {
 
     /// A datagram arrives that no node has sent.
     pub(crate) fn inject(&mut self, datagram: Datagram) {
-        self.arrive(datagram);
+        self.inject_by(Tunnel::Vxlan, datagram);
+    }
+
+    /// The same by either tunnel.
+    pub(crate) fn inject_by(&mut self, tunnel: Tunnel, datagram: Datagram) {
+        self.arrive((tunnel, datagram));
         self.settle();
+    }
+
+    /// Datagrams that are on their way.
+    pub(crate) fn on_the_way(&self) -> usize {
+        self.on_the_way.len()
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -133,11 +178,17 @@ impl World {
         if !self.offloads {
             return due.for_each(|datagram| self.arrive(datagram));
         }
-        let mut bursts: BTreeMap<IpAddr, Vec<Datagram>> = BTreeMap::new();
-        due.for_each(|datagram| bursts.entry(datagram.to).or_default().push(datagram));
-        for (to, burst) in bursts {
+        let mut bursts: BTreeMap<(IpAddr, bool), Vec<Datagram>> = BTreeMap::new();
+        due.for_each(|(tunnel, datagram)| {
+            bursts.entry((datagram.to, tunnel == Tunnel::Sleeve)).or_default().push(datagram);
+        });
+        for ((to, by_sleeve), burst) in bursts {
+            let tunnel = if by_sleeve { Tunnel::Sleeve } else { Tunnel::Vxlan };
             let to = self.nodes.iter().position(|node| node.addr == to).unwrap();
-            for frame in self.nodes[to].handle_burst(burst, Tick::from_millis(self.now)) {
+            let now = Tick::from_millis(self.now);
+            let (frames, passed) = self.nodes[to].handle_burst(tunnel, burst, now);
+            self.launch(passed);
+            for frame in frames {
                 self.bridge(to, BridgePort::Uplink, &frame);
             }
         }
@@ -168,11 +219,27 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, datagram: Datagram) {
+    fn arrive(&mut self, sent: Sent) {
         let now = Tick::from_millis(self.now);
-        let to = self.nodes.iter().position(|node| node.addr == datagram.to).unwrap();
-        if let Some(frame) = self.nodes[to].handle_datagram(datagram, now) {
+        let to = self.nodes.iter().position(|node| node.addr == sent.1.to).unwrap();
+        let handled = self.nodes[to].handle_datagram(sent, now);
+        self.launch(handled.passed);
+        if let Some(frame) = handled.frame {
             self.bridge(to, BridgePort::Uplink, &frame);
+        }
+    }
+
+    /// The network takes datagrams, as the weather is.
+    fn launch(&mut self, datagrams: Vec<Sent>) {
+        for (tunnel, datagram) in datagrams {
+            if self.cut.contains(&(datagram.from, datagram.to)) {
+                continue;
+            }
+            for delay in self.weather.delays(&mut self.rng) {
+                self.sent += 1;
+                let key = (self.now + delay, self.sent);
+                self.on_the_way.insert(key, (tunnel, datagram.clone()));
+            }
         }
     }
 
@@ -190,19 +257,35 @@ impl World {
 
     fn uplink(&mut self, node: usize, frame: &[u8]) {
         let outcome = self.nodes[node].handle_frame(frame, Tick::from_millis(self.now));
-        for datagram in outcome.datagrams {
-            if let Some(tapped) = &mut self.tapped {
-                tapped.push(datagram.clone());
-            }
-            for delay in self.weather.delays(&mut self.rng) {
-                self.sent += 1;
-                self.on_the_way.insert((self.now + delay, self.sent), datagram.clone());
-            }
+        if let Some(tapped) = &mut self.tapped {
+            tapped.extend(outcome.datagrams.iter().map(|(_, datagram)| datagram.clone()));
         }
+        self.launch(outcome.datagrams);
         for answer in outcome.answers {
             self.bridge(node, BridgePort::Uplink, &answer);
         }
     }
+}
+
+/// How a scenario wants a node reached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Via {
+    User,
+    Sleeve,
+    /// By way of this node.
+    Node(usize),
+    Down,
+}
+
+/// What stands for a node on UDP 6783.
+pub(crate) fn label(node: usize) -> Label {
+    Label::new(0x10_0000 + u32::try_from(node).unwrap()).unwrap()
+}
+
+/// The slot that a node has for another: they count up, and leave out the node itself.
+pub(crate) fn slot(own: usize, other: usize) -> PeerId {
+    assert_ne!(own, other);
+    PeerId::new(u16::try_from(if other < own { other } else { other - 1 }).unwrap())
 }
 
 fn instant(ms: u64) -> Instant {

@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::lane::{Lane, SendMany};
 use super::{Message, RUN_DATAGRAMS, Refusals, RunLimits, Underlay, Unsent};
@@ -22,7 +22,7 @@ const RUN_OCTETS: usize = 65_000;
 /// Nobody reads from the sending sockets; the kernel raises this to its least.
 const NO_BUFFER: usize = 0;
 
-/// Kernel UDP sockets: one that receives, and a few that send.
+/// Kernel UDP sockets: one that receives, and a few that send; or one that does both.
 ///
 /// All are bound to one address and none is connected: a connected socket loses a datagram to every
 /// ICMP error. The outer checksum is on and DF is set, so that a path that is too narrow shows up
@@ -63,20 +63,50 @@ impl UdpUnderlay {
         workers: usize,
         run_len: usize,
     ) -> Result<Vec<Self>, OpenError> {
-        let addr = SocketAddr::new(local, port);
+        let lanes = |_: &UdpSocket| {
+            let lane = |_| Ok(Lane::new(sending_socket(local)?, run_len));
+            (0..SENDERS).map(lane).collect()
+        };
+        Self::open_each(SocketAddr::new(local, port), workers, run_len, lanes)
+    }
+
+    /// Binds to `local` and `port`, and sends from there, too: what comes from anywhere else does
+    /// not get through NATs, or past a firewall that only lets this port through. There is one
+    /// lane, and the datagrams of a peer all come to one of the `workers`.
+    ///
+    /// # Errors
+    /// As [`OpenError`] says; nothing is left open.
+    pub fn open_sleeve(
+        local: IpAddr,
+        port: u16,
+        workers: usize,
+        run_len: usize,
+    ) -> Result<Vec<Self>, OpenError> {
+        let lanes = |receiver: &UdpSocket| {
+            set_up_sending(receiver, local)?;
+            Ok([Lane::new(receiver.try_clone()?, run_len)].into())
+        };
+        Self::open_each(SocketAddr::new(local, port), workers, run_len, lanes)
+    }
+
+    fn open_each(
+        addr: SocketAddr,
+        workers: usize,
+        run_len: usize,
+        lanes: impl Fn(&UdpSocket) -> io::Result<Box<[Lane<UdpSocket>]>>,
+    ) -> Result<Vec<Self>, OpenError> {
+        let local = addr.ip();
         let failed = |error: io::Error| match error.raw_os_error() {
             Some(libc::EADDRINUSE) => OpenError::Taken(addr),
             Some(libc::EADDRNOTAVAIL) => OpenError::NoSuchAddress(local),
             _ => OpenError::Other(addr, error),
         };
         let open = |receiver: UdpSocket| {
-            let lane = |_| Ok(Lane::new(sending_socket(local)?, run_len));
-            let lanes: io::Result<_> = (0..SENDERS).map(lane).collect();
+            let lanes = lanes(&receiver)?;
             // What is to be sent one by one is made ready in runs all the same.
             let datagrams = if run_len > 1 { run_len } else { RUN_DATAGRAMS };
             let limits = RunLimits { datagrams, octets: RUN_OCTETS };
-            let refusals = Refusals::default();
-            Ok(Self { local, receiver, lanes: lanes?, limits, refusals })
+            Ok(Self { local, receiver, lanes, limits, refusals: Refusals::default() })
         };
         // Alone first: a socket that shares its port would also share it with another weft's.
         let alone = receiver(addr, false).map_err(failed)?;
@@ -200,19 +230,25 @@ fn receiver(addr: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
 pub(super) fn sending_socket(local: IpAddr) -> io::Result<UdpSocket> {
     let addr = SocketAddr::new(local, 0);
     let socket = socket(addr)?;
+    set_up_sending(&socket, local)?;
+    socket.set_recv_buffer_size(NO_BUFFER)?;
+    socket.bind(&addr.into())?;
+    Ok(socket.into())
+}
+
+/// DF on all that leaves, and room for it.
+fn set_up_sending(socket: &impl AsFd, local: IpAddr) -> io::Result<()> {
     match local {
-        IpAddr::V4(_) => sockopt::set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::DO)?,
+        IpAddr::V4(_) => sockopt::set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DO)?,
         IpAddr::V6(_) => {
-            sockopt::set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::DO)?;
+            sockopt::set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::DO)?;
             sys::set_ipv6_dont_fragment(socket.as_fd())?;
         }
     }
-    socket.set_recv_buffer_size(NO_BUFFER)?;
-    if sockopt::set_socket_send_buffer_size_force(&socket, SEND_BUFFER).is_err() {
-        socket.set_send_buffer_size(SEND_BUFFER)?;
+    if sockopt::set_socket_send_buffer_size_force(socket, SEND_BUFFER).is_err() {
+        SockRef::from(socket).set_send_buffer_size(SEND_BUFFER)?;
     }
-    socket.bind(&addr.into())?;
-    Ok(socket.into())
+    Ok(())
 }
 
 pub(super) fn socket(addr: SocketAddr) -> io::Result<Socket> {

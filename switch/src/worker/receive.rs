@@ -11,7 +11,7 @@ use crate::segment::{HEADER_MAX, Segments, header_len};
 use crate::vxlan::{self, BadVxlan, HEADER_LEN};
 use crate::{
     Counters, DropReason, Frame, Layers, Offload, PeerId, Port, Punt, Takes, Tap, TapError,
-    VNET_HEADER_LEN, Verdict, finish_partial,
+    VNET_HEADER_LEN, Verdict, Via, Vni, finish_partial,
 };
 
 /// Turns datagrams into frames for the bridge.
@@ -53,7 +53,9 @@ impl Receive {
         let mut start = 0;
         loop {
             let place = Place { slot: at, start, end: (start + step).min(len) };
-            match receive(slots, place, id, context) {
+            match open(slots, place, context.shared.plan.vni())
+                .and_then(|place| accept(slots, place, (id, Via::User), context))
+            {
                 Ok(None) => {}
                 Ok(Some(place)) => self.deliver(slots, place, Origin { id, stride }, context),
                 Err(reason) => context.shared.counters.count_drop(reason),
@@ -66,7 +68,7 @@ impl Receive {
     }
 
     /// Gives a peer's frame to the TAP, in a form that it takes.
-    fn deliver<T: Tap, U>(
+    pub(super) fn deliver<T: Tap, U>(
         &mut self,
         slots: &mut [Slot],
         place: Place,
@@ -124,7 +126,8 @@ impl Receive {
         }
     }
 
-    fn flush<T: Tap, U>(&mut self, slots: &[Slot], context: &mut Context<'_, T, U>) {
+    /// Writes all that waits to be joined.
+    pub(super) fn flush<T: Tap, U>(&mut self, slots: &[Slot], context: &mut Context<'_, T, U>) {
         for bundle in self.coalescer.finish() {
             write_bundle(bundle, slots, &context.shared.counters, context.tap);
         }
@@ -134,9 +137,9 @@ impl Receive {
 
 /// Where a frame came from: whose datagram, and how large those of its run are.
 #[derive(Clone, Copy)]
-struct Origin {
-    id: PeerId,
-    stride: usize,
+pub(super) struct Origin {
+    pub(super) id: PeerId,
+    pub(super) stride: usize,
 }
 
 /// Payload octets of the packets that a super-frame stands for; `None` when it is none.
@@ -155,37 +158,42 @@ fn segment_of(frame: &[u8], layers: &Layers, origin: Origin, shared: &Shared) ->
     u16::try_from(size).ok().filter(|size| *size > 0 && usize::from(*size) < payload)
 }
 
-/// Finds the frame in a datagram, if it is one for this node's bridge; `None` when control has it.
-fn receive<T, U>(
-    slots: &[Slot],
-    place: Place,
-    id: PeerId,
-    context: &mut Context<'_, T, U>,
-) -> Result<Option<Place>, DropReason> {
-    let (shared, now) = (&mut *context.shared, context.now);
-    let datagram = octets_at(slots, place);
-    let (vni, frame) = vxlan::parse(datagram).map_err(|bad| match bad {
+/// Finds the frame in a VXLAN datagram.
+fn open(slots: &[Slot], place: Place, own: Vni) -> Result<Place, DropReason> {
+    let (vni, _) = vxlan::parse(octets_at(slots, place)).map_err(|bad| match bad {
         BadVxlan::Short { .. } => DropReason::ShortVxlan,
         BadVxlan::NoVni => DropReason::NoVni,
     })?;
-    if vni != shared.plan.vni() {
+    if vni != own {
         return Err(DropReason::WrongVni);
     }
+    Ok(Place { start: place.start + HEADER_LEN, ..place })
+}
+
+/// Learns from a peer's frame, and says whether it is for this node's bridge; `None` when control
+/// has it.
+pub(super) fn accept<T, U>(
+    slots: &[Slot],
+    place: Place,
+    (id, via): (PeerId, Via),
+    context: &mut Context<'_, T, U>,
+) -> Result<Option<Place>, DropReason> {
+    let (shared, now) = (&mut *context.shared, context.now);
+    let octets = octets_at(slots, place);
     if let Some(peer) = shared.counters.peer(id) {
-        peer.received.count(frame.len());
-        peer.hear(now);
+        peer.received.count(octets.len());
+        peer.hear(via, now);
     }
-    let octets = frame;
     let frame = Frame::parse(octets).map_err(|_| DropReason::Runt)?;
     if frame.is_probe() {
-        if !shared.punts.put(Punt::new(id, octets)) {
+        if !shared.punts.put(Punt::new(id, via, octets)) {
             return Err(DropReason::PuntFull);
         }
         shared.counters.punted.add(1);
         return Ok(None);
     }
     match shared.forwarder.forward(&shared.plan, Port::Peer(id), frame, now) {
-        Verdict::Local => Ok(Some(Place { start: place.start + HEADER_LEN, ..place })),
+        Verdict::Local => Ok(Some(place)),
         Verdict::Drop(reason) => Err(reason),
         // Split horizon: what came from a peer goes to no other.
         Verdict::Peer(_) | Verdict::Flood => Err(DropReason::NoPath),
@@ -276,7 +284,7 @@ pub(super) fn write<T: Tap>(parts: &[IoSlice<'_>], counters: &Counters, tap: &mu
     }
 }
 
-fn octets_at(slots: &[Slot], place: Place) -> &[u8] {
+pub(super) fn octets_at(slots: &[Slot], place: Place) -> &[u8] {
     let slot = slots.get(place.slot).map(|slot| slot.buf.octets()).unwrap_or_default();
     slot.get(place.start..place.end).unwrap_or_default()
 }

@@ -2,8 +2,10 @@ mod forwarding;
 mod offload;
 mod received;
 mod refusals;
+mod relay;
 mod sides;
 mod size;
+mod sleeve;
 
 use std::net::IpAddr;
 

@@ -11,12 +11,12 @@ use crate::checksum::{Sum, nonzero_for, put};
 use crate::frame::ETHERNET_LEN;
 use crate::limiter::Limiter;
 use crate::segment::{HEADER_MAX, Segments};
-use crate::vxlan::{self, HEADER_LEN};
+use crate::vxlan::HEADER_LEN;
 use crate::{
     Counters, DropReason, FlowHash, Frame, Layers, Message, Offload, PeerId, Port, SendError, Tap,
-    Underlay, Verdict,
+    Underlay, Verdict, Way,
 };
-use runs::Waiting;
+use runs::{Fate, Waiting};
 
 /// Frames that may wait to be sent together; a flood to many peers sends them in several goes.
 const WAITING: usize = 512;
@@ -30,6 +30,7 @@ const HEADERS: usize = HEADER_LEN + HEADER_MAX;
 pub(super) struct Transmit {
     /// Frames of the batch that wait, in order; those of a slot have their tunnel header.
     waiting: Vec<Waiting>,
+    fates: Vec<Fate>,
     /// Which lanes they wait for, as a set of bits.
     lanes: u64,
     headers: Box<[u8]>,
@@ -54,7 +55,7 @@ impl Missing {
 #[derive(Clone, Copy)]
 struct Job {
     slot: usize,
-    lane: usize,
+    flow: FlowHash,
     /// Payload octets of the packets that a super-frame stands for; 0 for a plain frame.
     segment: usize,
     layers: Option<Layers>,
@@ -64,6 +65,7 @@ impl Transmit {
     pub(super) fn new() -> Self {
         Self {
             waiting: Vec::with_capacity(WAITING),
+            fates: Vec::with_capacity(WAITING),
             lanes: 0,
             headers: vec![0; RUN * HEADERS].into(),
             scratch: Buf::new(),
@@ -110,7 +112,7 @@ impl Transmit {
             complete_checksum(slot, layers.as_ref());
         }
         let flow = FlowHash::of(slot.buf.octets(), layers.as_ref());
-        let job = Job { slot: at, lane: flow.pick(context.underlay.lanes()), segment, layers };
+        let job = Job { slot: at, flow, segment, layers };
         match verdict {
             Verdict::Peer(id) => self.send(slots, id, job, context),
             Verdict::Flood => {
@@ -140,28 +142,24 @@ impl Transmit {
             return self.send_super(slots, id, job, context);
         }
         let Some(slot) = slots.get_mut(job.slot) else { return };
+        let Some(way) = context.shared.plan.way(id) else {
+            return context.shared.counters.count_drop(DropReason::PathDown);
+        };
         // A flood meets its own frame waiting for another peer, with its tunnel header on.
         let waits = self.waiting.last().is_some_and(|last| last.slot == job.slot);
-        let header = if waits { HEADER_LEN } else { 0 };
+        let worn = if waits { HEADER_LEN } else { 0 };
         let mtu = usize::from(context.shared.mtu_of(id).octets());
-        if slot.buf.octets().len() > header + ETHERNET_LEN + mtu {
+        if slot.buf.octets().len() > worn + ETHERNET_LEN + mtu {
             self.flush(slots, context);
             return self.handle_too_big(slots, id, job.slot, context);
         }
+        let lane = context.underlay.lane(way.tunnel, job.flow);
         if !waits {
-            vxlan::encap(&mut slot.buf, context.shared.plan.vni());
+            slot.buf.push_front(way.header);
         }
-        let len = slot.buf.octets().len();
-        self.waiting.push(Waiting {
-            slot: job.slot,
-            id,
-            lane: job.lane,
-            len,
-            run: 0,
-            place: 0,
-            sent: Ok(()),
-        });
-        self.lanes |= 1 << job.lane;
+        let octets = slot.buf.octets();
+        let header = (waits && !octets.starts_with(&way.header)).then_some(way.header);
+        self.push_waiting(Waiting { slot: job.slot, id, lane, len: octets.len(), header });
         if self.waiting.len() == WAITING {
             self.flush(slots, context);
         }
@@ -184,7 +182,7 @@ impl Transmit {
             return self.handle_super_too_big(slots, id, job, context);
         }
         while segments.left() > 0 {
-            match self.send_segments(&mut segments, id, job.lane, context) {
+            match self.send_segments(&mut segments, id, job.flow, context) {
                 Ok(()) => {}
                 Err(Missing { why: SendError::TooBig, .. }) => {
                     context.shared.narrow(id, context.underlay, context.now);
@@ -201,25 +199,25 @@ impl Transmit {
         &mut self,
         segments: &mut Segments<'_>,
         id: PeerId,
-        lane: usize,
+        flow: FlowHash,
         context: &mut Context<'_, T, U>,
     ) -> Result<(), Missing> {
-        let Some(peer) = context.shared.plan.peer(id).copied() else {
+        let Some(Way { tunnel, to, header: outer }) = context.shared.plan.way(id).copied() else {
             return Err(Missing { packets: segments.skip_rest(), why: SendError::NoRoute });
         };
-        let limits = context.underlay.limits();
+        let lane = context.underlay.lane(tunnel, flow);
+        let limits = context.underlay.limits(lane);
         let size = HEADER_LEN + segments.header_len() + segments.size();
         let most = (limits.octets / size).clamp(1, limits.datagrams.min(RUN));
         let messages = segments.left().div_ceil(most).max(1);
         let mut parts = [IoSlice::new(&[]); 2 * RUN];
         let mut packets = 0;
-        let tunnel = vxlan::header(context.shared.plan.vni());
         let mut rooms = self.headers.chunks_exact_mut(HEADERS);
         for pair in parts.as_chunks_mut::<2>().0.iter_mut().take(segments.left().div_ceil(messages))
         {
             let Some(room) = rooms.next() else { break };
             let Some((front, rest)) = room.split_first_chunk_mut::<HEADER_LEN>() else { break };
-            *front = tunnel;
+            *front = outer;
             let Some((header, payload)) = segments.next(rest) else { break };
             let header_len = header.len();
             packets += 1;
@@ -228,7 +226,7 @@ impl Transmit {
         }
         let parts = parts.get(..2 * packets).unwrap_or_default();
         let mut outcome = Ok(());
-        let message = Message { to: peer.addr, parts, size };
+        let message = Message { to, parts, size };
         context.underlay.send(lane, &[message], &mut |_, it| outcome = it);
         let sent = outcome.map_or_else(|unsent| unsent.sent, |()| packets);
         if let Some(peer) = context.shared.counters.peer(id) {

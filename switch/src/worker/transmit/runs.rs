@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use super::{Context, Transmit};
 use crate::buf::Slot;
 use crate::vxlan::HEADER_LEN;
-use crate::{Message, PeerId, RunLimits, SendError, Tap, Underlay, Unsent};
+use crate::worker::run::Run;
+use crate::{Message, PeerId, SendError, Tap, Underlay, Unsent};
 
-/// Datagrams in the messages of one call.
+/// Parts of the messages of one call: one for each datagram, or two.
 const PARTS: usize = 256;
 /// Messages of one call.
 const MESSAGES: usize = 32;
@@ -21,42 +22,44 @@ pub(super) struct Waiting {
     pub(super) lane: usize,
     /// Octets, with the tunnel header.
     pub(super) len: usize,
-    /// Which message of the last call it was in, where in that, and what became of it.
-    pub(super) run: usize,
-    pub(super) place: usize,
-    pub(super) sent: Result<(), SendError>,
+    /// The tunnel header, where it is not the one that the frame has: a flood goes to several
+    /// peers, and each may have its own.
+    pub(super) header: Option<[u8; HEADER_LEN]>,
 }
 
-/// Frames that make one message.
-#[derive(Clone, Copy, Debug, Default)]
-struct Run {
-    id: Option<PeerId>,
-    /// Which parts are its own.
-    first: usize,
-    end: usize,
-    /// Octets of each datagram; the last may have less, and then nothing follows it.
-    size: usize,
-    octets: usize,
-    closed: bool,
+/// Which message of the last call a frame was in, where in that, and what became of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fate {
+    run: usize,
+    place: usize,
+    sent: Result<(), SendError>,
 }
 
-impl Run {
-    fn takes(&self, frame: &Waiting, limits: RunLimits) -> bool {
-        self.id == Some(frame.id)
-            && !self.closed
-            && frame.len <= self.size
-            && self.end - self.first < limits.datagrams
-            && self.octets + frame.len <= limits.octets
+impl Default for Fate {
+    fn default() -> Self {
+        Self { run: 0, place: 0, sent: Ok(()) }
     }
+}
 
-    fn add(&mut self, frame: &Waiting) {
-        self.end += 1;
-        self.octets += frame.len;
-        self.closed = frame.len < self.size;
+impl Waiting {
+    /// Its datagram in parts; the second is empty where one will do.
+    fn parts<'a>(&'a self, slots: &'a [Slot]) -> [&'a [u8]; 2] {
+        let octets = slots.get(self.slot).map_or(&[][..], |slot| slot.buf.octets());
+        match &self.header {
+            None => [octets, &[]],
+            Some(header) => [header, octets.get(HEADER_LEN..).unwrap_or_default()],
+        }
     }
 }
 
 impl Transmit {
+    /// Puts a frame among those that wait.
+    pub(super) fn push_waiting(&mut self, frame: Waiting) {
+        self.lanes |= 1 << frame.lane;
+        self.waiting.push(frame);
+        self.fates.push(Fate::default());
+    }
+
     /// Sends all that waits.
     pub(super) fn flush<T: Tap, U: Underlay>(
         &mut self,
@@ -81,9 +84,12 @@ impl Transmit {
             }
         }
         for n in 0..self.waiting.len() {
-            let Some(frame) = self.waiting.get(n).copied() else { break };
+            let (Some(frame), Some(fate)) = (self.waiting.get(n).copied(), self.fates.get(n))
+            else {
+                break;
+            };
             let counters = &context.shared.counters;
-            match frame.sent {
+            match fate.sent {
                 Ok(()) => {
                     if let Some(peer) = counters.peer(frame.id) {
                         peer.sent.count(frame.len - HEADER_LEN);
@@ -97,6 +103,7 @@ impl Transmit {
             }
         }
         self.waiting.clear();
+        self.fates.clear();
     }
 
     /// Sends, of what waits for `lane` from place `from` on, as much as one call takes. Returns
@@ -108,33 +115,37 @@ impl Transmit {
         from: usize,
         context: &mut Context<'_, T, U>,
     ) -> usize {
-        let limits = context.underlay.limits();
+        let limits = context.underlay.limits(lane);
         let mut parts = [IoSlice::new(&[]); PARTS];
         let mut runs = [Run::default(); MESSAGES];
         let (mut used, mut open, mut next) = (0, 0, from);
-        for frame in self.waiting.iter_mut().skip(from) {
+        for (frame, fate) in self.waiting.iter().zip(&mut self.fates).skip(from) {
             if frame.lane == lane {
-                let Some(part) = parts.get_mut(used) else { break };
-                let joins =
-                    open > 0 && runs.get(open - 1).is_some_and(|it| it.takes(frame, limits));
+                let [first, second] = frame.parts(slots);
+                let needs = if second.is_empty() { 1 } else { 2 };
+                let Some(room) = parts.get_mut(used..used + needs) else { break };
+                let joins = open > 0
+                    && runs.get(open - 1).is_some_and(|it| it.takes(frame.id, frame.len, limits));
                 open += usize::from(!joins);
                 let Some(run) = runs.get_mut(open - 1) else { break };
                 if !joins {
-                    let (first, end, size) = (used, used, frame.len);
-                    *run = Run { id: Some(frame.id), first, end, size, ..Run::default() };
+                    *run = Run::new(frame.id, used, frame.len);
                 }
-                *part = IoSlice::new(slots.get(frame.slot).map_or(&[], |slot| slot.buf.octets()));
-                (frame.run, frame.place) = (open - 1, run.end - run.first);
-                run.add(frame);
-                used += 1;
+                for (part, octets) in room.iter_mut().zip([first, second]) {
+                    *part = IoSlice::new(octets);
+                }
+                (fate.run, fate.place) = (open - 1, run.datagrams);
+                run.add(frame.len, needs);
+                used += needs;
             }
             next += 1;
         }
         let open = open.min(MESSAGES);
         let outcomes = send_runs(&parts, runs.get(..open).unwrap_or_default(), lane, context);
-        for frame in self.waiting.iter_mut().take(next).skip(from).filter(|it| it.lane == lane) {
-            frame.sent = match outcomes.get(frame.run) {
-                Some(Err(unsent)) if frame.place >= unsent.sent => Err(unsent.why),
+        let sent = self.waiting.iter().zip(&mut self.fates).take(next).skip(from);
+        for (_, fate) in sent.filter(|(frame, _)| frame.lane == lane) {
+            fate.sent = match outcomes.get(fate.run) {
+                Some(Err(unsent)) if fate.place >= unsent.sent => Err(unsent.why),
                 Some(_) | None => Ok(()),
             };
         }
@@ -153,9 +164,9 @@ fn send_runs<T: Tap, U: Underlay>(
     let mut messages = [nowhere; MESSAGES];
     for (message, run) in messages.iter_mut().zip(runs) {
         // A peer that has left the plan since gets an address that no route leads to.
-        let peer = run.id.and_then(|id| context.shared.plan.peer(id));
+        let way = run.id.and_then(|id| context.shared.plan.way(id));
         let parts = parts.get(run.first..run.end).unwrap_or_default();
-        *message = Message { to: peer.map_or(nowhere.to, |peer| peer.addr), parts, size: run.size };
+        *message = Message { to: way.map_or(nowhere.to, |way| way.to), parts, size: run.size };
     }
     let messages = messages.get(..runs.len()).unwrap_or_default();
     context.underlay.send(lane, messages, &mut |n, outcome| {

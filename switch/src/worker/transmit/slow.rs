@@ -6,7 +6,7 @@ use super::{Context, Job, Transmit, super_frame};
 use crate::buf::{Buf, Slot};
 use crate::segment::{HEADER_MAX, Segments};
 use crate::too_big::{Fragments, Remedy, answer};
-use crate::vxlan::{self, HEADER_LEN};
+use crate::vxlan::HEADER_LEN;
 use crate::worker::receive::write;
 use crate::{DropReason, FlowHash, Frame, Layers, Message, PeerId, Port, Tap, Underlay};
 
@@ -27,7 +27,7 @@ impl Transmit {
         }
         if let Some(mut smaller) = Segments::fitting(frame, layers, mtu) {
             while smaller.left() > 0 {
-                if let Err(missing) = self.send_segments(&mut smaller, id, job.lane, context) {
+                if let Err(missing) = self.send_segments(&mut smaller, id, job.flow, context) {
                     missing.count(&context.shared.counters);
                 }
             }
@@ -104,17 +104,18 @@ fn send_fragments<T: Tap, U: Underlay>(
     let counters = &shared.counters;
     let fragments =
         Layers::parse(frame).and_then(|layers| Fragments::new(frame, &layers, shared.mtu_of(id)));
-    let (Some(mut fragments), Some(peer)) = (fragments, shared.plan.peer(id)) else {
+    let (Some(mut fragments), Some(way)) = (fragments, shared.plan.way(id)) else {
         return counters.count_drop(DropReason::TooBig);
     };
     counters.fragmented.add(1);
     while fragments.next(scratch) {
         let len = scratch.octets().len();
         let layers = Layers::parse(scratch.octets());
-        let lane = FlowHash::of(scratch.octets(), layers.as_ref()).pick(underlay.lanes());
-        vxlan::encap(scratch, shared.plan.vni());
+        let flow = FlowHash::of(scratch.octets(), layers.as_ref());
+        let lane = underlay.lane(way.tunnel, flow);
+        scratch.push_front(way.header);
         let parts = [IoSlice::new(scratch.octets())];
-        let message = Message { to: peer.addr, parts: &parts, size: len + HEADER_LEN };
+        let message = Message { to: way.to, parts: &parts, size: len + HEADER_LEN };
         let mut outcome = Ok(());
         underlay.send(lane, &[message], &mut |_, it| outcome = it);
         match (outcome, counters.peer(id)) {

@@ -1,0 +1,158 @@
+use super::*;
+use crate::sleeve::{HOPS, Header};
+
+fn plan(last_octets: &[u8]) -> Plan {
+    let mtu = Mtu::new(1450).unwrap();
+    let peers = last_octets.iter().map(|n| Peer { addr: ([10, 0, 0, *n], 6784).into(), mtu });
+    Plan::new(Vni::DEFAULT, peers)
+}
+
+#[test]
+fn peers_are_found_by_their_address() {
+    let plan = plan(&[9, 3, 7]);
+
+    assert_eq!(plan.peer_at([10, 0, 0, 3].into()), Some(PeerId::new(1)));
+    assert_eq!(plan.peer_at([10, 0, 0, 4].into()), None);
+    assert_eq!(plan.peer(PeerId::new(2)).unwrap().addr, ([10, 0, 0, 7], 6784).into());
+    assert_eq!(plan.peer(PeerId::new(3)), None);
+}
+
+#[test]
+fn every_peer_is_in_the_flood_list_once() {
+    assert_eq!(plan(&[9, 3, 7]).flood(), [PeerId::new(0), PeerId::new(1), PeerId::new(2)]);
+}
+
+#[test]
+fn a_plan_is_loaded_once_per_installation() {
+    let cell = PlanCell::new(plan(&[1]));
+    let mut seen = 0;
+
+    assert!(cell.load_if_newer(&mut seen).is_some());
+    assert!(cell.load_if_newer(&mut seen).is_none());
+    cell.install(plan(&[1, 2]));
+
+    assert_eq!(cell.load_if_newer(&mut seen).unwrap().flood().len(), 2);
+    assert!(cell.load_if_newer(&mut seen).is_none());
+}
+
+#[test]
+fn a_peer_is_reached_by_its_path() {
+    let plan = chain();
+
+    let way = |id| plan.way(id).map(|way| (way.tunnel, way.to));
+    assert_eq!(way(A), Some((Tunnel::Vxlan, ([10, 0, 0, 1], 6784).into())));
+    assert_eq!(way(B), Some((Tunnel::Sleeve, sleeve(2))));
+    assert_eq!(way(C), Some((Tunnel::Sleeve, sleeve(2))), "by way of B");
+    assert_eq!(way(D), None);
+    assert_eq!(plan.flood(), [A, B, C]);
+}
+
+#[test]
+fn the_labels_on_a_frame_are_this_nodes_and_the_far_peers() {
+    let plan = chain();
+
+    let header = Header::of(plan.way(C).unwrap().header).unwrap();
+
+    assert_eq!(header, Header { source: label(99), destination: label(3), hops: HOPS });
+}
+
+#[test]
+fn frames_are_passed_on_to_the_peer_or_its_relay() {
+    let plan = chain();
+
+    assert_eq!(
+        [A, B, C, D].map(|id| plan.hop(id)),
+        [Some(sleeve(1)), Some(sleeve(2)), Some(sleeve(2)), None]
+    );
+}
+
+#[test]
+fn there_is_no_way_through_a_relay_that_is_not_reached_itself() {
+    for relay in [B, C, D, PeerId::new(9)] {
+        let plan = Plan::builder(Vni::DEFAULT)
+            .label(label(99))
+            .peer(B, peer(2), route(Path::Relay(relay), 2))
+            .peer(C, peer(3), route(Path::Relay(B), 3))
+            .peer(D, peer(4), route(Path::Down, 4))
+            .build();
+
+        assert_eq!((plan.way(B), plan.hop(B)), (None, None), "{relay:?}");
+    }
+}
+
+#[test]
+fn there_is_no_sleeve_without_labels_on_both_sides_and_an_address() {
+    let full = route(Path::Sleeve, 1);
+    let build = |builder: PlanBuilder, route| builder.peer(A, peer(1), route).build();
+    let labelled = || Plan::builder(Vni::DEFAULT).label(label(99));
+
+    assert!(build(labelled(), full).way(A).is_some());
+    assert!(build(Plan::builder(Vni::DEFAULT), full).way(A).is_none());
+    assert!(build(labelled(), Route { label: None, ..full }).way(A).is_none());
+    assert!(build(labelled(), Route { sleeve: None, ..full }).way(A).is_none());
+}
+
+#[test]
+fn a_label_that_several_claim_is_nobodys() {
+    let plan = Plan::builder(Vni::DEFAULT)
+        .label(label(99))
+        .peer(A, peer(1), route(Path::User, 7))
+        .peer(B, peer(2), route(Path::User, 7))
+        .peer(C, peer(3), route(Path::User, 99))
+        .peer(D, peer(4), route(Path::User, 4))
+        .build();
+
+    let found = [7, 99, 4, 5].map(|raw| plan.peer_labelled(label(raw)));
+    assert_eq!(found, [None, None, Some(D), None]);
+}
+
+#[test]
+fn a_peer_behind_a_nat_is_known_by_both_its_addresses() {
+    let natted = Route { sleeve: Some(([192, 0, 2, 1], 40_000).into()), ..route(Path::Sleeve, 1) };
+    let plan = Plan::builder(Vni::DEFAULT).label(label(99)).peer(A, peer(1), natted).build();
+
+    assert!(plan.is_source([192, 0, 2, 1].into()) && plan.is_source([10, 0, 0, 1].into()));
+    assert!(!plan.is_source([192, 0, 2, 2].into()));
+    assert_eq!(plan.way(A).unwrap().to, ([192, 0, 2, 1], 40_000).into());
+}
+
+#[test]
+fn who_stays_keeps_its_slot_when_others_leave() {
+    let plan = Plan::builder(Vni::DEFAULT).peer(C, peer(3), Route::default()).build();
+
+    assert_eq!(plan.peers().map(|(id, _)| id).collect::<Vec<_>>(), [C]);
+    assert_eq!((plan.peer(A), plan.flood()), (None, &[C][..]));
+    assert_eq!(plan.peer_at([10, 0, 0, 3].into()), Some(C));
+}
+
+const A: PeerId = PeerId::new(0);
+const B: PeerId = PeerId::new(1);
+const C: PeerId = PeerId::new(2);
+const D: PeerId = PeerId::new(3);
+
+/// A by VXLAN, B by the sleeve, C by way of B, D not at all.
+fn chain() -> Plan {
+    Plan::builder(Vni::DEFAULT)
+        .label(label(99))
+        .peer(A, peer(1), route(Path::User, 1))
+        .peer(B, peer(2), route(Path::Sleeve, 2))
+        .peer(C, peer(3), route(Path::Relay(B), 3))
+        .peer(D, peer(4), route(Path::Down, 4))
+        .build()
+}
+
+fn peer(n: u8) -> Peer {
+    Peer { addr: ([10, 0, 0, n], 6784).into(), mtu: Mtu::new(1450).unwrap() }
+}
+
+fn route(path: Path, n: u8) -> Route {
+    Route { path, label: Some(label(n.into())), sleeve: Some(sleeve(n)) }
+}
+
+fn sleeve(n: u8) -> SocketAddr {
+    ([10, 0, 0, n], 6783).into()
+}
+
+fn label(raw: u32) -> Label {
+    Label::new(raw).unwrap()
+}
