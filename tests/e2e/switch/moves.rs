@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use weft_tests::harness::{Capture, Direction, Lab, Underlay, pause};
+use weft_tests::harness::{Capture, Direction, Lab, Underlay, pause, wait_until};
 
 use crate::{Cluster, carries, frame, hex};
+
+/// A switch has noticed within this time that a pod has left its node.
+const FOLLOWED: Duration = Duration::from_secs(1);
 
 #[test]
 fn traffic_follows_a_moved_pod_within_one_frame_of_its_first() {
@@ -50,7 +53,11 @@ fn the_node_a_pod_has_left_sends_after_it() {
         let moved = pods[1].move_to(&nodes[0])?;
         nodes[0].plug(&moved)?;
 
-        // Its old neighbour still has its MAC, and asks nobody.
+        // Its old neighbour still has its MAC, and asks nobody: the switch that it has left learns from the bridge that it
+        // has, and until then drops what is for it.
+        wait_until(FOLLOWED, "the pod is found", || {
+            stays.ping(moved.addr(), 1).is_ok_and(|ping| ping.perfect())
+        })?;
         assert!(stays.ping(moved.addr(), 5)?.perfect());
         assert!(moved.ping(stays.addr(), 5)?.perfect());
         Ok(())
