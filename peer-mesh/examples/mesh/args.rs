@@ -28,7 +28,7 @@ pub(crate) struct Args {
     pub(crate) name: Option<PeerName>,
 
     /// What people call this peer [default: the host's name]
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = nickname)]
     pub(crate) nickname: Option<String>,
 
     /// The TCP port to listen on
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     pub(crate) port: u16,
 
     /// The address to listen on, and the one that others are told of
-    #[arg(long, value_name = "ADDR", default_value_t = IpAddr::V6(Ipv6Addr::UNSPECIFIED), hide_default_value = true)]
+    #[arg(long, value_name = "ADDR", default_value_t = IpAddr::V6(Ipv6Addr::UNSPECIFIED), hide_default_value = true, value_parser = host)]
     pub(crate) listen: IpAddr,
 
     /// Where the name, the count of starts and the address book are kept [default: nowhere]
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     pub(crate) no_discovery: bool,
 
     /// Links to keep
-    #[arg(long, value_name = "N", default_value_t = Config::DEGREE as u64, value_parser = clap::value_parser!(u64).range(1..=48))]
+    #[arg(long, value_name = "N", default_value_t = Config::DEGREE as u64, value_parser = clap::value_parser!(u64).range(4..=48))]
     pub(crate) degree: u64,
 
     /// A silent peer is gone after so many seconds
@@ -85,7 +85,7 @@ impl Usage {
         let text = self.0.render().to_string();
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let what: Vec<_> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
-        let what = what.join(" ");
+        let what = what.join("; ").replace(":; ", ": ").replace(".; ", ". ");
         let what = what.strip_prefix("error: ").unwrap_or(&what);
         let what =
             what.strip_suffix("For more information, try '--help'.").unwrap_or(what).trim_end();
@@ -97,6 +97,21 @@ impl Usage {
 /// Reads the command line.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, Usage> {
     Args::try_parse_from(args).map_err(Usage)
+}
+
+fn host(text: &str) -> Result<IpAddr, String> {
+    let addr: IpAddr = text.parse().map_err(|_| "give an address of this host".to_owned())?;
+    if addr.is_multicast() || addr == IpAddr::V4(std::net::Ipv4Addr::BROADCAST) {
+        return Err("nobody can be reached there: give an address of this host".into());
+    }
+    Ok(addr)
+}
+
+fn nickname(text: &str) -> Result<String, String> {
+    if text.len() > 64 {
+        return Err("a nickname has 64 octets at most".into());
+    }
+    Ok(text.to_owned())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

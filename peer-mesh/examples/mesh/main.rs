@@ -23,13 +23,25 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(usage) => return usage.exit(),
     };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(args.log_level).init();
-    match run::run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Who does not listen gets the exit code all the same.
-            drop(writeln!(std::io::stderr(), "mesh: {error:#}"));
-            ExitCode::FAILURE
-        }
+    let stderr = match lines::Lines::start("stderr", std::io::stderr()) {
+        Ok(stderr) => stderr,
+        Err(error) => return failed(&format!("cannot start a thread: {error}")),
+    };
+    let log = stderr.log();
+    tracing_subscriber::fmt()
+        .with_writer(move || log.clone())
+        .with_max_level(args.log_level)
+        .init();
+    let outcome = run::run(args);
+    if let Err(error) = &outcome {
+        stderr.send(&format!("mesh: {error:#}"));
     }
+    stderr.finish();
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn failed(why: &str) -> ExitCode {
+    // Who does not listen gets the exit code all the same.
+    drop(writeln!(std::io::stderr(), "mesh: {why}"));
+    ExitCode::FAILURE
 }

@@ -36,12 +36,12 @@ impl<'a> Printer<'a> {
         };
         let text = format!("started as {name} ({because}), uid {uid}, {nickname:?}");
         merge(&mut object, json!({ "origin": because }));
-        self.line(object, text);
+        self.line(object, &text);
     }
 
     /// The last line.
     pub(crate) fn stopped(&self) {
-        self.line(json!({ "event": "stopped" }), "left the mesh".into());
+        self.line(json!({ "event": "stopped" }), "left the mesh");
     }
 
     pub(crate) fn notice(&self, notice: &Notice) {
@@ -50,7 +50,7 @@ impl<'a> Printer<'a> {
             Notice::Lost(count) => {
                 self.line(
                     json!({ "event": "lost", "count": count }),
-                    format!("{count} events lost"),
+                    &format!("{count} events lost"),
                 );
             }
         }
@@ -72,7 +72,7 @@ impl<'a> Printer<'a> {
             | Event::StateWanted { .. }
             | Event::Unicast { .. } => return,
         };
-        self.line(object, text);
+        self.line(object, &text);
     }
 
     /// Everything there is to see.
@@ -112,15 +112,15 @@ impl<'a> Printer<'a> {
                 "unfinished": shell.unfinished,
             }}),
         );
-        self.line(object, table(seen));
+        self.line(object, &table(seen));
     }
 
-    fn line(&self, mut object: Value, text: String) {
+    fn line(&self, mut object: Value, text: &str) {
         if !self.json {
             return self.lines.send(text);
         }
         merge(&mut object, json!({ "time_ms": time_ms() }));
-        self.lines.send(escaped(&object.to_string()));
+        self.lines.send(&escaped(&object.to_string()));
     }
 }
 
@@ -148,8 +148,11 @@ fn table(seen: &Snapshot) -> String {
         let state = if peer.state == PeerState::Up { "up" } else { "silent" };
         let since = seen.now.saturating_sub(peer.since).as_secs();
         let direct = seen.links.iter().find(|link| link.name == peer.name);
-        let reached =
-            direct.map_or_else(|| "over others".into(), |link| format!("at {}", link.addr));
+        let reached = match direct {
+            Some(link) => format!("at {}", link.addr),
+            None if peer.state == PeerState::Up => "over others".into(),
+            None => "not reached".into(),
+        };
         let nickname = format!("{:?}", printable(&peer.nickname));
         let name = peer.name;
         text += &format!("\n  {name}  {nickname:<16}  {state:<6}  {since:>6} s  {reached}");

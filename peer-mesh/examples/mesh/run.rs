@@ -1,11 +1,15 @@
 //! From arguments to a running peer, and from signals to its end.
 
+use std::env::VarError;
+use std::fs::File;
 use std::future;
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use peer_mesh::shell::{self, Handle, Identity, Notice, Notices};
+use anyhow::{Context, Result, bail, ensure};
+use peer_mesh::shell::{self, Handle, Identity, Notice, Notices, StartError};
 use peer_mesh::{Config, Event, Psk};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -14,11 +18,15 @@ use crate::args::Args;
 use crate::lines::Lines;
 use crate::print::Printer;
 
+/// Octets of a password file: no password is as long.
+const PASSWORD_MAX: u64 = 4096;
+
 /// Runs a peer until it is told to stop, or its name is refused.
 pub(crate) fn run(args: Args) -> Result<()> {
-    let lines = Lines::start().context("cannot start a thread")?;
+    let lines = Lines::start("stdout", std::io::stdout()).context("cannot start a thread")?;
     let printer = Printer::new(&lines, args.json);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime: are there descriptors left?")?;
     let outcome = runtime.block_on(peer(args, printer));
     // A write of the state that hangs must not keep us.
     runtime.shutdown_background();
@@ -27,6 +35,11 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 async fn peer(args: Args, printer: Printer<'_>) -> Result<()> {
+    // Before anything else: no signal may find us unprepared.
+    let look = signal(SignalKind::user_defined1())?;
+    let endings = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    let [terminate, interrupt, hangup] = endings.map(signal);
+    let (terminate, interrupt, hangup) = (terminate?, interrupt?, hangup?);
     let psk = psk(&args)?;
     let identity = Identity::open(args.state_dir.as_deref(), args.name)?;
     let listen = SocketAddr::new(args.listen, args.port);
@@ -40,16 +53,27 @@ async fn peer(args: Args, printer: Printer<'_>) -> Result<()> {
         ..identity.config()
     };
     let (origin, nickname) = (identity.origin, config.nickname.clone());
-    // Before anybody is told that we run: who then tells us to leave means it.
-    let look = signal(SignalKind::user_defined1())?;
-    let terminate = signal(SignalKind::terminate())?;
-    let interrupt = signal(SignalKind::interrupt())?;
-    let (handle, notices) = shell::start(identity, config, &[listen], args.peers)?;
+    let started = shell::start(identity, config, &[listen], args.peers);
+    let (handle, notices) = started.map_err(|error| match remedy(&error) {
+        Some(remedy) => anyhow::Error::new(error).context(remedy),
+        None => error.into(),
+    })?;
     let seen = handle.snapshot().await?;
     printer.started(&seen, &nickname, origin);
-    Session { handle, notices, printer, status: args.status.map(ticks), look, terminate, interrupt }
-        .run()
-        .await
+    let status = args.status.map(ticks);
+    let ends = [terminate, interrupt, hangup];
+    Session { handle, notices, printer, status, look, ends }.run().await
+}
+
+/// What an operator can do about it.
+fn remedy(error: &StartError) -> Option<&'static str> {
+    let StartError::Listen(_, why) = error else { return None };
+    let remedies = [
+        (ErrorKind::AddrInUse, "give another --port, or stop who has this one"),
+        (ErrorKind::AddrNotAvailable, "give an address of this host to --listen"),
+        (ErrorKind::PermissionDenied, "give a --port above 1023, or run as root"),
+    ];
+    remedies.into_iter().find(|(kind, _)| *kind == why.kind()).map(|(_, remedy)| remedy)
 }
 
 struct Session<'a> {
@@ -58,12 +82,12 @@ struct Session<'a> {
     printer: Printer<'a>,
     status: Option<Interval>,
     look: Signal,
-    terminate: Signal,
-    interrupt: Signal,
+    ends: [Signal; 3],
 }
 
 impl Session<'_> {
     async fn run(mut self) -> Result<()> {
+        let [terminate, interrupt, hangup] = &mut self.ends;
         loop {
             tokio::select! {
                 notice = self.notices.next() => match notice {
@@ -74,10 +98,11 @@ impl Session<'_> {
                     Some(notice) => self.printer.notice(&notice),
                     None => bail!("the mesh has stopped by itself"),
                 },
-                () = tick(&mut self.status) => self.look().await?,
-                _ = self.look.recv() => self.look().await?,
-                _ = self.terminate.recv() => break,
-                _ = self.interrupt.recv() => break,
+                () = tick(&mut self.status) => self.printer.status(&*self.handle.snapshot().await?),
+                _ = self.look.recv() => self.printer.status(&*self.handle.snapshot().await?),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => break,
             }
         }
         self.handle.leave().await;
@@ -85,12 +110,6 @@ impl Session<'_> {
             self.printer.notice(&notice);
         }
         self.printer.stopped();
-        Ok(())
-    }
-
-    async fn look(&self) -> Result<()> {
-        let seen = self.handle.snapshot().await?;
-        self.printer.status(&seen);
         Ok(())
     }
 }
@@ -111,17 +130,38 @@ async fn tick(ticks: &mut Option<Interval>) {
 fn psk(args: &Args) -> Result<Psk> {
     let password = match &args.password_file {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the password in {}", path.display()))?;
-            Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+            let read = read_password(path);
+            Some(read.with_context(|| format!("cannot read the password in {}", path.display()))?)
         }
-        // An empty variable is how scripts say none.
-        None => std::env::var("WEAVE_PASSWORD").ok().filter(|password| !password.is_empty()),
+        None => match std::env::var("WEAVE_PASSWORD") {
+            // An empty variable is how scripts say none.
+            Ok(password) => Some(password).filter(|password| !password.is_empty()),
+            Err(VarError::NotPresent) => None,
+            // Taken for none it would let everybody in.
+            Err(VarError::NotUnicode(_)) => {
+                bail!("WEAVE_PASSWORD is not UTF-8: give a password that is")
+            }
+        },
     };
     match password {
-        Some(password) => Ok(Psk::from_password(&password)?),
+        Some(password) => {
+            let key = Psk::from_password(&password);
+            key.context("give a password, or leave out --password-file for an open mesh")
+        }
         None => Ok(Psk::open()),
     }
+}
+
+fn read_password(path: &Path) -> Result<String> {
+    let mut octets = Vec::new();
+    File::open(path)?.take(PASSWORD_MAX + 1).read_to_end(&mut octets)?;
+    ensure!(
+        octets.len() as u64 <= PASSWORD_MAX,
+        "it has more than {PASSWORD_MAX} octets: name another file"
+    );
+    let text = String::from_utf8(octets).context("it is not UTF-8: give a password that is")?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
 fn host_name() -> String {

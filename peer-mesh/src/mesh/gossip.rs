@@ -1,7 +1,7 @@
 //! How records travel.
 //!
 //! A record that is new and whose peer is up is passed on, once, along *eager* links: those to our neighbours on the ring of names,
-//! and of the others a sixth that depends on the record, so that the load of different records falls on different links. That
+//! and of the others an eighth that depends on the record, so that the load of different records falls on different links. That
 //! is a connected graph with a small diameter for each record, and a peer gets a record about three times instead of once from every neighbour.
 //! A record that somebody misses is found by the comparison of digests (`sync`).
 //!
@@ -21,7 +21,7 @@ use crate::{ConnId, GoneReason, PeerName};
 /// In meshes up to this size all links are eager.
 const ALL_EAGER: usize = 32;
 /// One of this many links that are not to neighbours on the ring is eager for a record.
-const EAGER_ONE_OF: u64 = 6;
+const EAGER_ONE_OF: u64 = 8;
 
 impl Mesh {
     /// Takes in a record that came on a connection.

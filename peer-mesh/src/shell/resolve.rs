@@ -43,10 +43,12 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, NotAnEndpoint> {
         let wrong = || NotAnEndpoint(text.to_owned());
         if let Ok(addr) = text.parse::<SocketAddr>() {
-            return if addr.port() == 0 { Err(wrong()) } else { Ok(Self::Addr(addr)) };
+            let sound = addr.port() != 0 && is_host(addr.ip());
+            return if sound { Ok(Self::Addr(addr)) } else { Err(wrong()) };
         }
         let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
         if let Ok(addr) = bare.parse::<IpAddr>() {
+            let addr = Some(addr).filter(|addr| is_host(*addr)).ok_or_else(wrong)?;
             return Ok(Self::Addr((addr, Config::PORT).into()));
         }
         let (host, port) = match text.split_once(':') {
@@ -61,6 +63,12 @@ impl FromStr for Endpoint {
             host.bytes().all(letter) && host.bytes().any(|octet| octet.is_ascii_alphabetic());
         if name { Ok(Self::Name { host: host.to_owned(), port }) } else { Err(wrong()) }
     }
+}
+
+/// Whether one host can have this address.
+fn is_host(addr: IpAddr) -> bool {
+    let broadcast = addr == IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+    !(addr.is_unspecified() || addr.is_multicast() || broadcast)
 }
 
 impl fmt::Display for Endpoint {

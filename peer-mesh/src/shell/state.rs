@@ -20,6 +20,10 @@ use crate::{Known, PeerName, Saved};
 const FILE: &str = "mesh.json";
 /// The version of the format that we write, and the only one we read.
 const VERSION: u64 = 1;
+/// Unusable files kept.
+const ASIDE_MAX: u32 = 9;
+/// Opening never waits (open(2)).
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 /// No book of ours is as long as this, so such a file is not ours.
 const SIZE_MAX: u64 = 4 << 20;
 
@@ -65,6 +69,14 @@ pub enum StateError {
     /// The file cannot be written. The one before it is still there.
     #[error("cannot write {}", .0.display())]
     Write(PathBuf, #[source] io::Error),
+    /// A later version wrote it. It is left as it is: under another name this would be another peer.
+    #[error("{} was written by a later version ({version}): run that one again, or move the file away to start under another name", .file.display())]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// The version of its format.
+        version: u64,
+    },
     /// There is no name to be had: the system gives no random numbers.
     #[error("no random numbers")]
     Random(#[source] io::Error),
@@ -84,7 +96,10 @@ impl Store {
     pub fn open(dir: &Path) -> Result<(Self, Found), StateError> {
         let refused = |error| StateError::Directory(dir.to_owned(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(refused)?;
-        let lock = File::create(dir.join("lock")).map_err(refused)?;
+        let mut options = OpenOptions::new();
+        // Whatever somebody keeps under this name is left as it is, and no FIFO is waited for.
+        let options = options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.custom_flags(NONBLOCK).open(dir.join("lock")).map_err(refused)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StateError::InUse(dir.to_owned())),
@@ -112,23 +127,56 @@ impl Store {
         write().map_err(|error| StateError::Write(self.file.clone(), error))
     }
 
+    /// A name that nobody has, for a file that is put aside; the last one is used again.
+    fn aside(&self) -> PathBuf {
+        let names = (1..=ASIDE_MAX).map(|n| match n {
+            1 => self.file.with_extension("json.bad"),
+            n => self.file.with_extension(format!("json.bad{n}")),
+        });
+        let mut last = PathBuf::new();
+        for name in names {
+            last = name;
+            if !last.exists() {
+                break;
+            }
+        }
+        last
+    }
+
     fn read(&self) -> Result<Found, StateError> {
         let failed = |error| StateError::Read(self.file.clone(), error);
         let mut octets = Vec::new();
-        match File::open(&self.file) {
-            Ok(file) => file.take(SIZE_MAX + 1).read_to_end(&mut octets).map_err(failed)?,
+        match OpenOptions::new().read(true).custom_flags(NONBLOCK).open(&self.file) {
+            Ok(file) if file.metadata().map_err(failed)?.is_file() => {
+                file.take(SIZE_MAX + 1).read_to_end(&mut octets).map_err(failed)?
+            }
+            Ok(_) => return Err(failed(io::Error::other("it is no regular file"))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
             Err(error) => return Err(failed(error)),
         };
         match parse(&octets) {
             Ok(state) => Ok(Found::State(state)),
-            Err(reason) => {
-                let moved_to = self.file.with_extension("json.bad");
+            Err(Bad::Newer(version)) => Err(StateError::Newer { file: self.file.clone(), version }),
+            Err(Bad::Unusable(reason)) => {
+                let moved_to = self.aside();
                 fs::rename(&self.file, &moved_to)
                     .map_err(|error| StateError::Write(moved_to.clone(), error))?;
                 Ok(Found::Bad { moved_to, reason })
             }
         }
+    }
+}
+
+/// Why a file is of no use.
+#[derive(Debug)]
+enum Bad {
+    Newer(u64),
+    Unusable(String),
+}
+
+impl From<String> for Bad {
+    fn from(reason: String) -> Self {
+        Self::Unusable(reason)
     }
 }
 
@@ -165,18 +213,21 @@ impl Text {
     }
 }
 
-fn parse(octets: &[u8]) -> Result<State, String> {
+fn parse(octets: &[u8]) -> Result<State, Bad> {
     if octets.len() as u64 > SIZE_MAX {
-        return Err(format!("it is longer than {SIZE_MAX} octets"));
+        return Err(format!("it is longer than {SIZE_MAX} octets").into());
     }
     let value: serde_json::Value =
         serde_json::from_slice(octets).map_err(|error| error.to_string())?;
     match value.get("version").and_then(serde_json::Value::as_u64) {
         Some(VERSION) => {}
+        Some(later @ VERSION..) => return Err(Bad::Newer(later)),
         Some(other) => {
-            return Err(format!("it has version {other}, this program reads version {VERSION}"));
+            return Err(
+                format!("it has version {other}, this program reads version {VERSION}").into()
+            );
         }
-        None => return Err("it has no version".into()),
+        None => return Err("it has no version".to_owned().into()),
     }
     let text: Text = serde_json::from_value(value).map_err(|error| error.to_string())?;
     let name = |text: &str| text.parse::<PeerName>().map_err(|error| error.to_string());
@@ -236,7 +287,7 @@ mod tests {
             (b"\0\xff garbage", "expected value"),
             (b"{\"version\":1,\"name\":\"0a:1b:2c:3d:4e:5f\"", "EOF"),
             (b"{}", "no version"),
-            (b"{\"version\":2}", "version 2"),
+            (b"{\"version\":0}", "version 0"),
             (b"{\"version\":1,\"name\":\"01:00:00:00:00:00\",\"incarnation\":1}", "no peer name"),
             (b"{\"version\":1,\"name\":\"0a:1b:2c:3d:4e:5f\",\"incarnation\":-1}", "invalid value"),
         ];
@@ -252,6 +303,32 @@ mod tests {
             assert_eq!(fs::read(moved_to).unwrap(), octets);
             store.write(&state()).unwrap();
         }
+    }
+
+    #[test]
+    fn a_file_of_a_later_version_is_left_and_refused() {
+        let scratch = Scratch::new("later");
+        let text = "{\"version\":2,\"name\":\"0a:1b:2c:3d:4e:5f\"}";
+        fs::write(scratch.path().join(FILE), text).unwrap();
+
+        let refused = Store::open(scratch.path());
+
+        assert!(matches!(refused, Err(StateError::Newer { version: 2, .. })));
+        assert_eq!(fs::read_to_string(scratch.path().join(FILE)).unwrap(), text);
+    }
+
+    #[test]
+    fn what_was_put_aside_before_is_kept_and_so_is_a_file_named_lock() {
+        let scratch = Scratch::new("aside");
+        fs::write(scratch.path().join("lock"), "precious").unwrap();
+        for garbage in ["one", "two"] {
+            fs::write(scratch.path().join(FILE), garbage).unwrap();
+            drop(Store::open(scratch.path()).unwrap());
+        }
+
+        let text = |name: &str| fs::read_to_string(scratch.path().join(name)).unwrap();
+        assert_eq!([text("mesh.json.bad"), text("mesh.json.bad2")], ["one", "two"]);
+        assert_eq!(text("lock"), "precious");
     }
 
     #[test]
