@@ -72,7 +72,13 @@ pub(crate) enum Part {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Output {
     /// How to print it
-    #[arg(short, long = "output", global = true, value_name = "FORMAT", default_value = "text")]
+    #[arg(
+        short = 'o',
+        long = "output",
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
     pub(crate) format: Format,
 }
 
@@ -103,7 +109,7 @@ pub(crate) struct Report {
     pub(crate) journal: Option<PathBuf>,
 
     /// How to print it; JSON either way, but for a single field that is no list
-    #[arg(short, long = "output", value_name = "FORMAT")]
+    #[arg(short = 'o', long = "output", value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
 }
 
