@@ -144,3 +144,17 @@ fn read_question(stream: &mut UnixStream) -> String {
         }
     }
 }
+
+/// A status, as a daemon says it.
+pub(crate) fn status() -> String {
+    serde_json::to_string(&fixtures::status()).unwrap()
+}
+
+/// The one line of a failure.
+#[track_caller]
+pub(crate) fn failure(outcome: &Outcome) -> String {
+    assert_eq!((outcome.code, &*outcome.stdout), (1, ""), "{outcome:?}");
+    let line = outcome.stderr.strip_suffix('\n').unwrap();
+    assert!(!line.chars().any(api::is_control), "{line:?}");
+    line.to_owned()
+}
