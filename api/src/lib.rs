@@ -10,7 +10,7 @@
 //!
 //! # Text
 //! Nicknames, reasons and the like may be what a peer has said, octet for octet. JSON keeps it;
-//! who shows it to people sends it through [`printable`] or uses [`text`], which does.
+//! who shows it to people sends it through [`printable()`] or uses [`text`], which does.
 #![forbid(unsafe_code)]
 
 mod client;

@@ -161,6 +161,13 @@ mod tests {
     }
 
     #[test]
+    fn patience_is_the_apis() {
+        let args = parse(["weft", "status"].map(OsString::from).into_iter()).unwrap();
+
+        assert_eq!(args.timeout, api::TIMEOUT);
+    }
+
+    #[test]
     fn the_definition_is_consistent() {
         use clap::CommandFactory;
 
