@@ -2,7 +2,7 @@
 //!
 //! Invariant: whatever text a peer has sent, an entry is one line, and nothing in it acts on a
 //! terminal. Columns are as wide as Weave's, or as the widest entry where that is wider (IPv6
-//! addresses, long names), up to [`WIDEST`].
+//! addresses, long names), up to 64 characters.
 
 mod describe;
 mod overview;

@@ -71,7 +71,7 @@ pub(crate) enum Part {
 
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Output {
-    /// How to print it
+    /// How to print it: lines for people, or what the daemon said
     #[arg(
         short = 'o',
         long = "output",
@@ -84,15 +84,13 @@ pub(crate) struct Output {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Format {
-    /// Lines for people
     Text,
-    /// What the daemon said
     Json,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Peers {
-    /// HOST[:PORT]: an IPv4 address, an IPv6 address (in brackets before a port), or a host name
+    /// `HOST[:PORT]`: an IPv4 address, an IPv6 address (in brackets before a port), or a host name
     #[arg(value_name = "PEER", required = true, value_parser = peer)]
     pub(crate) names: Vec<String>,
 }
@@ -108,7 +106,7 @@ pub(crate) struct Report {
     #[arg(long, value_name = "FILE", conflicts_with = "format")]
     pub(crate) journal: Option<PathBuf>,
 
-    /// How to print it; JSON either way, but for a single field that is no list
+    /// How to print a field; the whole report is always JSON
     #[arg(short = 'o', long = "output", value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
 }

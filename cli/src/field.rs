@@ -8,6 +8,11 @@ const LISTED: usize = 24;
 
 /// What the path leads to: more than one thing where it has a `*`.
 pub(crate) fn lookup<'a>(all: &'a Value, path: &str) -> Result<Vec<&'a Value>> {
+    if path.contains("{{") {
+        bail!(
+            "{path:?} is no field: Go templates were Weave's: give a path, as status.router.name"
+        );
+    }
     let mut found = vec![all];
     let mut way = String::new();
     for step in path.split('.') {
@@ -108,6 +113,7 @@ mod tests {
             ("a.e.0", "in a.e: it is an empty list"),
             ("k.x", "in k: it has no fields"),
             ("", "no field \"\" in the report"),
+            ("{{.Router.Name}}", "give a path, as status.router.name"),
             ("a..b", "no field \"\" in a"),
         ] {
             let error = lookup(&report(), path).unwrap_err().to_string();
