@@ -66,11 +66,12 @@ pub(super) enum Fault {
 /// Asks, and reads the head of the answer.
 pub(super) fn exchange(mut stream: Stream, request: &Request<'_>) -> Result<Answer, Fault> {
     let within = stream.within;
-    match stream.write_all(&request.octets()) {
-        Ok(()) => {}
+    if let Err(why) = stream.write_all(&request.octets()) {
         // Who answers without having listened may have said why.
-        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => {}
-        Err(why) => return Err(fault(why, within)),
+        let unheard = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+        if !unheard.contains(&why.kind()) {
+            return Err(fault(why, within));
+        }
     }
     read_head(stream)
 }
