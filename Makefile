@@ -37,7 +37,7 @@ doc: packages ## API documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
 unit: packages ## Unit and property tests
-	$(CARGO) test -p switch -p peer-mesh -p router
+	$(CARGO) test -p switch -p peer-mesh -p router -p api -p cli
 
 sim: packages ## Simulations and the allocation count
 	$(CARGO) test -p weft-tests --test sim --test mesh_sim --test alloc

@@ -1,0 +1,157 @@
+//! Asks a daemon over its socket: one connection for each question, and an answer or an error within
+//! a time and a size.
+//!
+//! Nothing is taken on trust: what listens there may hang, stop half-way, never stop, or be something
+//! else. Every error has a [`Problem`], which says what to do.
+
+mod error;
+mod http;
+mod stream;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Connect, Connections, Forget, Given, Paths, Peers, Problem, Report, Status, Targets};
+use crate::{paths, text};
+pub use error::Error;
+use http::{Answer, Request};
+use stream::Stream;
+
+/// The largest answer but a journal, in octets. A report on 5000 peers of 32 connections is 25 MB.
+pub const JSON_MAX: usize = 64 << 20;
+
+/// The largest journal, in octets; a daemon's default is 16 MiB.
+pub const JOURNAL_MAX: usize = 1 << 30;
+
+/// How long a whole answer may take unless told otherwise. The control loop answers in milliseconds.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A journal comes from disk, and may be long: it may take this many times as long.
+const JOURNAL_PATIENCE: u32 = 12;
+
+/// Asks one daemon. Holds no connection between questions.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+    timeout: Duration,
+}
+
+/// An answer, understood, and as it came: with fields that this release does not know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reply<T> {
+    /// What it says.
+    pub value: T,
+    /// The JSON as it came.
+    pub json: String,
+}
+
+/// What can be asked for by reading.
+pub trait Resource: DeserializeOwned {
+    /// Where it is.
+    const PATH: &'static str;
+
+    /// How it is shown to people; `None` if only as JSON.
+    fn text(&self) -> Option<String>;
+}
+
+impl Client {
+    /// For the daemon that listens at `socket`.
+    pub fn new(socket: impl Into<PathBuf>, timeout: Duration) -> Self {
+        Self { socket: socket.into(), timeout }
+    }
+
+    /// Where the daemon listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Reads something. A daemon that is not ready yet (503) answers all the same.
+    pub fn read<T: Resource>(&self) -> Result<Reply<T>, Error> {
+        self.ask(&Request { method: "GET", path: T::PATH, body: None })
+    }
+
+    /// Has the daemon connect to peers.
+    pub fn connect(&self, request: &Connect) -> Result<Given, Error> {
+        self.post(paths::CONNECT, request)
+    }
+
+    /// Has the daemon forget peers.
+    pub fn forget(&self, request: &Forget) -> Result<Given, Error> {
+        self.post(paths::FORGET, request)
+    }
+
+    /// Writes the journal to `sink`; says how many octets it has. On an error `sink` may hold a part of it.
+    pub fn journal(&self, sink: &mut dyn Write) -> Result<u64, Error> {
+        let request = Request { method: "GET", path: paths::JOURNAL, body: None };
+        let patience = self.timeout.saturating_mul(JOURNAL_PATIENCE);
+        let mut answer = self.send(&request, patience)?;
+        if !answer.is_success() {
+            return Err(self.refused(&request, answer));
+        }
+        answer.copy_to(sink, JOURNAL_MAX, true).map_err(|fault| self.error(&request, fault))
+    }
+
+    fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
+        let request = Request { method: "POST", path, body: None };
+        let body = serde_json::to_string(body).map_err(|why| self.unsaid(&request, &why))?;
+        self.ask(&Request { body: Some(body), ..request }).map(|reply| reply.value)
+    }
+
+    fn ask<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<Reply<T>, Error> {
+        let mut answer = self.send(request, self.timeout)?;
+        if !answer.is_success() && !answer.is_unavailable() {
+            return Err(self.refused(request, answer));
+        }
+        let json = answer.text(JSON_MAX).map_err(|fault| self.error(request, fault))?;
+        match serde_json::from_str(&json) {
+            Ok(value) => Ok(Reply { value, json }),
+            Err(_) if answer.is_unavailable() => Err(self.refusal(request, &answer, &json)),
+            Err(why) => Err(self.not_understood(request, &answer, &why)),
+        }
+    }
+
+    fn send(&self, request: &Request<'_>, within: Duration) -> Result<Answer, Error> {
+        let stream = Stream::connect(&self.socket, within)
+            .map_err(|why| Error::unreached(&self.socket, within, why))?;
+        http::exchange(stream, request).map_err(|fault| self.error(request, fault))
+    }
+
+    fn refused(&self, request: &Request<'_>, mut answer: Answer) -> Error {
+        match answer.text(JSON_MAX) {
+            Ok(json) => self.refusal(request, &answer, &json),
+            Err(fault) => self.error(request, fault),
+        }
+    }
+
+    fn refusal(&self, request: &Request<'_>, answer: &Answer, json: &str) -> Error {
+        match serde_json::from_str::<Problem>(json) {
+            Ok(problem) => Error::Refused { code: answer.code, problem },
+            Err(_) => Error::unexplained(&self.socket, request, answer),
+        }
+    }
+}
+
+macro_rules! resources {
+    ($($name:ident at $path:ident shown by $text:expr;)+) => {
+        $(impl Resource for $name {
+            const PATH: &'static str = paths::$path;
+
+            fn text(&self) -> Option<String> {
+                $text(self)
+            }
+        })+
+    };
+}
+
+resources! {
+    Status at STATUS shown by |it| Some(text::status(it));
+    Connections at CONNECTIONS shown by |it| Some(text::connections(it));
+    Peers at PEERS shown by |it| Some(text::peers(it));
+    Targets at TARGETS shown by |it| Some(text::targets(it));
+    Paths at PATHS shown by |it| Some(text::paths(it));
+    Report at REPORT shown by |_| None;
+}

@@ -1,0 +1,53 @@
+//! A unix socket on which nothing takes longer than until a deadline.
+#![expect(clippy::disallowed_methods, reason = "a shell: the deadline is of real time")]
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// A connection, and when it must have served.
+#[derive(Debug)]
+pub(super) struct Stream {
+    socket: UnixStream,
+    deadline: Instant,
+    /// How long that was at first.
+    pub(super) within: Duration,
+}
+
+impl Stream {
+    /// Connects. A daemon that accepts nobody has a full backlog, and connecting to it waits: the
+    /// kernel ends that as it ends a send (`unix_stream_connect`, SO_SNDTIMEO).
+    pub(super) fn connect(path: &Path, within: Duration) -> io::Result<Self> {
+        let deadline = Instant::now() + within;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_write_timeout(Some(within))?;
+        socket.connect(&SockAddr::unix(path)?)?;
+        Ok(Self { socket: UnixStream::from(socket), deadline, within })
+    }
+
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(Some(self.left()?))?;
+        self.socket.read(buf)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(self.left()?))?;
+        self.socket.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

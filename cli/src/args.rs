@@ -1,0 +1,174 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Shows what weftd on this node knows and does, and tells it more.
+///
+/// Exit codes: 0 done; 1 failed, with one line on stderr that says what, why and what to do; 2 usage.
+#[derive(Debug, Parser)]
+#[command(name = "weft", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// Where weftd listens [default: $WEFT_SOCKET, or /run/weft/weft.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// How long weftd may take to answer
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The daemon at a glance, or a part of it line by line
+    Status {
+        #[command(flatten)]
+        output: Output,
+
+        #[command(subcommand)]
+        what: Option<Part>,
+    },
+    /// Connect to peers, also after a restart
+    Connect {
+        /// Put them in the place of all peers that were given before
+        #[arg(long)]
+        replace: bool,
+
+        #[command(flatten)]
+        peers: Peers,
+    },
+    /// Connect to peers no longer, also not after a restart
+    Forget {
+        #[command(flatten)]
+        peers: Peers,
+    },
+    /// Everything the daemon can tell, as JSON
+    Report(Report),
+    /// The releases of this program and of the daemon
+    Version {
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Subcommand)]
+pub(crate) enum Part {
+    /// This node's connections, and those it wants
+    Connections,
+    /// All peers, and their connections
+    Peers,
+    /// Where this node looks for peers
+    Targets,
+    /// The way that frames to each peer take, why, and since when
+    Paths,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Output {
+    /// How to print it: lines for people, or what the daemon said
+    #[arg(
+        short = 'o',
+        long = "output",
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub(crate) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Peers {
+    /// `HOST[:PORT]`: an IPv4 address, an IPv6 address (in brackets before a port), or a host name
+    #[arg(value_name = "PEER", required = true, value_parser = peer)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Report {
+    /// Only this field: a path of names and numbers with dots, as status.router.peers or
+    /// peers.0.name; `*` is every one, as peers.*.name. (Weave took a Go template here)
+    #[arg(short = 'f', long = "field", value_name = "FIELD.PATH", conflicts_with = "journal")]
+    pub(crate) field: Option<String>,
+
+    /// Write the flight recorder's journal to FILE instead
+    #[arg(long, value_name = "FILE", conflicts_with = "format")]
+    pub(crate) journal: Option<PathBuf>,
+
+    /// How to print a field; the whole report is always JSON
+    #[arg(short = 'o', long = "output", value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+}
+
+/// Reads the command line; an error says how it should be.
+pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Arguments, clap::Error> {
+    Arguments::try_parse_from(args)
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if !(0.001..=86400.0).contains(&seconds) {
+        return Err("not between 0.001 and 86400 seconds".into());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// What cannot be a peer at all is wrong usage; the rest is for the daemon to say.
+fn peer(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(|c| c.is_whitespace() || api::is_control(c)) {
+        return Err("not HOST[:PORT]".into());
+    }
+    let port = match text.rsplit_once(':') {
+        Some((host, port)) if host.ends_with(']') || !host.contains(':') => Some((host, port)),
+        Some(_) | None => None,
+    };
+    match port {
+        Some(("", _)) => Err("no host before the port".into()),
+        Some((_, port)) if port.parse::<u16>().map_or(true, |port| port == 0) => {
+            Err("not a port after the last colon: 1 to 65535".into())
+        }
+        Some(_) | None => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_hosts_with_or_without_a_port() {
+        for good in
+            ["10.0.0.1", "10.0.0.1:6783", "node-1", "node-1:1", "fe80::1", "::1", "[::1]:6783"]
+        {
+            assert_eq!(peer(good), Ok(good.to_owned()), "{good}");
+        }
+        for bad in ["", " ", "a b", "node:", "node:0", "node:65536", ":6783", "[::1]:x", "a\u{7}"] {
+            assert!(peer(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn patience_is_the_apis() {
+        let args = parse(["weft", "status"].map(OsString::from).into_iter()).unwrap();
+
+        assert_eq!(args.timeout, api::TIMEOUT);
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,27 @@
+//! What is printed: on stdout what was asked for, on stderr one line when it was not done.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+/// Prints on stdout. Who stops reading (`weft status peers | head`) has had enough: no error.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
+            Err(why).context("cannot write to stdout")
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Says what failed, in one line; exit code 0 or 1.
+pub(crate) fn exit_code(outcome: Result<()>) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    let text = format!("{error:#}");
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Who does not listen gets the exit code all the same.
+    drop(writeln!(io::stderr(), "weft: {}", api::printable(&line)));
+    ExitCode::FAILURE
+}

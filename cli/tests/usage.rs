@@ -1,0 +1,154 @@
+//! What the options say, who is asked for what, and what is printed where.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+
+use std::path::Path;
+use std::process::Stdio;
+
+use common::{Daemon, command, failure, fixtures, status, weft};
+
+#[test]
+fn each_command_asks_for_its_path() {
+    for (args, line) in [
+        (&["status", "connections"][..], "GET /v1/status/connections "),
+        (&["status", "peers"], "GET /v1/status/peers "),
+        (&["status", "targets"], "GET /v1/status/targets "),
+        (&["status", "paths"], "GET /v1/status/paths "),
+        (&["report"], "GET /v1/report "),
+        (&["report", "--journal", "/dev/null"], "GET /v1/journal "),
+        (&["version"], "GET /v1/status "),
+    ] {
+        let daemon = Daemon::answering(200, "{}");
+
+        weft(&daemon.socket(), args);
+
+        assert!(daemon.asked()[0].starts_with(line), "{args:?}");
+    }
+}
+
+#[test]
+fn connect_and_forget_say_whom_and_print_nothing() {
+    for (args, path, body) in [
+        (
+            &["connect", "10.0.0.1", "node-2:6783"][..],
+            "POST /v1/connect ",
+            r#"{"peers":["10.0.0.1","node-2:6783"],"replace":false}"#,
+        ),
+        (
+            &["connect", "--replace", "[::1]:1"],
+            "POST /v1/connect ",
+            r#"{"peers":["[::1]:1"],"replace":true}"#,
+        ),
+        (&["forget", "10.0.0.1"], "POST /v1/forget ", r#"{"peers":["10.0.0.1"]}"#),
+    ] {
+        let daemon = Daemon::answering(200, r#"{"peers":[]}"#);
+
+        let outcome = weft(&daemon.socket(), args);
+
+        assert_eq!((outcome.code, &*outcome.stdout, &*outcome.stderr), (0, "", ""));
+        assert!(daemon.asked()[0].starts_with(path) && daemon.asked()[0].ends_with(body));
+    }
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_error() {
+    let daemon = Daemon::answering(200, serde_json::to_string(&large()).unwrap());
+    let mut run = command(&daemon.socket(), &["status", "connections"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+
+    drop(run.stdout.take());
+    let outcome = run.wait_with_output().unwrap();
+
+    assert_eq!((outcome.status.code(), &*outcome.stderr), (Some(0), &b""[..]));
+}
+
+#[test]
+fn a_full_disk_under_stdout_is_one_line() {
+    let daemon = Daemon::answering(200, status());
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+
+    let outcome = command(&daemon.socket(), &["status"]).stdout(full).output().unwrap();
+
+    assert_eq!(outcome.status.code(), Some(1));
+    let stderr = String::from_utf8(outcome.stderr).unwrap();
+    assert_eq!(stderr, "weft: cannot write to stdout: No space left on device (os error 28)\n");
+}
+
+#[test]
+fn the_option_goes_before_the_environment() {
+    let (one, other) = (Daemon::answering(200, status()), Daemon::answering(200, status()));
+
+    let socket = one.socket();
+    let outcome = weft(&other.socket(), &["status", "--socket", socket.to_str().unwrap()]);
+
+    assert_eq!((outcome.code, one.asked().len(), other.asked().len()), (0, 1, 0));
+}
+
+#[test]
+fn an_environment_that_names_nothing_means_the_default() {
+    // A daemon that runs here is not this test's.
+    if Path::new(api::DEFAULT_SOCKET).exists() {
+        return;
+    }
+
+    let line = failure(&weft(Path::new(""), &["status"]));
+
+    assert!(line.starts_with("weft: cannot reach weftd at /run/weft/weft.sock: "), "{line}");
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_asks_nobody() {
+    let daemon = Daemon::answering(200, status());
+    for args in [
+        &[][..],
+        &["statsu"],
+        &["status", "conections"],
+        &["connect"],
+        &["forget", ""],
+        &["connect", "host:0"],
+        &["status", "-o", "yaml"],
+        &["--timeout", "0", "status"],
+        &["--timeout", "NaN", "status"],
+        &["report", "--journal", "x", "-f", "y"],
+        &["report", "--journal", "x", "-o", "json"],
+    ] {
+        let outcome = weft(&daemon.socket(), args);
+
+        assert_eq!((outcome.code, &*outcome.stdout), (2, ""), "{args:?}");
+    }
+    assert_eq!(daemon.asked().len(), 0);
+}
+
+#[test]
+fn a_version_without_a_daemon_is_half_an_answer() {
+    let outcome = weft(Path::new("/nonexistent"), &["version"]);
+
+    let own = env!("CARGO_PKG_VERSION");
+    let expected = format!("weft {own}\nweftd unknown: cannot reach weftd at /nonexistent: ");
+    assert_eq!(outcome.code, 0);
+    assert!(outcome.stdout.starts_with(&expected), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_field_that_is_not_there_is_one_line() {
+    let report = serde_json::to_string(&fixtures::report()).unwrap();
+    let daemon = Daemon::answering(200, report);
+
+    let line = failure(&weft(&daemon.socket(), &["report", "-f", "status.rooter"]));
+
+    assert_eq!(
+        line,
+        "weft: there is no field \"rooter\" in status: it has now, ready, router, started, version, waiting_for: `weft report` prints everything"
+    );
+}
+
+/// More than a pipe holds.
+fn large() -> api::Connections {
+    let mut all = fixtures::many_connections();
+    all.connections = std::iter::repeat_n(all.connections, 50).flatten().collect();
+    all
+}
