@@ -87,8 +87,10 @@ impl Usage {
         let what: Vec<_> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
         let what = what.join("; ").replace(":; ", ": ").replace(".; ", ". ");
         let what = what.strip_prefix("error: ").unwrap_or(&what);
-        let what =
-            what.strip_suffix("For more information, try '--help'.").unwrap_or(what).trim_end();
+        let what = what
+            .strip_suffix("For more information, try '--help'.")
+            .unwrap_or(what)
+            .trim_end_matches([' ', ';']);
         drop(writeln!(std::io::stderr(), "mesh: {what}; see mesh --help"));
         ExitCode::from(2)
     }
