@@ -1,6 +1,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 /// Octets between underlay and overlay MTU over IPv4:
 /// outer IPv4 20 + UDP 8 + VXLAN 8 + inner Ethernet 14 (RFC 7348 §5).
 pub const OVERHEAD_V4: u16 = 20 + 8 + 8 + 14;
@@ -10,7 +12,10 @@ pub const OVERHEAD_V6: u16 = 40 + 8 + 8 + 14;
 
 /// The size of the largest IP packet a link carries, in octets. As everywhere on Linux it does not
 /// count the Ethernet header.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
+#[serde(try_from = "u16", into = "u16")]
 pub struct Mtu(u16);
 
 impl Mtu {
@@ -41,6 +46,20 @@ impl Mtu {
     /// The size in octets.
     pub const fn octets(self) -> u16 {
         self.0
+    }
+}
+
+impl TryFrom<u16> for Mtu {
+    type Error = &'static str;
+
+    fn try_from(raw: u16) -> Result<Self, Self::Error> {
+        Self::new(raw).ok_or("an MTU is 576 to 65000")
+    }
+}
+
+impl From<Mtu> for u16 {
+    fn from(it: Mtu) -> Self {
+        it.0
     }
 }
 

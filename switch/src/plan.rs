@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
 
 use crate::sleeve::Label;
 use crate::{Mtu, Vni};
@@ -13,7 +14,9 @@ pub use builder::PlanBuilder;
 pub use path::{Path, Route, Tunnel, Way};
 
 /// A peer's slot in the [`Plan`]. The switch knows no names; control gives out the slots.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
 pub struct PeerId(u16);
 
 impl PeerId {
@@ -38,7 +41,7 @@ pub enum Port {
 }
 
 /// What the frame path needs to know of a peer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Peer {
     /// Where its datagrams go; those that come from this address, whatever the port, are its own.
     pub addr: SocketAddr,

@@ -19,6 +19,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::vxlan;
 
 /// Octets of the header.
@@ -33,7 +35,10 @@ pub const HOPS: u8 = 4;
 const HOPS_AT: usize = 7;
 
 /// What stands for a peer on the wire: 24 bits. Control sees to it that no two peers share one.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct Label(u32);
 
 impl Label {
@@ -58,6 +63,20 @@ impl Label {
     const fn of(octets: [u8; 3]) -> Self {
         let [a, b, c] = octets;
         Self(u32::from_be_bytes([0, a, b, c]))
+    }
+}
+
+impl TryFrom<u32> for Label {
+    type Error = &'static str;
+
+    fn try_from(raw: u32) -> Result<Self, Self::Error> {
+        Self::new(raw).ok_or("a label has 24 bits")
+    }
+}
+
+impl From<Label> for u32 {
+    fn from(it: Label) -> Self {
+        it.0
     }
 }
 

@@ -13,6 +13,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Buf;
 
 /// Octets of the VXLAN header.
@@ -22,7 +24,10 @@ pub const HEADER_LEN: usize = 8;
 const FLAG_I: u8 = 0x08;
 
 /// VXLAN network identifier: 24 bits (RFC 7348 §5).
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct Vni(u32);
 
 impl Vni {
@@ -39,6 +44,20 @@ impl Vni {
     const fn octets(self) -> [u8; 3] {
         let [_, a, b, c] = self.0.to_be_bytes();
         [a, b, c]
+    }
+}
+
+impl TryFrom<u32> for Vni {
+    type Error = &'static str;
+
+    fn try_from(raw: u32) -> Result<Self, Self::Error> {
+        Self::new(raw).ok_or("a VNI has 24 bits")
+    }
+}
+
+impl From<Vni> for u32 {
+    fn from(it: Vni) -> Self {
+        it.0
     }
 }
 

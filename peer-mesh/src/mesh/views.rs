@@ -284,7 +284,14 @@ impl Mesh {
             isolated: entry.record.isolated(),
             neighbours: entry.neighbours.clone(),
         };
-        DataGraph::new(self.directory.up().map(|(name, entry)| (name, says(entry))).collect())
+        let mut says: BTreeMap<_, _> =
+            self.directory.up().map(|(name, entry)| (name, says(entry))).collect();
+        // What we have found out ourselves counts for us before the others are told.
+        if let Some(own) = says.get_mut(&self.own.name) {
+            own.unreached = self.exceptions.keys().copied().collect();
+            own.isolated = false;
+        }
+        DataGraph::new(says)
     }
 
     /// A hash of all we believe of the peers that are up: equal at peers that believe the same.

@@ -1,10 +1,12 @@
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::PeerId;
 use crate::sleeve::{self, HOPS, Header, Label};
 
 /// How frames get to a peer.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Path {
     /// In VXLAN to its address.
     #[default]
@@ -19,7 +21,7 @@ pub enum Path {
 }
 
 /// What [`Plan`](crate::Plan)s say of a peer beside its address: how to reach it, and how others do.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Route {
     /// How its frames are sent.
     pub path: Path,
