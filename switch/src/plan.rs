@@ -43,7 +43,8 @@ pub enum Port {
 /// What the frame path needs to know of a peer.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Peer {
-    /// Where its datagrams go; those that come from this address, whatever the port, are its own.
+    /// Where its datagrams go; those that come from this address, whatever the port, are its own,
+    /// as are those from its aliases ([`PlanBuilder::alias`]).
     pub addr: SocketAddr,
     /// The largest inner IP packet the path to it carries.
     pub mtu: Mtu,
@@ -55,7 +56,7 @@ pub struct Plan {
     vni: Vni,
     label: Option<Label>,
     entries: Box<[Option<Entry>]>,
-    /// Ordered by address.
+    /// Ordered by address, each of which is one peer's.
     vteps: Box<[(IpAddr, PeerId)]>,
     /// Ordered: who may send to UDP 6783.
     sources: Box<[IpAddr]>,
@@ -70,8 +71,8 @@ struct Entry {
     peer: Peer,
     route: Route,
     way: Option<Way>,
-    /// Who is next for frames that this node passes on to it.
-    hop: Option<SocketAddr>,
+    /// Who is next for frames that this node passes on to it, and where that one is.
+    hop: Option<(PeerId, SocketAddr)>,
 }
 
 impl Plan {
@@ -116,13 +117,25 @@ impl Plan {
 
     /// Where frames go that this node passes on to a peer: to itself or to its relay, on UDP 6783.
     pub fn hop(&self, id: PeerId) -> Option<SocketAddr> {
-        self.entry(id)?.hop
+        self.entry(id)?.hop.map(|(_, addr)| addr)
+    }
+
+    /// Who gets frames that this node passes on to a peer: the peer itself, or its relay.
+    pub fn next(&self, id: PeerId) -> Option<PeerId> {
+        self.entry(id)?.hop.map(|(next, _)| next)
     }
 
     /// The peer whose datagrams come from `addr`.
     pub fn peer_at(&self, addr: IpAddr) -> Option<PeerId> {
         let place = self.vteps.binary_search_by_key(&addr, |(vtep, _)| *vtep).ok()?;
         self.vteps.get(place).map(|(_, id)| *id)
+    }
+
+    /// Whether an address is one that a peer sends from, on either tunnel.
+    pub fn is_of(&self, id: PeerId, addr: IpAddr) -> bool {
+        let Some(Entry { peer, route, .. }) = self.entry(id) else { return false };
+        let own = [Some(peer.addr), route.sleeve].into_iter().flatten().any(|it| it.ip() == addr);
+        own || self.peer_at(addr) == Some(id)
     }
 
     /// The peer that a label stands for; `None`, too, for one that several claim.

@@ -10,11 +10,12 @@ pub struct PlanBuilder {
     vni: Vni,
     label: Option<Label>,
     entries: Vec<Option<(Peer, Route)>>,
+    aliases: Vec<(IpAddr, PeerId)>,
 }
 
 impl PlanBuilder {
     pub(super) const fn new(vni: Vni) -> Self {
-        Self { vni, label: None, entries: Vec::new() }
+        Self { vni, label: None, entries: Vec::new(), aliases: Vec::new() }
     }
 
     /// This node's own label. Without one UDP 6783 is not sent to.
@@ -31,21 +32,30 @@ impl PlanBuilder {
         if self.entries.len() <= id.slot() {
             self.entries.resize(id.slot() + 1, None);
         }
-        if let Some(entry) = self.entries.get_mut(id.slot()) {
-            *entry = Some((peer, route));
+        if let Some(entry) = self.entries.get_mut(id.slot())
+            && entry.replace((peer, route)).is_some()
+        {
+            self.aliases.retain(|(_, owner)| *owner != id);
         }
+        self
+    }
+
+    /// Another address that a peer sends from: datagrams from there, on either tunnel, are its own,
+    /// too. An address that several claim is the one's whose [`Peer::addr`] it is, else that of the
+    /// lowest slot. Of a slot that stays empty nothing is taken note of.
+    #[must_use]
+    pub fn alias(mut self, id: PeerId, addr: IpAddr) -> Self {
+        self.aliases.push((addr, id));
         self
     }
 
     /// The plan.
     pub fn build(self) -> Plan {
-        let entries: Box<[_]> = self.entries.iter().map(|it| it.map(|it| self.entry(it))).collect();
-        let present = || {
-            let slots = (0..=u16::MAX).map(PeerId).zip(&entries);
-            slots.filter_map(|(id, entry)| Some((id, entry.as_ref()?)))
-        };
-        let mut vteps: Vec<_> = present().map(|(id, it)| (it.peer.addr.ip(), id)).collect();
-        vteps.sort_unstable();
+        let entry = |(id, it): (_, &Option<_>)| it.map(|it| self.entry(id, it));
+        let entries: Box<[_]> = slots().zip(&self.entries).map(entry).collect();
+        let present =
+            || slots().zip(&entries).filter_map(|(id, entry)| Some((id, entry.as_ref()?)));
+        let vteps = self.vteps();
         let sleeves = present().filter_map(|(_, it)| it.route.sleeve);
         let mut sources: Vec<IpAddr> = vteps.iter().map(|(addr, _)| *addr).collect();
         sources.extend(sleeves.map(|addr| addr.ip()));
@@ -57,16 +67,16 @@ impl PlanBuilder {
             label: self.label,
             flood: present().filter(|(_, it)| it.way.is_some()).map(|(id, _)| id).collect(),
             labels: unambiguous(labels.collect(), self.label),
-            vteps: vteps.into(),
+            vteps,
             sources: sources.into(),
             entries,
         }
     }
 
-    fn entry(&self, (peer, route): (Peer, Route)) -> Entry {
+    fn entry(&self, id: PeerId, (peer, route): (Peer, Route)) -> Entry {
         let hop = match route.path {
-            Path::User | Path::Sleeve => route.sleeve,
-            Path::Relay(relay) => self.direct(relay),
+            Path::User | Path::Sleeve => route.sleeve.map(|addr| (id, addr)),
+            Path::Relay(relay) => self.direct(relay).map(|addr| (relay, addr)),
             Path::Down => None,
         };
         let header = vxlan::header(self.vni);
@@ -74,10 +84,24 @@ impl PlanBuilder {
             Path::User => Some(Way { tunnel: Tunnel::Vxlan, to: peer.addr, header }),
             Path::Sleeve | Path::Relay(_) => hop
                 .zip(self.label.zip(route.label))
-                .map(|(to, (own, far))| Way::sleeve(to, own, far)),
+                .map(|((_, to), (own, far))| Way::sleeve(to, own, far)),
             Path::Down => None,
         };
         Entry { peer, route, way, hop }
+    }
+
+    /// Whose each address is, in order of address.
+    fn vteps(&self) -> Box<[(IpAddr, PeerId)]> {
+        let present = slots().zip(&self.entries).filter_map(|(id, it)| Some((id, it.as_ref()?)));
+        let mut claims: Vec<_> =
+            present.map(|(id, (peer, _))| (peer.addr.ip(), false, id)).collect();
+        let occupied = |id: &PeerId| self.entries.get(id.slot()).is_some_and(Option::is_some);
+        let aliases = self.aliases.iter().filter(|(_, id)| occupied(id));
+        claims.extend(aliases.map(|(addr, id)| (*addr, true, *id)));
+        // Of one address, first whose main one it is, then the lowest slot.
+        claims.sort_unstable();
+        claims.dedup_by_key(|(addr, ..)| *addr);
+        claims.into_iter().map(|(addr, _, id)| (addr, id)).collect()
     }
 
     /// Where UDP 6783 of a peer is that is reached without others' help.
@@ -88,6 +112,10 @@ impl PlanBuilder {
             Path::Relay(_) | Path::Down => None,
         }
     }
+}
+
+fn slots() -> impl Iterator<Item = PeerId> {
+    (0..=u16::MAX).map(PeerId)
 }
 
 /// The labels in order, without those that stand for more than one peer: until control has put

@@ -117,6 +117,55 @@ fn a_peer_behind_a_nat_is_known_by_both_its_addresses() {
 }
 
 #[test]
+fn a_peer_is_known_by_its_aliases_on_both_tunnels() {
+    let plan = Plan::builder(Vni::DEFAULT)
+        .label(label(99))
+        .alias(A, [10, 1, 0, 1].into())
+        .peer(A, peer(1), route(Path::User, 1))
+        .peer(B, peer(2), route(Path::User, 2))
+        .alias(A, [10, 2, 0, 1].into())
+        .build();
+
+    for addr in [[10, 0, 0, 1], [10, 1, 0, 1], [10, 2, 0, 1]] {
+        assert_eq!(plan.peer_at(addr.into()), Some(A), "{addr:?}");
+        assert!(plan.is_source(addr.into()) && plan.is_of(A, addr.into()), "{addr:?}");
+        assert!(!plan.is_of(B, addr.into()), "{addr:?}");
+    }
+    assert_eq!(plan.way(A).unwrap().to, ([10, 0, 0, 1], 6784).into());
+}
+
+#[test]
+fn an_address_that_several_claim_is_whose_main_one_it_is_or_the_lowest_slots() {
+    let plan = Plan::builder(Vni::DEFAULT)
+        .peer(A, peer(1), Route::default())
+        .peer(B, peer(2), Route::default())
+        .peer(C, peer(3), Route::default())
+        .alias(A, [10, 0, 0, 3].into())
+        .alias(C, [10, 1, 0, 9].into())
+        .alias(B, [10, 1, 0, 9].into())
+        .build();
+
+    assert_eq!(plan.peer_at([10, 0, 0, 3].into()), Some(C));
+    assert_eq!(plan.peer_at([10, 1, 0, 9].into()), Some(B));
+    assert!(!plan.is_of(A, [10, 0, 0, 3].into()) && !plan.is_of(C, [10, 1, 0, 9].into()));
+}
+
+#[test]
+fn the_aliases_of_who_has_left_a_slot_are_nobodys() {
+    let replaced = Plan::builder(Vni::DEFAULT)
+        .peer(A, peer(1), Route::default())
+        .alias(A, [10, 1, 0, 1].into())
+        .peer(A, peer(2), Route::default())
+        .alias(D, [10, 1, 0, 4].into())
+        .build();
+
+    for addr in [[10, 1, 0, 1], [10, 1, 0, 4]] {
+        assert_eq!(replaced.peer_at(addr.into()), None, "{addr:?}");
+        assert!(!replaced.is_source(addr.into()), "{addr:?}");
+    }
+}
+
+#[test]
 fn who_stays_keeps_its_slot_when_others_leave() {
     let plan = Plan::builder(Vni::DEFAULT).peer(C, peer(3), Route::default()).build();
 

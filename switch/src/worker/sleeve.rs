@@ -119,7 +119,7 @@ fn judge(header: Header, from: IpAddr, plan: &Plan) -> Result<Course, DropReason
     let Header { source, destination, hops } = header;
     if plan.label() == Some(destination) {
         let id = plan.peer_labelled(source).ok_or(DropReason::SleeveUnknownLabel)?;
-        let via = if is_of(id, from, plan) { Via::Sleeve } else { Via::Relay };
+        let via = if plan.is_of(id, from) { Via::Sleeve } else { Via::Relay };
         return Ok(Course::Ours(id, via));
     }
     if plan.label() == Some(source) {
@@ -127,18 +127,11 @@ fn judge(header: Header, from: IpAddr, plan: &Plan) -> Result<Course, DropReason
     }
     let id = plan.peer_labelled(destination).ok_or(DropReason::RelayUnknownLabel)?;
     let hops = hops.checked_sub(1).filter(|left| *left > 0).ok_or(DropReason::RelayHopLimit)?;
-    let hop = plan.hop(id).ok_or(DropReason::PathDown)?;
-    if hop.ip() == from {
+    let next = plan.next(id).ok_or(DropReason::PathDown)?;
+    if plan.is_of(next, from) {
         return Err(DropReason::RelayLoop);
     }
     Ok(Course::PassOn(id, hops))
-}
-
-/// Whether an address is one of a peer's.
-fn is_of(id: PeerId, addr: IpAddr, plan: &Plan) -> bool {
-    let sleeve = plan.route(id).and_then(|route| route.sleeve);
-    let vtep = plan.peer(id).map(|peer| peer.addr);
-    [sleeve, vtep].into_iter().flatten().any(|it| it.ip() == addr)
 }
 
 fn set_hops(slots: &mut [Slot], place: Place, hops: u8) {

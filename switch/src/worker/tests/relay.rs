@@ -60,6 +60,19 @@ fn what_may_not_be_passed_on_is_counted_under_its_own_reason() {
 }
 
 #[test]
+fn nothing_is_passed_back_to_another_address_of_who_sent_it() {
+    let mut node = Sleeved::new([Path::Sleeve; 3]);
+    node.install_alias(B, [10, 1, 0, 2].into());
+
+    let looping = datagram_by(header(1, 2, 4), &udp(POD, FAR, b"hello"));
+    node.wire.deliver(datagram([10, 1, 0, 2].into(), looping));
+    node.worker.turn(T0).unwrap();
+
+    assert_eq!(node.drops(), [(DropReason::RelayLoop, 1)]);
+    assert!(node.sent_by_sleeve().is_empty());
+}
+
+#[test]
 fn a_run_is_passed_on_as_one_run_and_in_pieces_where_the_socket_refuses_that() {
     let mut node = Sleeved::new([Path::Sleeve; 3]);
     let frames: Vec<_> = (0..40).map(|n| udp(POD, FAR, &[n; 1000])).collect();

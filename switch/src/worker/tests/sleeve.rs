@@ -3,7 +3,7 @@
 use super::offload::{cut, vnet};
 use super::*;
 use crate::sleeve::{HOPS, Header, Label, parse};
-use crate::{Path, Route, Via};
+use crate::{Path, PlanBuilder, Route, Via};
 
 /// This node's label; those of A, B and C are 1, 2 and 3.
 pub(super) const OWN: u32 = 0x00ab_cdef;
@@ -237,6 +237,24 @@ fn a_probe_by_6783_goes_to_control_as_its_label_owners() {
 }
 
 #[test]
+fn a_peer_is_heard_from_an_alias_on_both_tunnels_as_from_its_own_address() {
+    let mut node = Sleeved::new([Path::Sleeve; 3]);
+    let alias = [10, 1, 0, 2].into();
+    let (by_vxlan, by_sleeve) = (udp(FAR, POD, b"one"), udp(Mac([2, 0, 0, 0, 0, 3]), POD, b"two"));
+    node.install_alias(B, alias);
+
+    node.hear(alias, datagram_of(&by_vxlan));
+    node.wire.deliver(datagram(alias, datagram_by(header(2, OWN, 4), &by_sleeve)));
+    node.worker.turn(T0).unwrap();
+
+    assert_eq!(node.emitted(), [by_vxlan, by_sleeve]);
+    assert_eq!(node.table.lookup(FAR), Some(Port::Peer(B)));
+    let heard = node.counters.peer(B).unwrap();
+    assert!(heard.heard_via(Via::User).is_some() && heard.heard_via(Via::Sleeve).is_some());
+    assert_eq!((heard.heard_via(Via::Relay), node.drops()), (None, vec![]));
+}
+
+#[test]
 fn udp_6783_waits_only_for_a_few_turns_while_other_things_move() {
     let mut node = Sleeved::new([Path::Sleeve, Path::User, Path::User]);
     node.know(FAR, Port::Peer(B));
@@ -284,6 +302,11 @@ impl Sleeved {
         Self { node, wire }
     }
 
+    /// Everybody is behind the sleeve, and a peer sends from another address, too.
+    pub(super) fn install_alias(&self, id: PeerId, addr: IpAddr) {
+        self.cell.install(builder([Path::Sleeve; 3]).alias(id, addr).build());
+    }
+
     /// A peer sends a frame to UDP 6783, or passes it on.
     pub(super) fn hear_sleeve(&mut self, from: PeerId, header: Header, frame: &[u8]) {
         self.wire.deliver(datagram(addr_of(from), datagram_by(header, frame)));
@@ -302,12 +325,16 @@ impl Sleeved {
 }
 
 fn plan(paths: [Path; 3]) -> Plan {
+    builder(paths).build()
+}
+
+fn builder(paths: [Path; 3]) -> PlanBuilder {
     let peers = [A, B, C].into_iter().zip(paths).zip(1..);
-    let add = |plan: crate::PlanBuilder, ((id, path), n)| {
+    let add = |plan: PlanBuilder, ((id, path), n)| {
         let sleeve = Some((addr_of(id), 6783).into());
         plan.peer(id, peer(id), Route { path, label: Some(label(n)), sleeve })
     };
-    peers.fold(Plan::builder(Vni::DEFAULT).label(label(OWN)), add).build()
+    peers.fold(Plan::builder(Vni::DEFAULT).label(label(OWN)), add)
 }
 
 pub(super) fn header(source: u32, destination: u32, hops: u8) -> Header {
