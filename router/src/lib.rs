@@ -1,17 +1,22 @@
 //! weft's control plane: what the mesh knows, turned into what the switch does.
 //!
-//! The only crate that knows both. Everything here is pure: time, messages and facts are arguments.
+//! The only crate that knows both. The core is pure: [`Node`] takes the time and [`Input`]s, and says what is to be done as
+//! [`Output`]s. Around it the daemon `weftd` has the sockets, the clock and the kernel.
 //!
 //! ```text
-//!  mesh: who is up, who reaches whom --> Topology --+
-//!  stations: who is behind which peer ------------- | --> plan::fold --> switch::Plan, placements
-//!  Slots: which peer has which number --------------+
+//!  mesh: who is up, who reaches whom --+
+//!  bridge: who is plugged in here -----+--> Node --> plan::fold --> the switch's Plan, FDB, neighbours
+//!  peers: stations, answers to probes -+       +---> messages to peers
 //! ```
 
 mod label;
+pub mod node;
 pub mod plan;
+pub mod probe;
+pub mod reach;
 mod slots;
 pub mod station;
 
-pub use label::{choose_label, label_of, label_text};
+pub use label::{choose_label, label_of};
+pub use node::{Input, Node, Output};
 pub use slots::Slots;

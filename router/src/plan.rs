@@ -1,38 +1,36 @@
 //! From what is known to what the frame path is told.
 //!
-//! [`fold`] is a function of its arguments: the same topology, stations and config always give the same plan, so that a
+//! [`fold`] is a function of its arguments: the same topology and config always give the same plan, so that a
 //! recorded incident replays to the plans of that day.
 //!
 //! A peer that is up is reached directly unless either end says that this does not work; then through the first peer of
-//! the mesh's data route. A peer that is *silent* keeps the path that it had: its daemon may only be restarting, and
+//! the mesh's data route, and if there is none, on UDP 6783, as a last resort. A peer that is *silent* keeps the path that it had: its daemon may only be restarting, and
 //! its kernel still carries. What changed and why is said for each peer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use peer_mesh::PeerName;
+use serde::{Deserialize, Serialize};
 use switch::sleeve::Label;
-use switch::{Mac, Mtu, Path, Peer, PeerId, Plan, Port, Route, Vni};
+use switch::{Mtu, Path, Peer, PeerId, Plan, Route, Vni, is_host};
 
 use crate::Slots;
-use crate::station::Stations;
 
 /// What the daemon was told, as far as plans depend on it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Config {
     /// The overlay's identifier.
     pub vni: Vni,
-    /// The UDP port of VXLAN.
-    pub vxlan_port: u16,
-    /// The UDP port of the sleeve: the mesh's own port.
-    pub sleeve_port: u16,
+    /// Whether the underlay is IPv6: peers are reached at addresses of one family.
+    pub ipv6: bool,
     /// What a path carries of which nothing is known yet.
     pub mtu: Mtu,
 }
 
 /// Whether a peer is there.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Standing {
     /// It is reached over the mesh.
     Up,
@@ -41,35 +39,42 @@ pub enum Standing {
 }
 
 /// What is known of a peer.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Fact {
     /// Whether it is there.
     pub standing: Standing,
-    /// Where it can be sent to; the first one is used.
-    pub addresses: Vec<IpAddr>,
+    /// Where its mesh is: UDP 6783 is there, too, and VXLAN one port above. The first that can be used is; from the
+    /// others it may send.
+    pub addresses: Vec<SocketAddr>,
     /// What stands for it on UDP 6783.
     pub label: Option<Label>,
     /// The peers through which frames go to it: empty when they go directly, `None` when there is no way.
     pub route: Option<Vec<PeerName>>,
-    /// The largest inner IP packet the path carries, once measured.
+    /// Whether it answers probes on the direct path, as far as we know.
+    pub answers: bool,
+    /// The largest inner IP packet that the direct path to it carries, once measured.
     pub mtu: Option<Mtu>,
+    /// What all paths of that peer carry, as it says.
+    pub least: Option<Mtu>,
 }
 
 /// Everybody who is up or silent, but for ourselves.
 pub type Topology = BTreeMap<PeerName, Fact>;
 
 /// Why a peer is reached as it is.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Reason {
     /// Nothing speaks against the direct path.
     Direct,
-    /// One of the two ends says that the direct path does not work.
+    /// It does not answer our probes.
+    Unanswered,
+    /// It says that the direct path does not work, or it is not to be used.
     NotReached,
-    /// There is no way to it, not over four hops either.
+    /// There is no way to it, not over four hops either: UDP 6783 is tried.
     NoRoute,
     /// It is silent, and keeps what it had.
     Kept,
-    /// It says no address that can be sent to.
+    /// It tells no address of the underlay's family that can be sent to.
     NoAddress,
     /// The peer that frames would go through has no slot or is not reached itself.
     RelayLost,
@@ -79,28 +84,29 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Direct => "reached directly",
-            Self::NotReached => "not reached directly: through another peer",
+            Self::Unanswered => "no answer to probes on the direct path",
+            Self::NotReached => "the peer says that the direct path does not work",
             Self::NoRoute => "no peer reaches both ends",
             Self::Kept => "silent: the path it had is kept",
-            Self::NoAddress => "it tells no address",
+            Self::NoAddress => "it tells no address that can be sent to",
             Self::RelayLost => "the peer that frames would go through is lost",
         })
     }
 }
 
-/// A plan, and what follows for the tables.
+/// A plan, and how it came to be.
 #[derive(Clone, Debug)]
 pub struct Folded {
     /// For the frame path.
     pub plan: Plan,
-    /// Each announced station of others, and behind whom it is.
-    pub placements: BTreeMap<Mac, Port>,
-    /// How each peer is reached, and why.
+    /// How each peer is to be reached, and why.
     pub paths: BTreeMap<PeerName, Chosen>,
+    /// Peers whose relay is lost at the moment: for these the plan has no way.
+    pub stranded: BTreeSet<PeerName>,
 }
 
 /// How a peer is reached.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Chosen {
     /// Its slot.
     pub id: PeerId,
@@ -113,7 +119,7 @@ pub struct Chosen {
 }
 
 /// Who we are, on the data path.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Own {
     /// Our name.
     pub name: PeerName,
@@ -128,8 +134,6 @@ pub struct Known<'a> {
     pub own: Own,
     /// The others.
     pub topology: &'a Topology,
-    /// Who is behind whom.
-    pub stations: &'a Stations,
     /// Which peer has which number.
     pub slots: &'a Slots,
     /// What the operator wants.
@@ -139,64 +143,77 @@ pub struct Known<'a> {
 /// The plan that follows. `before` is what the last one said: peers that are silent keep it. Peers without a slot
 /// are left out: `slots` has given out all there are.
 pub fn fold(known: &Known<'_>, before: &BTreeMap<PeerName, Chosen>) -> Folded {
-    let Known { own, topology, stations, slots, config } = *known;
+    let Known { own, topology, slots, config } = *known;
     let mut paths = BTreeMap::new();
+    let mut builder = Plan::builder(config.vni).label(own.label);
     for (&name, fact) in topology.iter().filter(|(name, _)| **name != own.name) {
         let Some(id) = slots.get(name) else { continue };
         let kept = before.get(&name).filter(|kept| kept.id == id);
         let chosen = match (fact.standing, kept) {
             (Standing::Silent, Some(kept)) => Chosen { reason: Reason::Kept, ..*kept },
-            (Standing::Silent, None) | (Standing::Up, _) => choose(id, fact, slots, config),
+            (Standing::Silent, None) | (Standing::Up, _) => choose(id, fact, known),
         };
         paths.insert(name, chosen);
+        let others = usable(fact, config).map(|addr| addr.ip());
+        builder = others.fold(builder, |plan, addr| plan.alias(id, addr));
     }
-    drop_lost_relays(&mut paths);
-    let builder = Plan::builder(config.vni).label(own.label);
-    let plan = paths.values().fold(builder, |plan, it| plan.peer(it.id, it.peer, it.route)).build();
-    let placed = stations.placed().filter(|(_, owner)| *owner != own.name);
-    let placements = placed.filter_map(|(mac, owner)| {
-        let chosen = paths.get(&owner)?;
-        Some((mac, Port::Peer(chosen.id)))
-    });
-    Folded { plan, placements: placements.collect(), paths }
+    let stranded = stranded(&paths);
+    for (name, Chosen { id, peer, mut route, .. }) in paths.iter().map(|(name, it)| (name, *it)) {
+        if stranded.contains(name) {
+            route.path = Path::Down;
+        }
+        builder = builder.peer(id, peer, route);
+    }
+    Folded { plan: builder.build(), stranded, paths }
 }
 
-fn choose(id: PeerId, fact: &Fact, slots: &Slots, config: &Config) -> Chosen {
-    let ip = fact.addresses.first().copied();
-    let (path, reason) = match (&fact.route, ip) {
-        (_, None) => (Path::Down, Reason::NoAddress),
-        (None, _) => (Path::Down, Reason::NoRoute),
-        (Some(hops), Some(_)) => match hops.first() {
-            None => (Path::User, Reason::Direct),
-            Some(relay) => match slots.get(*relay) {
-                Some(relay) => (Path::Relay(relay), Reason::NotReached),
-                None => (Path::Down, Reason::RelayLost),
-            },
+fn choose(id: PeerId, fact: &Fact, known: &Known<'_>) -> Chosen {
+    let Known { config, slots, topology, .. } = *known;
+    let addr = usable(fact, config).next();
+    let sleeve = addr;
+    let vxlan = addr.and_then(|at| Some(SocketAddr::new(at.ip(), at.port().checked_add(1)?)));
+    let why = if fact.answers { Reason::NotReached } else { Reason::Unanswered };
+    let (path, reason) = match (vxlan, fact.route.as_deref()) {
+        (None, _) => (Path::Down, Reason::NoAddress),
+        // What neither end can tell to work may work all the same.
+        (Some(_), None) if fact.standing == Standing::Up => (Path::Sleeve, Reason::NoRoute),
+        (Some(_), None) => (Path::Down, Reason::NoRoute),
+        (Some(_), Some([])) => (Path::User, Reason::Direct),
+        (Some(_), Some([relay, ..])) => match slots.get(*relay) {
+            Some(relay) => (Path::Relay(relay), why),
+            None => (Path::Down, Reason::RelayLost),
         },
     };
+    let hops = fact.route.iter().flatten().filter_map(|hop| topology.get(hop));
+    let relayed = hops.clone().map(|hop| hop.mtu.unwrap_or(config.mtu)).take(1);
+    let least = hops.chain([fact]).filter_map(|hop| hop.least);
+    let direct = fact.mtu.filter(|_| !matches!(path, Path::Relay(_)));
+    let mtu = match path {
+        Path::Relay(_) => relayed.chain(least).min(),
+        Path::User | Path::Sleeve | Path::Down => direct,
+    };
     // Nothing is ever sent to the unspecified address: the path is down.
-    let ip = ip.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
-    let sleeve = Some(SocketAddr::new(ip, config.sleeve_port)).filter(|_| !ip.is_unspecified());
-    let peer =
-        Peer { addr: SocketAddr::new(ip, config.vxlan_port), mtu: fact.mtu.unwrap_or(config.mtu) };
+    let addr = vxlan.unwrap_or(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0));
+    let peer = Peer { addr, mtu: mtu.unwrap_or(config.mtu) };
     Chosen { id, peer, route: Route { path, label: fact.label, sleeve }, reason }
 }
 
+/// Where a peer can be sent to, the best first.
+fn usable<'a>(fact: &'a Fact, config: &'a Config) -> impl Iterator<Item = SocketAddr> + 'a {
+    let family = |addr: IpAddr| addr.is_ipv6() == config.ipv6;
+    let fits = move |addr: &SocketAddr| is_host(addr.ip()) && family(addr.ip()) && addr.port() > 0;
+    fact.addresses.iter().copied().filter(fits)
+}
+
 /// Frames go through a peer only if it is reached itself, without another one.
-fn drop_lost_relays(paths: &mut BTreeMap<PeerName, Chosen>) {
-    let direct: std::collections::BTreeSet<PeerId> = paths
+fn stranded(paths: &BTreeMap<PeerName, Chosen>) -> BTreeSet<PeerName> {
+    let direct: BTreeSet<PeerId> = paths
         .values()
         .filter(|it| matches!(it.route.path, Path::User | Path::Sleeve))
         .map(|it| it.id)
         .collect();
-    for chosen in paths.values_mut() {
-        if let Path::Relay(relay) = chosen.route.path
-            && !direct.contains(&relay)
-        {
-            chosen.route.path = Path::Down;
-            chosen.reason = Reason::RelayLost;
-        }
-    }
+    let lost = |path: Path| matches!(path, Path::Relay(relay) if !direct.contains(&relay));
+    paths.iter().filter(|(_, it)| lost(it.route.path)).map(|(name, _)| *name).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use peer_mesh::PeerName;
+use serde::{Deserialize, Serialize};
 use switch::PeerId;
 
 /// Which peer has which slot of the switch's plan.
@@ -8,7 +9,7 @@ use switch::PeerId;
 /// The frame path's MAC table knows peers by their slots, so a peer keeps its slot for as long as it is known. A slot
 /// that was left is given to another only after whoever keeps the table has been told to forget what it had there: that
 /// is what [`Slots::release`] returns the slot for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Slots {
     taken: BTreeMap<PeerName, PeerId>,
     free: Vec<PeerId>,
@@ -45,11 +46,6 @@ impl Slots {
         let id = self.taken.remove(&name)?;
         self.free.push(id);
         Some(id)
-    }
-
-    /// All peers that have one, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (PeerName, PeerId)> {
-        self.taken.iter().map(|(name, id)| (*name, *id))
     }
 }
 

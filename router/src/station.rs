@@ -3,16 +3,21 @@
 //! Each peer writes only its own announcements: a MAC address, the addresses behind it, and a sequence number. A pod
 //! that moves is announced by its new owner under a higher number than anybody has used for it (as in RFC 7432,
 //! section 15: MAC mobility), so all agree where it is whatever order they hear it in; of equal numbers the lower name
-//! wins. An announcement that was taken back stays as one that says so, under its number, or an older copy of it
-//! would bring the station back.
+//! wins. An announcement that was taken back stays for a while as one that says so, under its number, or an older copy
+//! of it would bring the station back.
 //!
-//! Merging is commutative, associative and idempotent. What is gone with its owner is forgotten with it.
+//! Merging is commutative, associative and idempotent. Only stations of owners that are *present* are anywhere: what is
+//! heard of others waits for a minute, as gossip of a peer's stations may be faster than that of the peer.
+//!
+//! Limits: [`MAX_STATIONS`] of an owner and as many taken back ones; [`MAX_ABSENT`] owners that are not present.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use peer_mesh::PeerName;
+use serde::{Deserialize, Serialize};
 use switch::Mac;
 
 mod wire;
@@ -21,11 +26,17 @@ pub use wire::{BadStations, MAX_MESSAGE, emit, parse};
 
 /// Addresses of one station: more are not announced.
 pub const MAX_ADDRESSES: usize = 16;
-/// Stations of one owner, taken back ones among them; a peer that announces more is not believed the rest.
+/// Stations of one owner; a peer that announces more is not believed the rest.
 pub const MAX_STATIONS: usize = 16_384;
+/// Owners whose stations are kept although they are not present.
+pub const MAX_ABSENT: usize = 64;
+/// How long what was taken back is remembered: far longer than anything is under way.
+const TAKEN_BACK: Duration = Duration::from_secs(600);
+/// How long stations of an owner that is not present are kept.
+const ABSENT: Duration = Duration::from_secs(60);
 
 /// What an owner says of one MAC address.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Announcement {
     /// Which of several is the latest.
     pub sequence: u64,
@@ -33,6 +44,23 @@ pub struct Announcement {
     pub withdrawn: bool,
     /// Addresses behind it, in order.
     pub addresses: BTreeSet<IpAddr>,
+    /// What a later version says besides: kept and passed on as it is.
+    pub more: More,
+}
+
+/// What of an announcement is of a later version.
+#[derive(Clone, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct More {
+    /// Flags that are not ours.
+    pub flags: u8,
+    /// Octets after the addresses.
+    pub octets: Vec<u8>,
+}
+
+impl Announcement {
+    fn new(sequence: u64, addresses: BTreeSet<IpAddr>) -> Self {
+        Self { sequence, withdrawn: false, addresses, more: More::default() }
+    }
 }
 
 /// An announcement and who made it about what.
@@ -46,71 +74,112 @@ pub struct Item {
     pub said: Announcement,
 }
 
+/// What came of an announcement.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Merged {
+    /// It is news: others may want to hear it.
+    New,
+    /// The same or a later one was known.
+    Known,
+    /// Its owner has announced as many stations as are kept.
+    Full,
+}
+
 /// All that was announced.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Stations {
-    by_owner: BTreeMap<PeerName, BTreeMap<Mac, Announcement>>,
+    owners: BTreeMap<PeerName, Owner>,
     /// Who announces a station at present, each with its number.
     by_mac: BTreeMap<Mac, BTreeMap<PeerName, u64>>,
 }
 
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct Owner {
+    present: bool,
+    /// Since when it is, or is not.
+    since: Duration,
+    said: BTreeMap<Mac, Announcement>,
+    /// When those that are taken back were.
+    taken_back: BTreeMap<Mac, Duration>,
+    /// Of all stations that are not taken back.
+    digest: u64,
+}
+
 impl Stations {
+    /// Whether an owner is there: only then its stations are.
+    pub fn set_present(&mut self, owner: PeerName, present: bool, now: Duration) {
+        let entry = self.owners.entry(owner).or_insert_with(|| Owner::absent(now));
+        if entry.present != present {
+            (entry.present, entry.since) = (present, now);
+        }
+    }
+
     /// Announces a station of ours, unless that is already known as it is. What to tell the others.
     pub fn announce(
         &mut self,
         own: PeerName,
         mac: Mac,
         addresses: impl IntoIterator<Item = IpAddr>,
+        now: Duration,
     ) -> Option<Item> {
         let addresses: BTreeSet<_> = addresses.into_iter().take(MAX_ADDRESSES).collect();
         let present = self.get(own, mac).filter(|said| !said.withdrawn);
         if present.is_some_and(|said| said.addresses == addresses) && self.owner(mac) == Some(own) {
             return None;
         }
-        let said = Announcement { sequence: self.next_sequence(mac)?, withdrawn: false, addresses };
+        let said = Announcement::new(self.next_sequence(mac)?, addresses);
         let item = Item { owner: own, mac, said };
-        self.merge(item.clone()).then_some(item)
+        (self.merge(item.clone(), now) == Merged::New).then_some(item)
     }
 
     /// Takes back a station of ours, if it was announced. What to tell the others.
-    pub fn withdraw(&mut self, own: PeerName, mac: Mac) -> Option<Item> {
+    pub fn withdraw(&mut self, own: PeerName, mac: Mac, now: Duration) -> Option<Item> {
         let said = self.get(own, mac).filter(|said| !said.withdrawn)?;
-        let said = Announcement { withdrawn: true, addresses: BTreeSet::new(), ..said.clone() };
+        let said = Announcement { withdrawn: true, ..Announcement::new(said.sequence, [].into()) };
         let item = Item { owner: own, mac, said };
-        self.merge(item.clone()).then_some(item)
+        (self.merge(item.clone(), now) == Merged::New).then_some(item)
     }
 
-    /// Takes in what an owner says. Whether it was news.
-    pub fn merge(&mut self, item: Item) -> bool {
-        let Item { owner, mac, said } = item;
-        let all = self.by_owner.entry(owner).or_default();
-        if !all.contains_key(&mac) && all.len() >= MAX_STATIONS {
-            return false;
+    /// Takes in what an owner says.
+    pub fn merge(&mut self, item: Item, now: Duration) -> Merged {
+        let absent = self.owners.values().filter(|it| !it.present).count();
+        if !self.owners.contains_key(&item.owner) && absent >= MAX_ABSENT {
+            return Merged::Full;
         }
-        if all.get(&mac).is_some_and(|known| *known >= said) {
-            return false;
+        let owner = self.owners.entry(item.owner).or_insert_with(|| Owner::absent(now));
+        let Item { owner: name, mac, said } = &item;
+        let (known, withdrawn) = (owner.said.get(mac), said.withdrawn);
+        if known.is_some_and(|known| known >= said) {
+            return Merged::Known;
         }
-        let claims = self.by_mac.entry(mac).or_default();
-        if said.withdrawn {
-            claims.remove(&owner);
+        let was_there = known.is_some_and(|known| !known.withdrawn);
+        let (taken_back, all) = (owner.taken_back.len(), owner.said.len());
+        if !withdrawn && !was_there && all - taken_back >= MAX_STATIONS {
+            return Merged::Full;
+        }
+        if let Some(known) = known.filter(|_| was_there) {
+            let before = Item { owner: *name, mac: *mac, said: known.clone() };
+            owner.digest ^= wire::hash(&before);
+        }
+        let claims = self.by_mac.entry(*mac).or_default();
+        if withdrawn {
+            owner.take_back(*mac, now);
+            claims.remove(name);
         } else {
-            claims.insert(owner, said.sequence);
+            owner.taken_back.remove(mac);
+            owner.digest ^= wire::hash(&item);
+            claims.insert(*name, said.sequence);
         }
         if claims.is_empty() {
-            self.by_mac.remove(&mac);
+            self.by_mac.remove(mac);
         }
-        all.insert(mac, said);
-        true
+        owner.said.insert(item.mac, item.said);
+        Merged::New
     }
 
-    /// The owner is gone: what it announced goes with it. The stations that were behind it.
-    pub fn forget(&mut self, owner: PeerName) -> Vec<Mac> {
-        let all = self.by_owner.remove(&owner).unwrap_or_default();
-        let mut lost = Vec::new();
-        for mac in all.into_keys() {
-            if self.owner(mac) == Some(owner) {
-                lost.push(mac);
-            }
+    /// The owner is gone: what it announced goes with it.
+    pub fn forget(&mut self, owner: PeerName) {
+        for mac in self.owners.remove(&owner).into_iter().flat_map(|it| it.said.into_keys()) {
             if let Some(claims) = self.by_mac.get_mut(&mac) {
                 claims.remove(&owner);
                 if claims.is_empty() {
@@ -118,45 +187,99 @@ impl Stations {
                 }
             }
         }
-        lost
+    }
+
+    /// Forgets what was taken back long ago, and owners that have long not been present.
+    pub fn age(&mut self, now: Duration) {
+        let absent = |owner: &Owner| !owner.present && now >= owner.since + ABSENT;
+        let gone = self.owners.iter().filter(|(_, owner)| absent(owner)).map(|(name, _)| *name);
+        for name in gone.collect::<Vec<_>>() {
+            self.forget(name);
+        }
+        for Owner { said, taken_back, .. } in self.owners.values_mut() {
+            for (mac, _) in taken_back.extract_if(.., |_, since| now >= *since + TAKEN_BACK) {
+                said.remove(&mac);
+            }
+        }
     }
 
     /// Behind whom a station is.
     pub fn owner(&self, mac: Mac) -> Option<PeerName> {
-        let claims = self.by_mac.get(&mac)?;
-        claims
-            .iter()
-            .max_by_key(|(name, sequence)| (**sequence, Reverse(**name)))
-            .map(|(name, _)| *name)
+        let present = |name: &PeerName| self.owners.get(name).is_some_and(|it| it.present);
+        let claims = self.by_mac.get(&mac)?.iter().filter(|(name, _)| present(name));
+        claims.max_by_key(|(name, sequence)| (**sequence, Reverse(**name))).map(|(name, _)| *name)
     }
 
     /// What an owner says of a station.
     pub fn get(&self, owner: PeerName, mac: Mac) -> Option<&Announcement> {
-        self.by_owner.get(&owner)?.get(&mac)
+        self.owners.get(&owner)?.said.get(&mac)
     }
 
-    /// Every station that is somewhere, and behind whom.
-    pub fn placed(&self) -> impl Iterator<Item = (Mac, PeerName)> {
-        self.by_mac.keys().filter_map(|mac| Some((*mac, self.owner(*mac)?)))
-    }
-
-    /// Everything, by owner and station.
-    pub fn iter(&self) -> impl Iterator<Item = Item> {
-        self.by_owner.iter().flat_map(|(owner, all)| {
-            all.iter().map(|(mac, said)| Item { owner: *owner, mac: *mac, said: said.clone() })
+    /// Every station that is somewhere, behind whom, and with which addresses.
+    pub fn placed(&self) -> impl Iterator<Item = (Mac, PeerName, &BTreeSet<IpAddr>)> {
+        self.by_mac.keys().filter_map(|mac| {
+            let owner = self.owner(*mac)?;
+            Some((*mac, owner, &self.get(owner, *mac)?.addresses))
         })
     }
 
-    /// A hash of everything: equal at peers that know the same, whatever order they heard it in.
+    /// The stations that an owner announces.
+    pub fn of(&self, owner: PeerName) -> impl Iterator<Item = Mac> {
+        let all = self.owners.get(&owner).into_iter().flat_map(|it| &it.said);
+        all.filter(|(_, said)| !said.withdrawn).map(|(mac, _)| *mac)
+    }
+
+    /// Everything that owners who are present have said, by owner and station.
+    pub fn iter(&self) -> impl Iterator<Item = Item> {
+        let present = self.owners.iter().filter(|(_, owner)| owner.present);
+        present.flat_map(|(owner, it)| {
+            it.said.iter().map(|(mac, said)| Item { owner: *owner, mac: *mac, said: said.clone() })
+        })
+    }
+
+    /// How many stations are somewhere.
+    pub fn len(&self) -> usize {
+        self.by_mac.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_mac.is_empty()
+    }
+
+    /// A hash of all stations that are there: equal at peers that know the same, whatever order they heard it in.
     pub fn digest(&self) -> u64 {
-        self.iter().fold(0, |digest, item| digest ^ wire::hash(&item))
+        self.owners.values().filter(|it| it.present).fold(0, |digest, it| digest ^ it.digest)
     }
 
     /// One more than anybody has used for this station. `None` when there is none.
     fn next_sequence(&self, mac: Mac) -> Option<u64> {
-        let highest =
-            self.by_owner.values().filter_map(|all| all.get(&mac)).map(|said| said.sequence);
-        highest.max().unwrap_or(0).checked_add(1).filter(|next| *next <= wire::MAX_SEQUENCE)
+        let said = self.owners.values().filter_map(|it| it.said.get(&mac));
+        let highest = said.map(|said| said.sequence).max().unwrap_or(0);
+        highest.checked_add(1).filter(|next| *next <= wire::MAX_SEQUENCE)
+    }
+}
+
+impl Owner {
+    const fn absent(now: Duration) -> Self {
+        Self {
+            present: false,
+            since: now,
+            said: BTreeMap::new(),
+            taken_back: BTreeMap::new(),
+            digest: 0,
+        }
+    }
+
+    /// Remembers that a station was taken back: of too many, not the oldest.
+    fn take_back(&mut self, mac: Mac, now: Duration) {
+        if self.taken_back.len() >= MAX_STATIONS
+            && let Some((&oldest, _)) = self.taken_back.iter().min_by_key(|(_, since)| **since)
+        {
+            self.taken_back.remove(&oldest);
+            self.said.remove(&oldest);
+        }
+        self.taken_back.insert(mac, now);
     }
 }
 

@@ -2,8 +2,7 @@ use super::*;
 
 const CONFIG: Config = Config {
     vni: Vni::DEFAULT,
-    vxlan_port: 6784,
-    sleeve_port: 6783,
+    ipv6: false,
     mtu: match Mtu::new(1450) {
         Some(mtu) => mtu,
         None => panic!("a valid MTU"),
@@ -29,10 +28,12 @@ fn ip(n: u8) -> IpAddr {
 fn fact(n: u8, route: Option<&[u64]>) -> Fact {
     Fact {
         standing: Standing::Up,
-        addresses: vec![ip(n)],
+        addresses: vec![SocketAddr::new(ip(n), 6783)],
         label: Some(label(100 + u32::from(n))),
         route: route.map(|hops| hops.iter().map(|hop| name(*hop)).collect()),
+        answers: true,
         mtu: None,
+        least: None,
     }
 }
 
@@ -48,8 +49,7 @@ fn topology(routes: &[Option<&[u64]>]) -> (Topology, Slots) {
 }
 
 fn folded(topology: &Topology, slots: &Slots, before: &BTreeMap<PeerName, Chosen>) -> Folded {
-    let stations = &Stations::default();
-    fold(&Known { own: own(), topology, stations, slots, config: &CONFIG }, before)
+    fold(&Known { own: own(), topology, slots, config: &CONFIG }, before)
 }
 
 fn how(folded: &Folded, n: u64) -> (Path, Reason) {
@@ -82,17 +82,65 @@ fn a_peer_that_is_not_reached_directly_is_reached_through_another() {
 }
 
 #[test]
-fn a_peer_without_a_way_or_whose_relay_is_lost_is_down_and_the_reason_is_said() {
-    let (mut topology, slots) = topology(&[None, Some(&[1]), Some(&[9]), Some(&[])]);
-    topology.get_mut(&name(4)).unwrap().addresses.clear();
+fn a_peer_without_a_way_is_tried_on_6783_and_one_without_an_address_is_down() {
+    let (mut topology, slots) = topology(&[None, Some(&[9]), Some(&[])]);
+    topology.get_mut(&name(3)).unwrap().addresses.clear();
 
     let folded = folded(&topology, &slots, &BTreeMap::new());
 
-    assert_eq!(how(&folded, 1), (Path::Down, Reason::NoRoute));
+    assert_eq!(how(&folded, 1), (Path::Sleeve, Reason::NoRoute));
     assert_eq!(how(&folded, 2), (Path::Down, Reason::RelayLost));
-    assert_eq!(how(&folded, 3), (Path::Down, Reason::RelayLost));
-    assert_eq!(how(&folded, 4), (Path::Down, Reason::NoAddress));
-    assert!(folded.plan.flood().is_empty());
+    assert_eq!(how(&folded, 3), (Path::Down, Reason::NoAddress));
+    assert_eq!(folded.plan.flood(), [slots.get(name(1)).unwrap()]);
+}
+
+#[test]
+fn a_silent_peer_whose_relay_is_lost_for_a_moment_is_reached_through_it_again() {
+    let (mut topology, slots) = topology(&[Some(&[]), Some(&[1])]);
+    let before = folded(&topology, &slots, &BTreeMap::new());
+    topology.get_mut(&name(2)).unwrap().standing = Standing::Silent;
+    topology.get_mut(&name(1)).unwrap().route = Some(vec![name(7)]);
+
+    let lost = folded(&topology, &slots, &before.paths);
+    topology.get_mut(&name(1)).unwrap().route = Some(vec![]);
+    let back = folded(&topology, &slots, &lost.paths);
+
+    let [relay, far] = [1, 2].map(|n| slots.get(name(n)).unwrap());
+    assert_eq!(lost.stranded, BTreeSet::from([name(2)]));
+    assert_eq!(lost.plan.route(far).unwrap().path, Path::Down);
+    assert_eq!(back.stranded, BTreeSet::new());
+    assert_eq!(back.plan.route(far).unwrap().path, Path::Relay(relay));
+}
+
+#[test]
+fn the_first_address_of_the_underlays_family_is_sent_to_and_all_may_send() {
+    let (mut topology, slots) = topology(&[Some(&[])]);
+    let addresses =
+        ["[fd00::1]:6783", "0.0.0.0:6783", "224.0.0.1:6783", "10.99.0.1:7000", "10.99.1.1:6783"];
+    topology.get_mut(&name(1)).unwrap().addresses =
+        addresses.map(|addr| addr.parse().unwrap()).into();
+
+    let folded = folded(&topology, &slots, &BTreeMap::new());
+
+    let id = slots.get(name(1));
+    assert_eq!(folded.plan.peer(id.unwrap()).unwrap().addr, "10.99.0.1:7001".parse().unwrap());
+    assert_eq!(folded.plan.peer_at("10.99.1.1".parse().unwrap()), id);
+    assert_eq!(folded.plan.peer_at("fd00::1".parse().unwrap()), None);
+}
+
+#[test]
+fn through_a_relay_goes_what_the_narrowest_part_of_the_way_carries() {
+    let mtu = |octets| Some(Mtu::new(octets).unwrap());
+    let (mut topology, slots) = topology(&[Some(&[]), Some(&[1])]);
+    topology.get_mut(&name(1)).unwrap().mtu = mtu(1400);
+    topology.get_mut(&name(1)).unwrap().least = mtu(1300);
+    topology.get_mut(&name(2)).unwrap().mtu = mtu(900);
+    topology.get_mut(&name(2)).unwrap().least = mtu(1350);
+
+    let folded = folded(&topology, &slots, &BTreeMap::new());
+
+    assert_eq!(folded.paths[&name(1)].peer.mtu.octets(), 1400);
+    assert_eq!(folded.paths[&name(2)].peer.mtu.octets(), 1300);
 }
 
 #[test]
@@ -111,23 +159,6 @@ fn a_silent_peer_keeps_its_path_until_it_is_gone() {
     assert_eq!(kept.plan.flood(), before.plan.flood());
     assert_eq!(how(&never_seen, 1), (Path::Down, Reason::NoRoute));
     assert!(!gone.paths.contains_key(&name(1)));
-}
-
-#[test]
-fn announced_stations_of_others_are_behind_their_owners() {
-    let (topology, slots) = topology(&[Some(&[])]);
-    let mut stations = Stations::default();
-    let [here, there, unknown] = [1, 2, 3].map(Mac::local);
-    stations.announce(name(0), here, []);
-    stations.announce(name(1), there, []);
-    stations.announce(name(7), unknown, []);
-
-    let (topology, stations, slots) = (&topology, &stations, &slots);
-    let known = Known { own: own(), topology, stations, slots, config: &CONFIG };
-    let folded = fold(&known, &BTreeMap::new());
-
-    let port = Port::Peer(slots.get(name(1)).unwrap());
-    assert_eq!(folded.placements, BTreeMap::from([(there, port)]));
 }
 
 #[test]

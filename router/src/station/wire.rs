@@ -5,9 +5,9 @@
 //! item      len u16 | owner 6 | mac 6 | sequence u64 | flags u8 | count u8 | address* | more
 //! address   family u8 (4 or 6) | 4 or 16 octets
 //! ```
-//! Numbers are big-endian. `len` counts what follows it. Flag 1: taken back. What follows the addresses is of a later
-//! version and is skipped, so an item can grow. Sequence numbers are at most 2^48, so that nobody can use them up by
-//! one message.
+//! Numbers are big-endian. `len` counts what follows it. Flag 1: taken back. Other flags, and up to 512 octets after the
+//! addresses, are of a later version: they are kept and passed on as they are, so that peers of both versions know the
+//! same. Sequence numbers are at most 2^48, so that nobody can use them up by one message.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use peer_mesh::PeerName;
 use switch::Mac;
 
-use super::{Announcement, Item, MAX_ADDRESSES};
+use super::{Announcement, Item, MAX_ADDRESSES, More};
 
 /// Octets of a message: what the mesh carries at once.
 pub const MAX_MESSAGE: usize = 60_000;
@@ -23,6 +23,8 @@ pub const MAX_MESSAGE: usize = 60_000;
 pub(super) const MAX_SEQUENCE: u64 = 1 << 48;
 
 const WITHDRAWN: u8 = 1;
+/// Octets of a later version that are kept.
+const MAX_MORE: usize = 512;
 
 /// Why a message was not understood. Nothing of it is taken up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -42,6 +44,9 @@ pub enum BadStations {
     /// An address is of neither family, or there are more than 16.
     #[error("an address is neither IPv4 nor IPv6, or there are more than 16")]
     Addresses,
+    /// What follows the addresses is longer than 512 octets.
+    #[error("what follows the addresses is longer than 512 octets")]
+    Long,
 }
 
 /// Items as messages, as few as hold them.
@@ -63,7 +68,7 @@ fn emit_one(item: &Item) -> Vec<u8> {
     body.extend(owner.octets());
     body.extend(mac.0);
     body.extend(said.sequence.to_be_bytes());
-    body.push(if said.withdrawn { WITHDRAWN } else { 0 });
+    body.push(said.more.flags & !WITHDRAWN | if said.withdrawn { WITHDRAWN } else { 0 });
     let addresses: Vec<_> = said.addresses.iter().take(MAX_ADDRESSES).collect();
     body.push(u8::try_from(addresses.len()).unwrap_or(u8::MAX));
     for addr in addresses {
@@ -78,6 +83,7 @@ fn emit_one(item: &Item) -> Vec<u8> {
             }
         }
     }
+    body.extend(&said.more.octets);
     let len = u16::try_from(body.len()).unwrap_or(u16::MAX);
     let mut octets = len.to_be_bytes().to_vec();
     octets.extend(body);
@@ -118,7 +124,11 @@ fn parse_one(body: &[u8]) -> Result<Item, BadStations> {
         addresses.insert(addr);
         rest = after;
     }
-    let said = Announcement { sequence, withdrawn: flags & WITHDRAWN != 0, addresses };
+    if rest.len() > MAX_MORE {
+        return Err(BadStations::Long);
+    }
+    let more = More { flags: flags & !WITHDRAWN, octets: rest.to_vec() };
+    let said = Announcement { sequence, withdrawn: flags & WITHDRAWN != 0, addresses, more };
     Ok(Item { owner, mac, said })
 }
 

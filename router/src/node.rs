@@ -1,0 +1,396 @@
+//! The control core: everything that happens on a node goes in, everything that is to be done comes out.
+//!
+//! [`Node::step`] takes what has happened at one moment and says what is to be done. It reads no clock and rolls no dice,
+//! so the same inputs at the same times give the same outputs: that is what the flight recorder lives on.
+//!
+//! It owns the stations of this node (who is plugged into the bridge, and with which addresses) and announces them; takes
+//! up what others announce; finds out who answers on the direct path; and folds all this with the mesh's topology into
+//! plans. Its invariants: a station of ours that others believe in is on our bridge, or is taken back; a slot is not given
+//! to another peer before what was learned of it is flushed; what was told to the outside is told again only if it has
+//! changed.
+
+mod io;
+mod local;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use peer_mesh::PeerName;
+use serde::{Deserialize, Serialize};
+use switch::{Label, Mac, Mtu, PeerId};
+
+pub use io::{Input, Output, Peer, Word};
+
+use crate::plan::{self, Chosen, Reason};
+use crate::probe::{Kind, Probe};
+use crate::reach::{Finding, Reach};
+use crate::station::{Item, Merged, Stations, emit, parse};
+use crate::{Slots, choose_label};
+use local::Local;
+
+/// The mesh's label for a peer's number on UDP 6783,
+pub const LABEL: &str = "data.label";
+/// and for what all its paths carry.
+pub const LEAST: &str = "data.mtu";
+
+/// What is announced together waits for this long.
+const GATHER: Duration = Duration::from_millis(5);
+/// How often what has aged is let go, and what was told to the mesh is told again.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// What the daemon was told.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Config {
+    /// For plans.
+    pub plan: plan::Config,
+    /// Whether frames go directly to peers that there is no link to.
+    pub discovery: bool,
+    /// For the numbers of probes.
+    pub seed: u64,
+}
+
+/// The control core.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Node {
+    own: PeerName,
+    label: Label,
+    config: Config,
+    peers: BTreeMap<PeerName, Peer>,
+    carries: BTreeMap<PeerName, Mtu>,
+    stations: Stations,
+    local: Local,
+    slots: Slots,
+    reach: Reach,
+    told: Told,
+    /// Announcements of ours that wait, and until when.
+    waiting: Vec<(PeerName, Mac)>,
+    flush_at: Option<Duration>,
+    housekeeping_at: Duration,
+    settled_at: Option<Duration>,
+    /// Peers that are gone and still have their slot.
+    leaving: BTreeSet<PeerName>,
+    topology_changed: bool,
+    stations_changed: bool,
+    counts: Counts,
+}
+
+/// What the outside was last told, so that it is told changes only.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+struct Told {
+    paths: BTreeMap<PeerName, Path>,
+    placements: BTreeMap<Mac, Placement>,
+    /// Which station has an address, and whether it is on this node.
+    answers: BTreeMap<IpAddr, (Mac, bool)>,
+    /// Which stations say that they have an address.
+    claims: BTreeSet<(IpAddr, Mac)>,
+    digest: u64,
+    labels: BTreeMap<String, String>,
+    sources: Vec<IpAddr>,
+    /// Peers that the mesh was told not to be reached directly.
+    unreached: BTreeSet<PeerName>,
+    no_slot: BTreeSet<PeerName>,
+    /// Of paths and placements.
+    hash: u64,
+}
+
+/// How a peer is reached.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Path {
+    /// Slot, address, MTU, path and reason.
+    pub chosen: Chosen,
+    /// Through whom, the first hop first.
+    pub via: Vec<PeerName>,
+    /// Since when.
+    pub since: Duration,
+    /// Whether the first of them is lost at the moment, so that frames go nowhere.
+    pub stranded: bool,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct Placement {
+    id: PeerId,
+    since: Duration,
+}
+
+/// What the core has counted.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Counts {
+    /// Announcements of other peers that were news.
+    pub merged: u64,
+    /// Announcements that were known.
+    pub known: u64,
+    /// Announcements for which there was no room.
+    pub full: u64,
+    /// Messages that made no sense.
+    pub malformed: u64,
+    /// Announcements of our own.
+    pub announced: u64,
+    /// Stations of ours that were taken back.
+    pub withdrawn: u64,
+    /// Moves that were refused because there were too many.
+    pub frozen: u64,
+    /// Stations that came here from another node.
+    pub moved_here: u64,
+    /// Addresses that moved to another station.
+    pub addresses_moved: u64,
+    /// Plans made.
+    pub plans: u64,
+    /// Probes answered.
+    pub probes_answered: u64,
+    /// Frames for control that were no probes, or nobody's.
+    pub probes_bad: u64,
+}
+
+impl Node {
+    /// A node that knows nobody.
+    pub fn new(own: PeerName, config: Config) -> Self {
+        Self {
+            own,
+            label: choose_label(own, None, []),
+            config,
+            peers: BTreeMap::new(),
+            carries: BTreeMap::new(),
+            stations: Stations::default(),
+            local: Local::default(),
+            slots: Slots::default(),
+            reach: Reach::new(config.seed),
+            told: Told::default(),
+            waiting: Vec::new(),
+            flush_at: None,
+            housekeeping_at: HOUSEKEEPING,
+            settled_at: None,
+            leaving: BTreeSet::new(),
+            topology_changed: true,
+            stations_changed: true,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes what has happened up to `now`, and says what is to be done.
+    pub fn step(&mut self, now: Duration, inputs: impl IntoIterator<Item = Input>) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        for input in inputs {
+            self.handle(input, now, &mut outputs);
+        }
+        for finding in self.reach.handle_timeout(now) {
+            self.note(finding, &mut outputs);
+        }
+        if now >= self.housekeeping_at {
+            self.keep_house(now, &mut outputs);
+        }
+        self.settle(now, &mut outputs);
+        if self.flush_at.is_some_and(|at| now >= at) {
+            self.announce_waiting(&mut outputs);
+        }
+        outputs
+    }
+
+    /// When [`Self::step`] is to be called at the latest.
+    pub fn poll_timeout(&self) -> Duration {
+        let settle = self.settled_at.filter(|_| self.stations_changed).map(|at| at + settle::REST);
+        let timers = [self.reach.poll_timeout(), self.flush_at, settle];
+        timers.into_iter().flatten().fold(self.housekeeping_at, Duration::min)
+    }
+
+    /// What we are called.
+    pub fn name(&self) -> PeerName {
+        self.own
+    }
+
+    /// How each peer is reached.
+    pub fn paths(&self) -> impl Iterator<Item = (PeerName, &Path)> {
+        self.told.paths.iter().map(|(name, path)| (*name, path))
+    }
+
+    /// Who answers on the direct path.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// All stations, ours and others'.
+    pub fn stations(&self) -> &Stations {
+        &self.stations
+    }
+
+    /// A hash of how peers are reached and where stations are.
+    pub fn hash(&self) -> u64 {
+        self.told.hash
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn handle(&mut self, input: Input, now: Duration, outputs: &mut Vec<Output>) {
+        match input {
+            Input::Peer(name, peer) => self.peer(name, peer, now),
+            Input::PeerGone(name) => self.peer_gone(name),
+            Input::Renamed(name) => self.renamed(name, now),
+            Input::Stations { via, message } => self.stations_told(via, &message, now, outputs),
+            Input::StateWanted(to) => {
+                let messages = emit(self.stations.iter()).into_iter();
+                outputs.extend(messages.map(|message| Output::Tell { to, message }));
+            }
+            Input::Local(macs) => self.all_local(macs, now, outputs),
+            Input::Learned(mac) => self.learned(mac, now, outputs),
+            Input::Unlearned(mac) => self.unlearned(mac, now),
+            Input::Address(mac, addr) => self.address(mac, addr, now, outputs),
+            Input::Sighting(mac) => self.sighting(mac, now, outputs),
+            Input::Probe { from, frame } => self.probe(from, &frame, now, outputs),
+            Input::Carries(name, mtu) => {
+                let before = match mtu {
+                    Some(mtu) => self.carries.insert(name, mtu),
+                    None => self.carries.remove(&name),
+                };
+                self.topology_changed |= before != mtu;
+            }
+        }
+    }
+
+    fn peer(&mut self, name: PeerName, peer: Peer, now: Duration) {
+        if name == self.own {
+            return;
+        }
+        let before = self.peers.get(&name);
+        if before == Some(&peer) {
+            return;
+        }
+        self.leaving.remove(&name);
+        self.reach.track(name, now);
+        if before.is_some_and(|it| it.uid != peer.uid) {
+            // The mesh has forgotten what it was told of the one before.
+            self.told.unreached.remove(&name);
+        }
+        if before.is_some_and(|it| it.neighbour && !peer.neighbour) {
+            self.reach.suspect(name, now);
+        }
+        if before.is_none() {
+            self.stations.set_present(name, true, now);
+            self.stations_changed = true;
+        }
+        self.peers.insert(name, peer);
+        self.topology_changed = true;
+    }
+
+    fn peer_gone(&mut self, name: PeerName) {
+        if self.peers.remove(&name).is_none() {
+            return;
+        }
+        self.reach.forget(name);
+        self.carries.remove(&name);
+        self.told.unreached.remove(&name);
+        self.told.no_slot.remove(&name);
+        self.stations.forget(name);
+        self.leaving.insert(name);
+        (self.topology_changed, self.stations_changed) = (true, true);
+    }
+
+    /// What the old name owned is no longer ours: it is announced under the new one.
+    fn renamed(&mut self, name: PeerName, now: Duration) {
+        self.peer_gone(name);
+        self.leaving.remove(&name);
+        self.slots.release(name);
+        let old = std::mem::replace(&mut self.own, name);
+        self.stations.forget(old);
+        self.stations.set_present(name, true, now);
+        self.label = choose_label(name, None, []);
+        let again: Vec<_> = self.local.macs().collect();
+        again.into_iter().for_each(|mac| self.announce(mac, now));
+        (self.topology_changed, self.stations_changed) = (true, true);
+    }
+
+    fn stations_told(
+        &mut self,
+        via: PeerName,
+        message: &[u8],
+        now: Duration,
+        outputs: &mut Vec<Output>,
+    ) {
+        let items = match parse(message) {
+            Ok(items) => items,
+            Err(bad) => {
+                self.counts.malformed += 1;
+                outputs.push(Output::Say(Word::Malformed(via, bad)));
+                return;
+            }
+        };
+        let mut news = Vec::new();
+        for item in items {
+            match self.stations.merge(item.clone(), now) {
+                Merged::New => {
+                    self.counts.merged += 1;
+                    self.merged(&item, now);
+                    news.push(item);
+                }
+                Merged::Known => self.counts.known += 1,
+                Merged::Full => {
+                    self.counts.full += 1;
+                    outputs.push(Output::Say(Word::Full(item.owner)));
+                }
+            }
+        }
+        self.stations_changed |= !news.is_empty();
+        let messages = emit(news).into_iter();
+        outputs.extend(messages.map(|message| Output::Broadcast { message, except: Some(via) }));
+    }
+
+    /// Something was news: it may be about a station of ours.
+    fn merged(&mut self, item: &Item, now: Duration) {
+        let Item { owner, mac, said } = item;
+        if *owner == self.own {
+            self.told_of_our_own(*mac, said, now);
+        } else if self.stations.owner(*mac) == Some(*owner) && self.local.leave(*mac) {
+            // It has moved there. Were it to come back later, nobody shall believe that it was here all the time.
+            self.withdraw(*mac, now);
+        }
+    }
+
+    fn probe(&mut self, from: PeerId, frame: &[u8], now: Duration, outputs: &mut Vec<Output>) {
+        let peer = self.told.paths.iter().find(|(_, path)| path.chosen.id == from);
+        let (Some((&name, path)), Some(probe)) = (peer, Probe::parse(frame)) else {
+            self.counts.probes_bad += 1;
+            return;
+        };
+        match probe.kind {
+            Kind::Ask => {
+                self.counts.probes_answered += 1;
+                let answer = Probe { kind: Kind::Answer, ..probe };
+                let datagram = answer.emit(self.config.plan.vni, self.own, name);
+                outputs.push(Output::Send { to: path.chosen.peer.addr, datagram });
+            }
+            Kind::Answer => {
+                let found = self.reach.handle_answer(name, probe.nonce, now);
+                found.into_iter().for_each(|finding| self.note(finding, outputs));
+            }
+        }
+    }
+
+    fn note(&mut self, finding: Finding, outputs: &mut Vec<Output>) {
+        match finding {
+            Finding::Ask(name, nonce) => {
+                let path =
+                    self.told.paths.get(&name).filter(|it| it.chosen.reason != Reason::NoAddress);
+                if let Some(path) = path {
+                    let probe = Probe { kind: Kind::Ask, nonce };
+                    let datagram = probe.emit(self.config.plan.vni, self.own, name);
+                    outputs.push(Output::Send { to: path.chosen.peer.addr, datagram });
+                }
+            }
+            Finding::Answers(..) => self.topology_changed = true,
+        }
+    }
+
+    fn keep_house(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+        self.housekeeping_at = now + HOUSEKEEPING;
+        self.stations.age(now);
+        self.local.age(now);
+        self.stations_changed = true;
+        // The mesh forgets it of a peer that it thought gone for a moment.
+        outputs.extend(self.told.unreached.iter().map(|name| Output::DataPath(*name, false)));
+    }
+}

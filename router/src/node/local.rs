@@ -1,0 +1,191 @@
+//! The stations of this node: who is plugged into its bridge, with which addresses.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use switch::Mac;
+
+use super::{GATHER, Node, Output, Word};
+use crate::station::{Announcement, Item, MAX_ADDRESSES, MAX_STATIONS, emit};
+
+/// A station that moves this often within [`MOVE_WINDOW`] is left where it is (RFC 7432, section 15.1).
+const MOVES_MAX: usize = 5;
+const MOVE_WINDOW: Duration = Duration::from_secs(180);
+/// Frames that a station sent before it moved may still be in a queue here for this long.
+const IN_FLIGHT: Duration = Duration::from_millis(500);
+
+/// What the bridge and the pods have told us.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Local {
+    /// Whether the bridge has told us all it knows: what it does not know is not here.
+    complete: bool,
+    macs: BTreeSet<Mac>,
+    /// Addresses, also of stations that the bridge has not learned yet.
+    addresses: BTreeMap<Mac, BTreeSet<IpAddr>>,
+    /// When stations came here from elsewhere.
+    moves: BTreeMap<Mac, VecDeque<Duration>>,
+}
+
+impl Local {
+    pub(super) fn macs(&self) -> impl Iterator<Item = Mac> {
+        self.macs.iter().copied()
+    }
+
+    pub(super) fn has(&self, mac: Mac) -> bool {
+        self.macs.contains(&mac)
+    }
+
+    /// It is here no longer. Whether it was.
+    pub(super) fn leave(&mut self, mac: Mac) -> bool {
+        self.addresses.remove(&mac);
+        self.macs.remove(&mac)
+    }
+
+    pub(super) fn age(&mut self, now: Duration) {
+        self.moves.retain(|_, times| times.back().is_some_and(|last| *last + MOVE_WINDOW > now));
+        // What was said for a station that the bridge has not learned in all this time was not true.
+        let Self { addresses, macs, .. } = self;
+        addresses.retain(|mac, _| macs.contains(mac));
+    }
+
+    /// Counts a move to here, unless there were too many.
+    fn admit_move(&mut self, mac: Mac, now: Duration) -> bool {
+        let times = self.moves.entry(mac).or_default();
+        while times.front().is_some_and(|first| *first + MOVE_WINDOW <= now) {
+            times.pop_front();
+        }
+        if times.len() >= MOVES_MAX {
+            return false;
+        }
+        times.push_back(now);
+        true
+    }
+}
+
+impl Node {
+    pub(super) fn all_local(&mut self, macs: Vec<Mac>, now: Duration, outputs: &mut Vec<Output>) {
+        let all: BTreeSet<Mac> = macs.into_iter().collect();
+        let ours = self.stations.of(self.own).chain(self.local.macs());
+        let lost: BTreeSet<_> = ours.filter(|mac| !all.contains(mac)).collect();
+        self.local.complete = true;
+        lost.into_iter().for_each(|mac| self.unlearned(mac, now));
+        all.into_iter().for_each(|mac| self.learned(mac, now, outputs));
+    }
+
+    pub(super) fn learned(&mut self, mac: Mac, now: Duration, outputs: &mut Vec<Output>) {
+        if !mac.is_station() || self.local.has(mac) {
+            return;
+        }
+        if self.stations.owner(mac).is_some_and(|owner| owner != self.own) {
+            if !self.local.admit_move(mac, now) {
+                self.counts.frozen += 1;
+                outputs.push(Output::Say(Word::Frozen(mac)));
+                return;
+            }
+            self.counts.moved_here += 1;
+        }
+        if self.local.macs.len() >= MAX_STATIONS {
+            self.counts.full += 1;
+            outputs.push(Output::Say(Word::Full(self.own)));
+            return;
+        }
+        self.local.macs.insert(mac);
+        self.announce(mac, now);
+    }
+
+    pub(super) fn unlearned(&mut self, mac: Mac, now: Duration) {
+        self.local.leave(mac);
+        self.withdraw(mac, now);
+    }
+
+    pub(super) fn address(
+        &mut self,
+        mac: Mac,
+        addr: IpAddr,
+        now: Duration,
+        outputs: &mut Vec<Output>,
+    ) {
+        let placed = self.told.placements.get(&mac);
+        if placed.is_some_and(|it| now < it.since + IN_FLIGHT)
+            || !switch::is_host(addr)
+            || addr.is_loopback()
+        {
+            return;
+        }
+        if placed.is_some() {
+            // It speaks on this side, so it is here.
+            self.learned(mac, now, outputs);
+        }
+        let known = self.local.addresses.get(&mac);
+        if known.is_some_and(|all| all.contains(&addr) || all.len() >= MAX_ADDRESSES)
+            || known.is_none() && self.local.addresses.len() >= MAX_STATIONS
+        {
+            return;
+        }
+        // Nobody else here has it any more.
+        let others = self.local.addresses.iter_mut();
+        let others = others.filter_map(|(other, all)| all.remove(&addr).then_some(*other));
+        let others: Vec<_> = others.collect();
+        self.local.addresses.entry(mac).or_default().insert(addr);
+        for changed in others
+            .into_iter()
+            .chain([mac])
+            .filter(|mac| self.local.macs.contains(mac))
+            .collect::<Vec<_>>()
+        {
+            self.announce(changed, now);
+        }
+    }
+
+    pub(super) fn sighting(&mut self, mac: Mac, now: Duration, outputs: &mut Vec<Output>) {
+        let Some(placed) = self.told.placements.get(&mac) else { return };
+        if now >= placed.since + IN_FLIGHT {
+            self.learned(mac, now, outputs);
+        }
+    }
+
+    /// Somebody remembers a station of ours, from an earlier life perhaps.
+    pub(super) fn told_of_our_own(&mut self, mac: Mac, said: &Announcement, now: Duration) {
+        if self.local.has(mac) {
+            self.local.addresses.entry(mac).or_default().extend(&said.addresses);
+            self.announce(mac, now);
+        } else if self.local.complete {
+            self.withdraw(mac, now);
+        }
+    }
+
+    /// Announces a station that is here, as it is.
+    pub(super) fn announce(&mut self, mac: Mac, now: Duration) {
+        let addresses = self.local.addresses.get(&mac).cloned().unwrap_or_default();
+        if self.stations.announce(self.own, mac, addresses, now).is_some() {
+            self.counts.announced += 1;
+            self.wait(mac, now);
+        }
+    }
+
+    pub(super) fn withdraw(&mut self, mac: Mac, now: Duration) {
+        if self.stations.withdraw(self.own, mac, now).is_some() {
+            self.counts.withdrawn += 1;
+            self.wait(mac, now);
+        }
+    }
+
+    fn wait(&mut self, mac: Mac, now: Duration) {
+        self.stations_changed = true;
+        self.waiting.push((self.own, mac));
+        self.flush_at.get_or_insert(now + GATHER);
+    }
+
+    /// Tells the neighbours what has changed since the last time: of each station the latest.
+    pub(super) fn announce_waiting(&mut self, outputs: &mut Vec<Output>) {
+        self.flush_at = None;
+        let waiting: BTreeSet<_> = std::mem::take(&mut self.waiting).into_iter().collect();
+        let items = waiting.into_iter().filter_map(|(owner, mac)| {
+            Some(Item { owner, mac, said: self.stations.get(owner, mac)?.clone() })
+        });
+        let messages = emit(items).into_iter();
+        outputs.extend(messages.map(|message| Output::Broadcast { message, except: None }));
+    }
+}

@@ -1,0 +1,236 @@
+//! From what is known to what is to be done about it: only changes are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use blake2::{Blake2s256, Digest as _};
+use peer_mesh::PeerName;
+use serde::Serialize;
+use switch::{Label, Mac, Mtu, PeerId};
+
+use super::{Node, Output, Path, Peer, Placement, Told, Word};
+use crate::choose_label;
+use crate::plan::{Chosen, Fact, Folded, Known, Own, Topology, fold};
+
+/// Between two times that stations are placed: each looks at all of them.
+pub(super) const REST: Duration = Duration::from_millis(10);
+
+impl Node {
+    /// Brings the outside up to date.
+    pub(super) fn settle(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+        self.stations.set_present(self.own, true, now);
+        if self.topology_changed {
+            self.tell_mesh(outputs);
+            self.assign_slots(outputs);
+        }
+        let rested = self.settled_at.is_none_or(|at| now >= at + REST);
+        if self.topology_changed {
+            let topology = self.topology();
+            let folded = self.fold(&topology);
+            self.tell_sources(&topology, outputs);
+            self.tell_paths(&folded, &topology, now, outputs);
+        }
+        if self.topology_changed || self.stations_changed && rested {
+            self.tell_placements(now, outputs);
+            self.tell_answers(outputs);
+            self.release_slots(outputs);
+            self.settled_at = Some(now);
+            (self.topology_changed, self.stations_changed) = (false, false);
+        }
+        let digest = self.stations.digest();
+        if digest != self.told.digest {
+            self.told.digest = digest;
+            outputs.push(Output::Digest(digest));
+        }
+    }
+
+    /// Label, MTU, and whom we do not reach.
+    fn tell_mesh(&mut self, outputs: &mut Vec<Output>) {
+        let others = self.peers.iter().filter_map(|(name, peer)| Some((*name, peer.label?)));
+        self.label = choose_label(self.own, Some(self.label), others);
+        let least = self.carries.values().min().copied().unwrap_or(self.config.plan.mtu);
+        let labels = labels(self.label, least);
+        if labels != self.told.labels {
+            self.told.labels.clone_from(&labels);
+            outputs.push(Output::Labels(labels));
+        }
+        let unreached: BTreeSet<PeerName> = self
+            .peers
+            .iter()
+            .filter(|(name, peer)| !self.goes_directly(**name, peer))
+            .map(|(name, _)| *name)
+            .collect();
+        let told = std::mem::replace(&mut self.told.unreached, unreached.clone());
+        outputs.extend(unreached.difference(&told).map(|name| Output::DataPath(*name, false)));
+        outputs.extend(told.difference(&unreached).map(|name| Output::DataPath(*name, true)));
+    }
+
+    fn goes_directly(&self, name: PeerName, peer: &Peer) -> bool {
+        self.reach.answers(name) && (self.config.discovery || peer.neighbour)
+    }
+
+    fn assign_slots(&mut self, outputs: &mut Vec<Output>) {
+        for name in self.peers.keys() {
+            if self.slots.assign(*name).is_none() && self.told.no_slot.insert(*name) {
+                outputs.push(Output::Say(Word::NoSlot(*name)));
+            }
+        }
+    }
+
+    fn topology(&self) -> Topology {
+        let fact = |(name, peer): (&PeerName, &Peer)| {
+            let fact = Fact {
+                standing: peer.standing,
+                addresses: peer.addresses.clone(),
+                label: peer.label,
+                route: peer.route.clone(),
+                answers: self.reach.answers(*name),
+                mtu: self.carries.get(name).copied(),
+                least: peer.least,
+            };
+            (*name, fact)
+        };
+        self.peers.iter().map(fact).collect()
+    }
+
+    fn fold(&self, topology: &Topology) -> Folded {
+        let before: BTreeMap<PeerName, Chosen> =
+            self.told.paths.iter().map(|(name, path)| (*name, path.chosen)).collect();
+        let own = Own { name: self.own, label: self.label };
+        let Self { slots, config, .. } = self;
+        fold(&Known { own, topology, slots, config: &config.plan }, &before)
+    }
+
+    /// Whose datagrams are to be let in: before the plan, which sends them ours.
+    fn tell_sources(&mut self, topology: &Topology, outputs: &mut Vec<Output>) {
+        let all = topology.values().flat_map(|fact| &fact.addresses).map(|addr| addr.ip());
+        let all: BTreeSet<IpAddr> = all.filter(|addr| switch::is_host(*addr)).collect();
+        let sources: Vec<_> = all.into_iter().collect();
+        if sources != self.told.sources {
+            self.told.sources.clone_from(&sources);
+            outputs.push(Output::Sources(sources));
+        }
+    }
+
+    fn tell_paths(
+        &mut self,
+        folded: &Folded,
+        topology: &Topology,
+        now: Duration,
+        outputs: &mut Vec<Output>,
+    ) {
+        self.counts.plans += 1;
+        self.told.hash ^= hash_of(&self.told.paths);
+        outputs.push(Output::Install(folded.plan.clone()));
+        let mut before = std::mem::take(&mut self.told.paths);
+        for (name, chosen) in &folded.paths {
+            let via = || topology.get(name).and_then(|fact| fact.route.clone()).unwrap_or_default();
+            let relayed = matches!(chosen.route.path, switch::Path::Relay(_));
+            let (was, stranded) = (before.remove(name), folded.stranded.contains(name));
+            let kept = was.as_ref().filter(|was| same_way(&was.chosen, chosen));
+            let path = match kept {
+                Some(kept) => Path { chosen: *chosen, stranded, ..kept.clone() },
+                None => {
+                    let via = if relayed { via() } else { Vec::new() };
+                    let from = was.map(|was| was.chosen);
+                    let word = Word::Path { name: *name, from, to: *chosen, via: via.clone() };
+                    outputs.push(Output::Say(word));
+                    Path { chosen: *chosen, via, since: now, stranded }
+                }
+            };
+            self.told.paths.insert(*name, path);
+        }
+        self.told.hash ^= hash_of(&self.told.paths);
+    }
+
+    fn tell_placements(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+        let Told { placements: told, paths, hash, .. } = &mut self.told;
+        let slot = |owner| paths.get(&owner).map(|path| path.chosen.id);
+        let placed = self.stations.placed().filter(|(_, owner, _)| *owner != self.own);
+        let placed: BTreeMap<Mac, PeerId> =
+            placed.filter_map(|(mac, owner, _)| Some((mac, slot(owner)?))).collect();
+        for (mac, was) in told.extract_if(.., |mac, _| !placed.contains_key(mac)) {
+            *hash ^= hash_of(&(mac, was.id));
+            outputs.push(Output::Displace(mac, was.id));
+        }
+        for (mac, id) in placed {
+            let was = told.get(&mac).map(|was| was.id);
+            if was != Some(id) {
+                *hash ^= hash_of(&(mac, id)) ^ was.map_or(0, |was| hash_of(&(mac, was)));
+                told.insert(mac, Placement { id, since: now });
+                outputs.push(Output::Place(mac, id));
+            }
+        }
+    }
+
+    /// Which station has an address: the one that has said so last; of several that did at once the one with the highest
+    /// number.
+    fn tell_answers(&mut self, outputs: &mut Vec<Output>) {
+        let mut claims: BTreeMap<IpAddr, Vec<Claim>> = BTreeMap::new();
+        for (mac, owner, addresses) in self.stations.placed() {
+            let sequence = self.stations.get(owner, mac).map_or(0, |said| said.sequence);
+            for addr in addresses {
+                let new = !self.told.claims.contains(&(*addr, mac));
+                let claim = Claim { new, sequence, mac, here: owner == self.own };
+                claims.entry(*addr).or_default().push(claim);
+            }
+        }
+        let told = std::mem::take(&mut self.told.answers);
+        let all = claims.iter().flat_map(|(addr, all)| all.iter().map(|it| (*addr, it.mac)));
+        self.told.claims = all.collect();
+        for addr in told.keys().filter(|addr| !claims.contains_key(addr)) {
+            outputs.push(Output::Answer(*addr, None));
+        }
+        for (addr, claims) in claims {
+            let before = told.get(&addr).copied();
+            let new = claims.iter().filter(|claim| claim.new).max();
+            let kept = || claims.iter().find(|claim| before.is_some_and(|it| it.0 == claim.mac));
+            let Some(claim) = new.or_else(kept).or_else(|| claims.iter().max()) else { continue };
+            let answer = (claim.mac, claim.here);
+            self.told.answers.insert(addr, answer);
+            if before == Some(answer) {
+                continue;
+            }
+            outputs.push(Output::Answer(addr, (!claim.here).then_some(claim.mac)));
+            if before.is_some_and(|(mac, _)| mac != claim.mac) {
+                self.counts.addresses_moved += 1;
+                outputs.push(Output::Moved(addr, claim.mac));
+            }
+        }
+    }
+
+    fn release_slots(&mut self, outputs: &mut Vec<Output>) {
+        for name in std::mem::take(&mut self.leaving) {
+            outputs.extend(self.slots.release(name).map(Output::Flush));
+        }
+    }
+}
+
+/// A station that says that it has an address. In order of how far it is believed.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Claim {
+    /// It has not said so before.
+    new: bool,
+    sequence: u64,
+    mac: Mac,
+    here: bool,
+}
+
+fn hash_of(it: &impl Serialize) -> u64 {
+    // What is in memory can be written to memory.
+    let octets = rmp_serde::to_vec(it).unwrap_or_default();
+    Blake2s256::digest(&octets).first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+}
+
+/// Whether frames go the same way as before: reason and MTU may differ.
+fn same_way(a: &Chosen, b: &Chosen) -> bool {
+    (a.id, a.peer.addr, a.route.path, a.reason) == (b.id, b.peer.addr, b.route.path, b.reason)
+}
+
+/// What others are to know of our data plane.
+pub(super) fn labels(label: Label, least: Mtu) -> BTreeMap<String, String> {
+    [(super::LABEL, label.to_string()), (super::LEAST, least.to_string())]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
+}

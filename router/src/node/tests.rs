@@ -1,0 +1,365 @@
+use std::net::SocketAddr;
+
+use proptest::prelude::*;
+use switch::{Path as Way, Vni};
+
+use super::*;
+use crate::plan::Standing;
+
+fn name(n: u64) -> PeerName {
+    PeerName::local(n)
+}
+
+fn mac(n: u64) -> Mac {
+    Mac::local(1_000 + n)
+}
+
+fn ip(n: u8) -> IpAddr {
+    IpAddr::from([10, 32, 0, n])
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn config() -> Config {
+    let plan = plan::Config { vni: Vni::DEFAULT, ipv6: false, mtu: Mtu::new(1450).unwrap() };
+    Config { plan, discovery: true, seed: 1 }
+}
+
+fn peer(n: u8) -> Peer {
+    Peer {
+        uid: 1,
+        standing: Standing::Up,
+        addresses: vec![SocketAddr::from(([10, 99, 0, n], 6783))],
+        label: Some(choose_label(name(n.into()), None, [])),
+        least: None,
+        route: Some(vec![]),
+        neighbour: true,
+    }
+}
+
+/// Nodes that all reach each other, and what they tell each other.
+struct World {
+    now: Duration,
+    nodes: Vec<Node>,
+    /// What each was told to do, but for messages and probes.
+    done: Vec<Vec<Output>>,
+    /// Pairs between which no probe passes.
+    cut: BTreeSet<(usize, usize)>,
+    queued: Vec<(usize, Input)>,
+}
+
+impl World {
+    fn new(count: u8) -> Self {
+        let nodes = (0..count).map(|n| Node::new(name(n.into()), config())).collect();
+        let done = (0..count).map(|_| Vec::new()).collect();
+        let mut world = Self { now: ms(0), nodes, done, cut: BTreeSet::new(), queued: Vec::new() };
+        for n in 0..count {
+            world.nodes[usize::from(n)].step(ms(0), [Input::Local(Vec::new())]);
+            (0..count).filter(|far| *far != n).for_each(|far| world.meet(n, far));
+        }
+        world.run(100);
+        world
+    }
+
+    fn meet(&mut self, n: u8, far: u8) {
+        self.queued.push((n.into(), Input::Peer(name(far.into()), peer(far))));
+    }
+
+    fn put(&mut self, n: usize, input: Input) {
+        self.queued.push((n, input));
+    }
+
+    /// Runs for so many milliseconds; messages take one.
+    fn run(&mut self, time: u64) {
+        for _ in 0..time {
+            self.now += ms(1);
+            let mut inputs: Vec<Vec<Input>> = self.nodes.iter().map(|_| Vec::new()).collect();
+            self.queued.drain(..).for_each(|(n, input)| inputs[n].push(input));
+            for (n, inputs) in inputs.into_iter().enumerate() {
+                if inputs.is_empty() && self.nodes[n].poll_timeout() > self.now {
+                    continue;
+                }
+                for output in self.nodes[n].step(self.now, inputs) {
+                    self.perform(n, output);
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, n: usize, output: Output) {
+        let via = name(n as u64);
+        match output {
+            Output::Broadcast { message, except } => {
+                let others = (0..self.nodes.len()).filter(|far| *far != n);
+                for far in others.filter(|far| Some(name(*far as u64)) != except) {
+                    self.queued.push((far, Input::Stations { via, message: message.clone() }));
+                }
+            }
+            Output::Tell { to, message } => {
+                let far = (0..self.nodes.len()).find(|far| name(*far as u64) == to).unwrap();
+                self.queued.push((far, Input::Stations { via, message }));
+            }
+            Output::Send { to, datagram } => {
+                let IpAddr::V4(addr) = to.ip() else { panic!("{to}") };
+                let far = usize::from(addr.octets()[3]);
+                if self.cut.contains(&(n, far)) {
+                    return;
+                }
+                let (_, frame) = switch::vxlan::parse(&datagram).unwrap();
+                let from = self.nodes[far].slots.get(via).unwrap();
+                self.queued.push((far, Input::Probe { from, frame: frame.to_vec() }));
+            }
+            other => self.done[n].push(other),
+        }
+    }
+
+    fn placed(&self, n: usize, mac: Mac) -> Option<PeerName> {
+        let id = self.nodes[n].told.placements.get(&mac)?.id;
+        let path = self.nodes[n].paths().find(|(_, path)| path.chosen.id == id)?;
+        Some(path.0)
+    }
+
+    fn agree(&self) {
+        let digests: BTreeSet<_> = self.nodes.iter().map(|node| node.stations.digest()).collect();
+        assert_eq!(digests.len(), 1);
+    }
+}
+
+#[test]
+fn a_station_that_is_plugged_in_is_behind_its_node_everywhere_else_and_gone_when_it_is_unplugged() {
+    let mut world = World::new(3);
+    world.put(0, Input::Learned(mac(1)));
+    world.run(50);
+    assert_eq!([0, 1, 2].map(|n| world.placed(n, mac(1))), [None, Some(name(0)), Some(name(0))]);
+
+    world.put(0, Input::Unlearned(mac(1)));
+    world.run(50);
+
+    assert_eq!([0, 1, 2].map(|n| world.placed(n, mac(1))), [None; 3]);
+    world.agree();
+}
+
+#[test]
+fn a_station_that_moves_is_followed_also_while_its_old_node_believes_that_it_has_it() {
+    let mut world = World::new(3);
+    world.put(0, Input::Learned(mac(1)));
+    world.run(1_000);
+
+    world.put(1, Input::Sighting(mac(1)));
+    world.run(50);
+
+    assert_eq!([0, 1, 2].map(|n| world.placed(n, mac(1))), [Some(name(1)), None, Some(name(1))]);
+    world.put(1, Input::Unlearned(mac(1)));
+    world.run(50);
+    assert_eq!([0, 1, 2].map(|n| world.placed(n, mac(1))), [None; 3]);
+}
+
+#[test]
+fn frames_that_were_under_way_when_a_station_moved_do_not_bring_it_back() {
+    let mut world = World::new(2);
+    world.put(0, Input::Learned(mac(1)));
+    world.run(1_000);
+    world.put(1, Input::Sighting(mac(1)));
+    world.run(50);
+
+    world.put(0, Input::Sighting(mac(1)));
+    world.run(1_000);
+
+    assert_eq!(world.placed(0, mac(1)), Some(name(1)));
+}
+
+#[test]
+fn a_station_that_two_nodes_fight_for_is_left_alone_after_five_moves() {
+    let mut world = World::new(2);
+    world.put(0, Input::Learned(mac(1)));
+
+    for _ in 0..40 {
+        world.run(1_000);
+        (0..2).for_each(|n| world.put(n, Input::Sighting(mac(1))));
+    }
+
+    let moves: u64 = world.nodes.iter().map(|node| node.counts().moved_here).sum();
+    assert!((5..=10).contains(&moves), "{moves}");
+    let frozen = |output: &Output| matches!(output, Output::Say(Word::Frozen(_)));
+    assert!(world.done.iter().flatten().any(frozen));
+}
+
+#[test]
+fn a_node_that_starts_again_takes_over_what_it_had_and_takes_back_what_it_has_no_more() {
+    let mut world = World::new(3);
+    for n in 1..=2 {
+        world.put(0, Input::Learned(mac(n)));
+        world.put(0, Input::Address(mac(n), ip(1)));
+    }
+    world.put(0, Input::Address(mac(2), ip(2)));
+    world.run(1_000);
+
+    world.nodes[0] = Node::new(name(0), config());
+    world.nodes[0].step(world.now, [Input::Local(vec![mac(2)])]);
+    (1..3).for_each(|far| world.meet(0, far));
+    world.run(50);
+    assert_eq!(world.placed(1, mac(2)), Some(name(0)));
+    world.put(1, Input::StateWanted(name(0)));
+    world.run(50);
+
+    assert_eq!([mac(1), mac(2)].map(|mac| world.placed(1, mac)), [None, Some(name(0))]);
+    let displaced = |it: &Output| matches!(it, Output::Displace(far, _) if *far == mac(2));
+    assert!(!world.done[1].iter().any(displaced));
+    let said = world.nodes[1].stations.get(name(0), mac(2)).unwrap();
+    assert!(said.addresses.contains(&ip(2)));
+    world.agree();
+}
+
+#[test]
+fn an_address_that_gets_another_station_is_said_to_the_pods_of_every_node() {
+    let mut world = World::new(3);
+    world.put(0, Input::Learned(mac(1)));
+    world.put(0, Input::Address(mac(1), ip(5)));
+    world.run(1_000);
+    let answer = |it: &Output| matches!(it, Output::Answer(addr, Some(at)) if (*addr, *at) == (ip(5), mac(1)));
+    assert!(world.done[1].iter().any(answer) && !world.done[0].iter().any(answer));
+
+    world.put(1, Input::Learned(mac(2)));
+    world.put(1, Input::Address(mac(2), ip(5)));
+    world.run(50);
+
+    let moved =
+        |it: &Output| matches!(it, Output::Moved(addr, at) if (*addr, *at) == (ip(5), mac(2)));
+    assert!(world.done.iter().all(|done| done.iter().filter(|it| moved(it)).count() == 1));
+}
+
+#[test]
+fn a_peer_that_does_not_answer_is_reported_to_the_mesh_and_so_is_that_it_does_again() {
+    let mut world = World::new(2);
+    let told = |world: &World| {
+        let all = world.done[0].iter().filter_map(|it| match it {
+            Output::DataPath(_, direct) => Some(*direct),
+            _ => None,
+        });
+        all.collect::<BTreeSet<_>>()
+    };
+    world.run(5_000);
+    assert_eq!(told(&world), BTreeSet::new());
+
+    world.cut = BTreeSet::from([(0, 1), (1, 0)]);
+    world.run(3_500);
+    assert_eq!(told(&world), BTreeSet::from([false]));
+    world.cut.clear();
+    world.run(5_000);
+
+    assert_eq!(told(&world), BTreeSet::from([false, true]));
+}
+
+#[test]
+fn without_discovery_only_neighbours_are_reached_directly() {
+    let mut node = Node::new(name(0), Config { discovery: false, ..config() });
+
+    let far = Peer { neighbour: false, ..peer(2) };
+    let outputs = node.step(ms(1), [Input::Peer(name(1), peer(1)), Input::Peer(name(2), far)]);
+
+    let told: Vec<_> = outputs.iter().filter(|it| matches!(it, Output::DataPath(..))).collect();
+    assert!(matches!(told[..], [Output::DataPath(far, false)] if *far == name(2)), "{told:?}");
+}
+
+#[test]
+fn a_slot_is_flushed_after_the_plan_without_its_peer_and_before_another_gets_it() {
+    let mut node = Node::new(name(0), config());
+    node.step(ms(1), [Input::Peer(name(1), peer(1))]);
+    let first = node.slots.get(name(1)).unwrap();
+
+    let outputs = node.step(ms(2), [Input::PeerGone(name(1)), Input::Peer(name(2), peer(2))]);
+
+    let place = |wanted: fn(&Output) -> bool| outputs.iter().position(wanted).unwrap();
+    let flush = place(|it| matches!(it, Output::Flush(_)));
+    assert!(place(|it| matches!(it, Output::Install(_))) < flush);
+    assert_ne!(node.slots.get(name(2)), Some(first));
+    node.step(ms(3), [Input::Peer(name(3), peer(3))]);
+    assert_eq!(node.slots.get(name(3)), Some(first));
+}
+
+#[test]
+fn a_relayed_path_names_its_relay_and_one_word_is_said_for_each_change() {
+    let mut node = Node::new(name(0), config());
+    node.step(ms(1), [Input::Peer(name(1), peer(1)), Input::Peer(name(2), peer(2))]);
+
+    let relayed = Peer { route: Some(vec![name(1)]), ..peer(2) };
+    let outputs = node.step(ms(2), [Input::Peer(name(2), relayed)]);
+
+    let path = &node.told.paths[&name(2)];
+    assert!(matches!(path.chosen.route.path, Way::Relay(_)));
+    assert_eq!((&path.via[..], path.since), (&[name(1)][..], ms(2)));
+    let words = outputs.iter().filter(|it| matches!(it, Output::Say(Word::Path { .. })));
+    assert_eq!(words.count(), 1);
+}
+
+fn inputs() -> impl Strategy<Value = Input> {
+    let peers = || (1_u8..5).prop_map(|n| name(n.into()));
+    let macs = || (0_u64..6).prop_map(mac);
+    let octets = || prop::collection::vec(any::<u8>(), 0..60);
+    let known = (1_u8..5, 0_u64..3, any::<bool>(), any::<bool>(), 1_u8..5);
+    let known = known.prop_map(|(n, uid, up, neighbour, hop)| {
+        let standing = if up { Standing::Up } else { Standing::Silent };
+        let route = if hop == n { Some(vec![]) } else { Some(vec![name(hop.into())]) };
+        Input::Peer(name(n.into()), Peer { uid, standing, neighbour, route, ..peer(n) })
+    });
+    prop_oneof![
+        known,
+        peers().prop_map(Input::PeerGone),
+        peers().prop_map(Input::StateWanted),
+        (peers(), octets()).prop_map(|(via, message)| Input::Stations { via, message }),
+        (peers(), peers(), macs(), 1_u64..9, any::<bool>()).prop_map(
+            |(via, owner, mac, sequence, withdrawn)| {
+                let addresses = [ip(7)].into();
+                let said = crate::station::Announcement {
+                    sequence,
+                    withdrawn,
+                    addresses,
+                    more: Default::default(),
+                };
+                Input::Stations { via, message: emit([Item { owner, mac, said }]).remove(0) }
+            }
+        ),
+        macs().prop_map(Input::Learned),
+        macs().prop_map(Input::Unlearned),
+        macs().prop_map(Input::Sighting),
+        prop::collection::vec(macs(), 0..6).prop_map(Input::Local),
+        (macs(), 0_u8..9).prop_map(|(mac, n)| Input::Address(mac, ip(n))),
+        (0_u16..6, octets()).prop_map(|(n, frame)| Input::Probe { from: PeerId::new(n), frame }),
+        (peers(), prop::option::of(600_u16..2_000))
+            .prop_map(|(peer, mtu)| Input::Carries(peer, mtu.and_then(Mtu::new))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_same_inputs_give_the_same_plans_also_to_a_copy_that_was_written_and_read(
+        steps in prop::collection::vec((0_u64..2_000, prop::collection::vec(inputs(), 0..4)), 1..40),
+        copied_at in 0_usize..40,
+    ) {
+        let mut node = Node::new(name(0), config());
+        let (mut copy, mut now) = (None::<Node>, ms(0));
+        for (n, (pause, inputs)) in steps.into_iter().enumerate() {
+            if n == copied_at {
+                copy = Some(rmp_serde::from_slice(&rmp_serde::to_vec(&node).unwrap()).unwrap());
+            }
+            let written = rmp_serde::to_vec_named(&inputs).unwrap();
+            prop_assert_eq!(rmp_serde::from_slice::<Vec<Input>>(&written).unwrap(), inputs.clone());
+            now += ms(pause);
+
+            let outputs = node.step(now, inputs.clone());
+
+            if let Some(copy) = &mut copy {
+                let same = copy.step(now, inputs);
+                prop_assert_eq!(format!("{same:?}"), format!("{outputs:?}"));
+                prop_assert_eq!(copy.hash(), node.hash());
+            }
+            // What the outside was told is what is so.
+            let placed = node.stations.placed().filter(|(_, owner, _)| *owner != node.own);
+            if !node.stations_changed {
+                prop_assert_eq!(placed.count(), node.told.placements.len());
+            }
+        }
+    }
+}
