@@ -9,6 +9,7 @@
 //!  peers: stations, answers to probes -+       +---> messages to peers
 //! ```
 
+pub mod journal;
 mod label;
 pub mod node;
 pub mod plan;

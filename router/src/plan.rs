@@ -193,7 +193,8 @@ fn choose(id: PeerId, fact: &Fact, known: &Known<'_>) -> Chosen {
         Path::User | Path::Sleeve | Path::Down => direct,
     };
     // Nothing is ever sent to the unspecified address: the path is down.
-    let addr = vxlan.unwrap_or(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0));
+    let nowhere = || SocketAddr::from(([0, 0, 0, 0], 0));
+    let addr = vxlan.unwrap_or_else(nowhere);
     let peer = Peer { addr, mtu: mtu.unwrap_or(config.mtu) };
     Chosen { id, peer, route: Route { path, label: fact.label, sleeve }, reason }
 }

@@ -90,6 +90,7 @@ impl World {
 
     fn perform(&mut self, n: usize, output: Output) {
         let via = name(n as u64);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "all others are only noted")]
         match output {
             Output::Broadcast { message, except } => {
                 let others = (0..self.nodes.len()).filter(|far| *far != n);
@@ -234,9 +235,8 @@ fn an_address_that_gets_another_station_is_said_to_the_pods_of_every_node() {
 fn a_peer_that_does_not_answer_is_reported_to_the_mesh_and_so_is_that_it_does_again() {
     let mut world = World::new(2);
     let told = |world: &World| {
-        let all = world.done[0].iter().filter_map(|it| match it {
-            Output::DataPath(_, direct) => Some(*direct),
-            _ => None,
+        let all = world.done[0].iter().filter_map(|it| {
+            if let Output::DataPath(_, direct) = it { Some(*direct) } else { None }
         });
         all.collect::<BTreeSet<_>>()
     };
