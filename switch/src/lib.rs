@@ -9,6 +9,7 @@
 //!
 //! The switch knows no names: a peer is a [`PeerId`], a slot in the plan, and an address.
 
+mod bell;
 mod buf;
 mod cache;
 mod checksum;
@@ -41,6 +42,7 @@ mod watch;
 mod wiring;
 mod worker;
 
+pub use bell::{Bell, Ringer};
 pub use buf::{Batch, Buf, CAPACITY, Slot};
 pub use checksum::finish_partial;
 pub use coalesce::{BUNDLES, Bundle, Coalescer, PARTS, Place};

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::buf::Batch;
 use crate::frame::{ETHERNET_LEN, VLAN_TAG_LEN};
-use crate::{Counters, Forwarder, Mtu, PeerId, Plan, PlanCell, Punts, Tap, Tick, Underlay};
+use crate::{Counters, Forwarder, Mtu, PeerId, Plan, PlanCell, Punts, Ringer, Tap, Tick, Underlay};
 use receive::Receive;
 use relay::Relay;
 use transmit::Transmit;
@@ -132,6 +132,14 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
     #[must_use]
     pub fn with_sleeve(mut self, sleeve: U) -> Self {
         self.underlay.sleeve = Some(sleeve);
+        self
+    }
+
+    /// The worker with a bell that it rings when it has something for control. To be called before
+    /// [`Worker::punts`].
+    #[must_use]
+    pub fn with_ringer(mut self, ringer: Ringer) -> Self {
+        self.shared.punts = Arc::new(Punts::ringing(ringer));
         self
     }
 

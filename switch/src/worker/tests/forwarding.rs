@@ -111,6 +111,20 @@ fn a_probe_from_a_peer_goes_to_control_and_nowhere_else() {
     assert_eq!(node.drops(), [(DropReason::PuntFull, 36)]);
 }
 
+#[tokio::test]
+async fn a_probe_from_a_peer_wakes_control() {
+    let bell = crate::Bell::new().unwrap();
+    let Node { worker, net, .. } = Node::new();
+    let mut worker = worker.with_ringer(bell.ringer());
+    let probe = [&POD.0[..], &FAR.0, &[0x88, 0xb5], b"are you there"].concat();
+
+    net.deliver(datagram(addr_of(A), datagram_of(&probe)));
+    worker.turn(T0).unwrap();
+
+    tokio::time::timeout(Duration::from_secs(5), bell.rung()).await.unwrap().unwrap();
+    assert_eq!(worker.punts().take().unwrap().octets(), probe);
+}
+
 #[test]
 fn a_probe_from_a_pod_goes_nowhere() {
     let mut node = Node::new();
