@@ -101,7 +101,7 @@ fn a_probe_from_a_peer_goes_to_control_and_nowhere_else() {
 
     node.hear_from(B, &probe);
 
-    let punt = punts.take().unwrap();
+    let punt = probe_in(&punts);
     assert_eq!((punt.from, punt.octets()), (B, &probe[..]));
     assert!(node.emitted().is_empty() && node.sent().is_empty());
     assert_eq!(node.table.lookup(FAR), None);
@@ -122,7 +122,7 @@ async fn a_probe_from_a_peer_wakes_control() {
     worker.turn(T0).unwrap();
 
     tokio::time::timeout(Duration::from_secs(5), bell.rung()).await.unwrap().unwrap();
-    assert_eq!(worker.punts().take().unwrap().octets(), probe);
+    assert_eq!(probe_in(&worker.punts()).octets(), probe);
 }
 
 #[test]
