@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use etherparse::PacketBuilder;
 use switch::{
-    Batch, Cable, Counters, Datagram, DropReason, Forwarder, HEADER_MAX, Layers, Limits, Mac,
+    Batch, Bell, Cable, Counters, Datagram, DropReason, Forwarder, HEADER_MAX, Layers, Limits, Mac,
     MacTable, MemoryNet, MemoryTap, MemoryUnderlay, Message, Mtu, Offload, Peer, PeerId, Plan,
     PlanCell, Port, RunLimits, Segments, SendError, Takes, Tap, TapError, Tick, Underlay, Unsent,
     VNET_HEADER_LEN, Vni, Worker, vxlan,
@@ -270,6 +270,34 @@ fn a_frame_without_a_path_costs_no_allocation() {
 }
 
 #[test]
+fn what_pods_tell_control_costs_no_allocation() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let (mut mesh, bell) = (Mesh::new(2), Bell::new().unwrap());
+    mesh.listen(&bell);
+    let moved = Mac([2, 0, 0, 0, 0, 9]);
+    mesh.nodes[0].table.pin(moved, Port::Peer(PeerId::new(0)), Tick::from_millis(0));
+    let sighted = udp(moved, FAR, &[0; 18]);
+
+    assert_allocates_nothing(|now| {
+        let [.., a, b] = now.as_millis().to_be_bytes();
+        // More than is told: some find the queue full, or are too many.
+        for n in 0..4 {
+            assert!(mesh.nodes[0].cable.send(&arp(POD, [10, n, a, b])));
+        }
+        assert!(mesh.nodes[0].cable.send(&sighted));
+        mesh.turn(now);
+        let punts = mesh.nodes[0].worker.punts();
+        if now.as_millis().is_multiple_of(20) {
+            while punts.take().is_some() {}
+        }
+    });
+
+    let counters = &mesh.nodes[0].counters;
+    assert!(counters.told.load() > 100 && counters.untold.load() > 100);
+}
+
+#[test]
 fn a_bad_datagram_costs_no_allocation() {
     type Spoil = fn(&mut Datagram);
     let cases: [(Spoil, DropReason); 6] = [
@@ -402,6 +430,13 @@ impl Mesh {
         self.nodes[0].cell.install(Plan::new(Vni::DEFAULT, [peer(1, Mtu::MAX)]));
     }
 
+    /// POD's control listens to what pods say.
+    fn listen(&mut self, bell: &Bell) {
+        let node = self.nodes.remove(0);
+        let worker = node.worker.with_ringer(bell.ringer());
+        self.nodes.insert(0, Node { worker, ..node });
+    }
+
     /// POD's node is given `frame`, round after round.
     fn carry(&mut self, frame: &[u8]) {
         self.carry_spoiled(frame, |_| {});
@@ -507,6 +542,18 @@ fn udp(src: Mac, dst: Mac, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     let ip = PacketBuilder::ethernet2(src.0, dst.0).ipv4([10, 32, 0, 1], [10, 32, 0, 2], 64);
     ip.udp(1000, 2000).write(&mut frame, payload).unwrap();
+    frame
+}
+
+/// A gratuitous ARP request.
+fn arp(mac: Mac, ip: [u8; 4]) -> [u8; 42] {
+    let mut frame = [0; 42];
+    frame[..6].fill(0xff);
+    frame[6..12].copy_from_slice(&mac.0);
+    frame[12..22].copy_from_slice(&[0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1]);
+    frame[22..28].copy_from_slice(&mac.0);
+    frame[28..32].copy_from_slice(&ip);
+    frame[38..42].copy_from_slice(&ip);
     frame
 }
 

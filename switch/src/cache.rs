@@ -22,50 +22,83 @@ struct Entry {
     version: u64,
     /// When the table was last shown the station; `None` when it was only looked up.
     shown: Option<Tick>,
+    /// By which other port it was seen, and when the table last said that it does not move.
+    refused: Option<(Port, Tick)>,
+}
+
+impl Entry {
+    /// Whether the table would say nothing new to the station being seen by `port`.
+    fn was_shown(&self, port: Port, now: Tick) -> bool {
+        let lately = |at: Tick| now.since(at) < REFRESH;
+        if port == self.port {
+            self.shown.is_some_and(lately)
+        } else {
+            self.refused.is_some_and(|(other, at)| other == port && lately(at))
+        }
+    }
+
+    fn new(mac: Mac, port: Port, version: u64) -> Self {
+        Self { mac, port, version, shown: None, refused: None }
+    }
 }
 
 impl Cache {
     pub(crate) fn new() -> Self {
         // No station has this address.
-        let empty = Entry { mac: Mac::ZERO, port: Port::Local, version: 0, shown: None };
+        let empty = Entry::new(Mac::ZERO, Port::Local, 0);
         Self { slots: vec![empty; SLOTS].into() }
     }
 
-    pub(crate) fn learn(&mut self, table: &MacTable, mac: Mac, port: Port, now: Tick) {
+    /// Shows the table a station, unless it has been shown lately. Returns what the table said.
+    pub(crate) fn learn(
+        &mut self,
+        table: &MacTable,
+        mac: Mac,
+        port: Port,
+        now: Tick,
+    ) -> Option<Learned> {
         let version = table.version();
-        if let Some(entry) = self.entry(mac)
-            && (entry.mac, entry.port, entry.version) == (mac, port, version)
-            && entry.shown.is_some_and(|shown| now.since(shown) < REFRESH)
-        {
-            return;
+        let held = self.held(mac, version);
+        if held.is_some_and(|entry| entry.was_shown(port, now)) {
+            return None;
         }
         let learned = table.learn(mac, port, now);
-        if matches!(learned, Learned::Frozen | Learned::Static) {
-            return;
-        }
         // The version before: if it has changed since, by us or others, the next frame looks again.
-        let version = if learned == Learned::Known { version } else { table.version() };
-        self.put(Entry { mac, port, version, shown: Some(now) });
+        let entry = |port| held.unwrap_or_else(|| Entry::new(mac, port, version));
+        match learned {
+            Learned::Frozen => {}
+            Learned::Static => {
+                if let Some(pinned) = table.lookup(mac) {
+                    self.put(Entry { refused: Some((port, now)), ..entry(pinned) });
+                }
+            }
+            Learned::Known => self.put(Entry { shown: Some(now), ..entry(port) }),
+            Learned::New | Learned::Moved { .. } => {
+                let entry = Entry::new(mac, port, table.version());
+                self.put(Entry { shown: Some(now), ..entry });
+            }
+        }
+        Some(learned)
     }
 
     pub(crate) fn lookup(&mut self, table: &MacTable, mac: Mac) -> Option<Port> {
         let version = table.version();
-        if let Some(entry) = self.entry(mac)
-            && (entry.mac, entry.version) == (mac, version)
-        {
+        if let Some(entry) = self.held(mac, version) {
             return Some(entry.port);
         }
         let port = table.lookup(mac)?;
-        self.put(Entry { mac, port, version, shown: None });
+        self.put(Entry::new(mac, port, version));
         Some(port)
     }
 
-    fn entry(&mut self, mac: Mac) -> Option<&mut Entry> {
-        self.slots.get_mut(slot_of(mac))
+    /// What is known of a station under a version of the table.
+    fn held(&self, mac: Mac, version: u64) -> Option<Entry> {
+        let entry = self.slots.get(slot_of(mac)).copied();
+        entry.filter(|entry| (entry.mac, entry.version) == (mac, version))
     }
 
     fn put(&mut self, entry: Entry) {
-        if let Some(slot) = self.entry(entry.mac) {
+        if let Some(slot) = self.slots.get_mut(slot_of(entry.mac)) {
             *slot = entry;
         }
     }
@@ -95,7 +128,7 @@ mod tests {
             for (op, n, port) in ops {
                 let (mac, port) = (Mac::local(n), Port::Peer(PeerId::new(port)));
                 match op {
-                    0 => cache.learn(&table, mac, port, now),
+                    0 => drop(cache.learn(&table, mac, port, now)),
                     1 => drop(table.learn(mac, port, now)),
                     2 => drop(table.forget(mac, port)),
                     3 => drop(table.flush(port)),
@@ -104,6 +137,37 @@ mod tests {
                 prop_assert_eq!(cache.lookup(&table, mac), table.lookup(mac));
             }
         }
+    }
+
+    #[test]
+    fn a_pinned_station_that_is_seen_elsewhere_is_told_of_once_a_second() {
+        let table = MacTable::new(Limits::default());
+        let mut cache = Cache::new();
+        let pinned = Port::Peer(PeerId::new(1));
+        table.pin(Mac::local(1), pinned, Tick::default());
+
+        let mut told = Vec::new();
+        for ms in (0..3000).step_by(10) {
+            let now = Tick::from_millis(ms);
+            told.extend(cache.learn(&table, Mac::local(1), Port::Local, now));
+            cache.learn(&table, Mac::local(1), pinned, now);
+        }
+
+        assert_eq!(told, [Learned::Static; 3]);
+        assert_eq!(cache.lookup(&table, Mac::local(1)), Some(pinned));
+    }
+
+    #[test]
+    fn a_station_that_is_unpinned_is_learned_with_its_next_frame() {
+        let table = MacTable::new(Limits::default());
+        let (mut cache, now) = (Cache::new(), Tick::default());
+        let pinned = Port::Peer(PeerId::new(1));
+        table.pin(Mac::local(1), pinned, now);
+        cache.learn(&table, Mac::local(1), Port::Local, now);
+
+        table.forget(Mac::local(1), pinned);
+
+        assert_eq!(cache.learn(&table, Mac::local(1), Port::Local, now), Some(Learned::New));
     }
 
     #[test]

@@ -147,6 +147,10 @@ pub struct Counters {
     pub tap_fallbacks: Counter,
     /// Probes from peers that were handed to control.
     pub punted: Counter,
+    /// What control was told of addresses and sightings.
+    pub told: Counter,
+    /// What it was not told of them: too much at once.
+    pub untold: Counter,
     /// Runs of datagrams that were sent in pieces, as the socket refuses, or was found to spoil, them.
     pub udp_fallbacks: Counter,
     /// How often the socket refused a run.
@@ -200,9 +204,9 @@ impl Counters {
         self.udp_refusals.enobufs.add(enobufs);
     }
 
-    fn scalars(&self) -> [&Counter; 13] {
+    fn scalars(&self) -> [&Counter; 15] {
         let Self { segmented, joined, tap_fallbacks, checksums, fragmented, .. } = self;
-        let Self { icmp_sent, icmp_limited, udp_fallbacks, punted, .. } = self;
+        let Self { icmp_sent, icmp_limited, udp_fallbacks, punted, told, untold, .. } = self;
         let RefusalCounters { eio, einval, emsgsize, enobufs } = &self.udp_refusals;
         [
             segmented,
@@ -214,6 +218,8 @@ impl Counters {
             icmp_sent,
             icmp_limited,
             punted,
+            told,
+            untold,
             eio,
             einval,
             emsgsize,

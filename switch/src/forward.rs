@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::cache::Cache;
-use crate::{DropReason, Frame, Mac, MacTable, PeerId, Plan, Port, Tick};
+use crate::{DropReason, Frame, Learned, Mac, MacTable, PeerId, Plan, Port, Tick};
 
 /// What is to be done with a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,25 +28,33 @@ pub enum Verdict {
 pub struct Forwarder {
     table: Arc<MacTable>,
     cache: Cache,
+    learned: Option<Learned>,
 }
 
 impl Forwarder {
     /// A forwarder that learns into, and looks up in, `table`.
     pub fn new(table: Arc<MacTable>) -> Self {
-        Self { table, cache: Cache::new() }
+        Self { table, cache: Cache::new(), learned: None }
     }
 
     /// Learns the frame's source and decides where the frame goes.
     pub fn forward(&mut self, plan: &Plan, from: Port, frame: Frame<'_>, now: Tick) -> Verdict {
+        self.learned = None;
         if !frame.src().is_station() {
             return Verdict::Drop(DropReason::BadSource);
         }
         // Learn before lookup: a station that moved to us must not be answered through its old peer.
-        self.cache.learn(&self.table, frame.src(), from, now);
+        self.learned = self.cache.learn(&self.table, frame.src(), from, now);
         match from {
             Port::Peer(_) => Verdict::Local,
             Port::Local => self.forward_local(plan, frame),
         }
+    }
+
+    /// What the table said to the source of the last frame; `None` when it was not asked, as it had
+    /// been within the last second.
+    pub fn learned(&self) -> Option<Learned> {
+        self.learned
     }
 
     /// Whether a station is known to be behind a port.

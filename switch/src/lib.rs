@@ -9,6 +9,7 @@
 //!
 //! The switch knows no names: a peer is a [`PeerId`], a slot in the plan, and an address.
 
+mod bell;
 mod buf;
 mod cache;
 mod checksum;
@@ -22,6 +23,7 @@ mod layers;
 mod limiter;
 mod mac;
 mod mtu;
+pub mod neighbour;
 mod offload;
 mod plan;
 mod punt;
@@ -41,6 +43,7 @@ mod watch;
 mod wiring;
 mod worker;
 
+pub use bell::{Bell, Ringer};
 pub use buf::{Batch, Buf, CAPACITY, Slot};
 pub use checksum::finish_partial;
 pub use coalesce::{BUNDLES, Bundle, Coalescer, PARTS, Place};
@@ -54,7 +57,7 @@ pub use mac::{BadMac, Mac};
 pub use mtu::{Mtu, OVERHEAD_V4, OVERHEAD_V6};
 pub use offload::{BadOffload, Offload, VNET_HEADER_LEN};
 pub use plan::{Path, Peer, PeerId, Plan, PlanBuilder, PlanCell, Port, Route, Tunnel, Way};
-pub use punt::{PROBE, PUNT_LEN, Punt, Punts};
+pub use punt::{PROBE, PUNT_LEN, Punt, Punts, Told};
 pub use quirks::{Mitigation, QUIRKS, Quirk, Release};
 pub use segment::{HEADER_MAX, Segments};
 pub use shell::{Clock, Ended, FrameThreads};

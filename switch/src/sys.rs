@@ -8,10 +8,13 @@ use std::fs::File;
 use std::io;
 use std::mem::{size_of, size_of_val, zeroed};
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr::{null_mut, read_unaligned};
+use std::sync::Arc;
 
 use socket2::SockAddr;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 pub(crate) use steering::steer_by_flow;
 
@@ -266,6 +269,14 @@ pub(crate) fn set_tap_header_len(tap: BorrowedFd<'_>, len: usize) -> io::Result<
     // SAFETY: TUNSETVNETHDRSZ reads one c_int, which lives across the call.
     let done = unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A descriptor that tokio can wait for until there is something to read. To be called inside a
+/// tokio runtime.
+pub(crate) fn readable(fd: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
+    // SAFETY: the descriptor is owned by the Arc that the result holds, which hands out no other one
+    // and closes it only after the result has deregistered it.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
 
 /// A partial one's complement sum, by the widest registers that this processor has.

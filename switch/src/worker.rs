@@ -4,6 +4,7 @@ mod receive;
 mod relay;
 mod run;
 mod sleeve;
+mod snoop;
 mod transmit;
 mod tunnels;
 
@@ -13,9 +14,10 @@ use std::time::Duration;
 
 use crate::buf::Batch;
 use crate::frame::{ETHERNET_LEN, VLAN_TAG_LEN};
-use crate::{Counters, Forwarder, Mtu, PeerId, Plan, PlanCell, Punts, Tap, Tick, Underlay};
+use crate::{Counters, Forwarder, Mtu, PeerId, Plan, PlanCell, Punts, Ringer, Tap, Tick, Underlay};
 use receive::Receive;
 use relay::Relay;
+use snoop::Snoop;
 use transmit::Transmit;
 use tunnels::Tunnels;
 
@@ -82,6 +84,8 @@ struct Shared {
     /// What paths were found to carry less of than this plan says, and until when to believe it.
     narrowed: Vec<(PeerId, Mtu, Tick)>,
     punts: Arc<Punts>,
+    /// Where control wants to hear what pods say.
+    snoop: Option<Snoop>,
 }
 
 /// What a direction works with.
@@ -117,7 +121,16 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
         Self {
             tap,
             underlay: Tunnels { vxlan: underlay, sleeve: None },
-            shared: Shared { forwarder, counters, cell, plan, generation, narrowed, punts },
+            shared: Shared {
+                forwarder,
+                counters,
+                cell,
+                plan,
+                generation,
+                narrowed,
+                punts,
+                snoop: None,
+            },
             transmit: Transmit::new(),
             receive: Receive::new(),
             relay: Relay::new(),
@@ -132,6 +145,16 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
     #[must_use]
     pub fn with_sleeve(mut self, sleeve: U) -> Self {
         self.underlay.sleeve = Some(sleeve);
+        self
+    }
+
+    /// The worker with a bell that it rings when it has something for control, who is from then on
+    /// also told what frames of pods say: [`Told::Address`](crate::Told) and
+    /// [`Told::Sighting`](crate::Told). To be called before [`Worker::punts`].
+    #[must_use]
+    pub fn with_ringer(mut self, ringer: Ringer) -> Self {
+        self.shared.punts = Arc::new(Punts::ringing(ringer));
+        self.shared.snoop = Some(Snoop::new());
         self
     }
 

@@ -7,7 +7,7 @@ use switch::sleeve::{self, BadSleeve, HEADER_LEN, Header};
 use switch::{
     Buf, Cable, Counters, Datagram, DropReason, Forwarder, Label, Limits, MacTable, MemoryNet,
     MemoryTap, MemoryUnderlay, Mtu, Path, Peer, PeerId, Plan, PlanBuilder, PlanCell, Port, Route,
-    Tick, Vni, Worker,
+    Tick, Told, Vni, Worker,
 };
 
 /// A header is read as documented, what was read is emitted again, and rewriting the hop limit
@@ -101,8 +101,8 @@ impl Bench {
             assert!(emitted > 0 && others < all);
         }
         assert!(from != IpAddr::from([10, 0, 0, 9]) || dropped - before[0] == all, "a stranger");
-        while let Some(punt) = self.worker.punts().take() {
-            assert!(punt.from.slot() < 3);
+        while let Some(told) = self.worker.punts().take() {
+            assert!(matches!(told, Told::Probe(punt) if punt.from.slot() < 3));
         }
     }
 

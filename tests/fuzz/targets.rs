@@ -16,6 +16,9 @@ mod relay;
 mod secure;
 mod worker;
 
+use std::net::IpAddr;
+
+use switch::neighbour::told_by;
 use switch::vxlan::{self, BadVxlan, HEADER_LEN};
 use switch::{
     Buf, ETHERNET_LEN, EtherType, Frame, IpVersion, Layers, Mac, Mtu, PROBE, Remedy, Runt, Vni,
@@ -33,7 +36,7 @@ pub use worker::worker;
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("answer", icmp_answer),
     ("checksum", checksum),
     ("coalesce", coalesce),
@@ -46,6 +49,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("mesh_patch", mesh_patch),
     ("mesh_record", mesh_record),
     ("mesh_secure", mesh_secure),
+    ("neighbour", neighbour),
     ("notices", notices),
     ("relay", relay),
     ("segment", segment),
@@ -114,6 +118,21 @@ pub fn layers(octets: &[u8]) {
     assert_eq!(Layers::parse(&octets[..layers.end]), Some(layers));
     assert_eq!(Layers::parse(&[octets, &[0xff; 9]].concat()), Some(layers));
     assert_eq!(Layers::parse(&octets[..layers.end - 1]), None);
+}
+
+/// Whoever has an address according to a frame is a station that the frame names, and padding
+/// changes nothing.
+pub fn neighbour(octets: &[u8]) {
+    let Some((mac, ip)) = told_by(octets) else { return };
+    let names = |name: &[u8]| octets.windows(name.len()).any(|it| it == name);
+    assert!(mac.is_station() && names(&mac.0));
+    assert!(!ip.is_unspecified() && !ip.is_multicast() && !ip.is_loopback());
+    match (ip, Frame::parse(octets).unwrap().ether_type()) {
+        (IpAddr::V4(ip), (EtherType::Other(0x0806), 0)) => assert!(names(&ip.octets())),
+        (IpAddr::V6(ip), (EtherType::Ipv6, 0)) => assert!(names(&ip.octets())),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(told_by(&[octets, &[0xff; 9]].concat()), Some((mac, ip)));
 }
 
 /// Finishing a checksum makes it right, changes nothing else, and does nothing the second time.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use switch::{
     Cable, Counters, Datagram, DropReason, Forwarder, Frame, Limits, MacTable, MemoryNet,
-    MemoryTap, MemoryUnderlay, Mtu, PUNT_LEN, Peer, PeerId, Plan, PlanCell, Port, Tick, Vni,
+    MemoryTap, MemoryUnderlay, Mtu, PUNT_LEN, Peer, PeerId, Plan, PlanCell, Port, Tick, Told, Vni,
     Worker, vxlan,
 };
 
@@ -163,7 +163,7 @@ impl Bench {
     fn take_punts(&mut self) {
         let punts = self.worker.punts();
         for (from, frame) in self.probes.drain(..) {
-            let punt = punts.take().unwrap();
+            let Some(Told::Probe(punt)) = punts.take() else { panic!("no probe") };
             assert_eq!((punt.from, punt.len), (from, frame.len()));
             assert_eq!(punt.octets(), &frame[..frame.len().min(PUNT_LEN)]);
         }

@@ -10,7 +10,7 @@ use crate::layers::{TCP, UDP};
 use crate::segment::{HEADER_MAX, Segments, header_len};
 use crate::vxlan::{self, BadVxlan, HEADER_LEN};
 use crate::{
-    Counters, DropReason, Frame, Layers, Offload, PeerId, Port, Punt, Takes, Tap, TapError,
+    Counters, DropReason, Frame, Layers, Offload, PeerId, Port, Punt, Takes, Tap, TapError, Told,
     VNET_HEADER_LEN, Verdict, Via, Vni, finish_partial,
 };
 
@@ -186,7 +186,7 @@ pub(super) fn accept<T, U>(
     }
     let frame = Frame::parse(octets).map_err(|_| DropReason::Runt)?;
     if frame.is_probe() {
-        if !shared.punts.put(Punt::new(id, via, octets)) {
+        if !shared.punts.put(Told::Probe(Punt::new(id, via, octets))) {
             return Err(DropReason::PuntFull);
         }
         shared.counters.punted.add(1);

@@ -6,6 +6,7 @@ mod relay;
 mod sides;
 mod size;
 mod sleeve;
+mod snoop;
 
 use std::net::IpAddr;
 
@@ -104,6 +105,14 @@ impl Node {
 
     fn drops(&self) -> Vec<(DropReason, u64)> {
         drops(&self.counters)
+    }
+}
+
+/// The probe that control was given.
+fn probe_in(punts: &Punts) -> crate::Punt {
+    match punts.take() {
+        Some(crate::Told::Probe(punt)) => punt,
+        other => panic!("no probe: {other:?}"),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::limiter::Limiter;
 use crate::segment::{HEADER_MAX, Segments};
 use crate::vxlan::HEADER_LEN;
 use crate::{
-    Counters, DropReason, FlowHash, Frame, Layers, Message, Offload, PeerId, Port, SendError, Tap,
+    Counters, DropReason, FlowHash, Frame, Layers, Message, Offload, PeerId, SendError, Tap,
     Underlay, Verdict, Way,
 };
 use runs::{Fate, Waiting};
@@ -24,6 +24,11 @@ const WAITING: usize = 512;
 const RUN: usize = 128;
 /// Scratch memory for the headers of each of them.
 const HEADERS: usize = HEADER_LEN + HEADER_MAX;
+
+/// ICMP answers that may be given in a burst: enough for every connection of a busy pod at once.
+const ANSWERS_BURST: u64 = 100;
+/// Answers per second beyond that (RFC 1812 §4.3.2.8 asks for a limit, not for a number).
+const ANSWERS_PER_SECOND: u64 = 1000;
 
 /// Turns frames of the bridge into datagrams.
 #[derive(Debug)]
@@ -70,7 +75,7 @@ impl Transmit {
             headers: vec![0; RUN * HEADERS].into(),
             scratch: Buf::new(),
             spare: Buf::new(),
-            answers: Limiter::default(),
+            answers: Limiter::new(ANSWERS_BURST, ANSWERS_PER_SECOND),
         }
     }
 
@@ -105,7 +110,7 @@ impl Transmit {
         shared.counters.from_tap.count_many(packets, octets.len());
         let verdict = match offload {
             Ok(_) if frame.is_probe() => Verdict::Drop(DropReason::Probe),
-            Ok(_) => shared.forwarder.forward(&shared.plan, Port::Local, frame, context.now),
+            Ok(_) => shared.forward_from_tap(frame, octets, context.now),
             Err(_) => Verdict::Drop(DropReason::BadOffload),
         };
         if offload.is_ok_and(|it| it.checksum && it.segment == 0) {

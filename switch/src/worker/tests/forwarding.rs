@@ -101,7 +101,7 @@ fn a_probe_from_a_peer_goes_to_control_and_nowhere_else() {
 
     node.hear_from(B, &probe);
 
-    let punt = punts.take().unwrap();
+    let punt = probe_in(&punts);
     assert_eq!((punt.from, punt.octets()), (B, &probe[..]));
     assert!(node.emitted().is_empty() && node.sent().is_empty());
     assert_eq!(node.table.lookup(FAR), None);
@@ -109,6 +109,20 @@ fn a_probe_from_a_peer_goes_to_control_and_nowhere_else() {
     (0..100).for_each(|_| node.hear_from(B, &probe));
     assert_eq!(node.counters.punted.load(), 1 + 64);
     assert_eq!(node.drops(), [(DropReason::PuntFull, 36)]);
+}
+
+#[tokio::test]
+async fn a_probe_from_a_peer_wakes_control() {
+    let bell = crate::Bell::new().unwrap();
+    let Node { worker, net, .. } = Node::new();
+    let mut worker = worker.with_ringer(bell.ringer());
+    let probe = [&POD.0[..], &FAR.0, &[0x88, 0xb5], b"are you there"].concat();
+
+    net.deliver(datagram(addr_of(A), datagram_of(&probe)));
+    worker.turn(T0).unwrap();
+
+    tokio::time::timeout(Duration::from_secs(5), bell.rung()).await.unwrap().unwrap();
+    assert_eq!(probe_in(&worker.punts()).octets(), probe);
 }
 
 #[test]

@@ -231,7 +231,7 @@ fn a_probe_by_6783_goes_to_control_as_its_label_owners() {
 
     node.hear_sleeve(A, header(2, OWN, 3), &probe);
 
-    let punt = node.worker.punts().take().unwrap();
+    let punt = probe_in(&node.worker.punts());
     assert_eq!((punt.from, punt.via), (B, Via::Relay));
     assert!(node.emitted().is_empty());
 }
