@@ -16,6 +16,7 @@ mod checksum;
 mod coalesce;
 mod counters;
 mod drop;
+mod fdb;
 mod flow;
 mod forward;
 mod frame;
@@ -49,6 +50,9 @@ pub use checksum::finish_partial;
 pub use coalesce::{BUNDLES, Bundle, Coalescer, PARTS, Place};
 pub use counters::{Counter, Counters, PeerCounters, RefusalCounters, Traffic, Via};
 pub use drop::DropReason;
+pub use fdb::{
+    Applied, Edit, Entries, Fdb, FdbError, Kind, PROTOCOL, Refusal, Refused, enable_ipv6,
+};
 pub use flow::FlowHash;
 pub use forward::{Forwarder, Verdict};
 pub use frame::{ETHERNET_LEN, EtherType, Frame, Runt, VLAN_TAG_LEN};

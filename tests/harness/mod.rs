@@ -22,6 +22,7 @@ pub mod clean;
 mod fault;
 mod foreign;
 mod host;
+mod inside;
 mod lab;
 pub mod mesh;
 mod node;
