@@ -65,7 +65,8 @@ pub use sleeve::Label;
 pub use spin::Poll;
 pub use table::{Learned, Limits, MacTable, Row, TableEvents};
 pub use tap::{
-    Backend, Cable, KernelTap, MemoryTap, OffloadTap, PlainTap, Steering, Takes, Tap, TapError,
+    Backend, Cable, Injector, KernelTap, MemoryTap, OffloadTap, PlainTap, Steering, Takes, Tap,
+    TapError,
 };
 pub use tick::Tick;
 pub use too_big::{Fragments, Remedy, answer};
