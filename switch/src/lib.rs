@@ -5,7 +5,7 @@
 //! is a thin shell: [`Worker`]s run in [`FrameThreads`] between a [`Tap`] and an [`Underlay`],
 //! each of which has a kernel and an in-memory form. Control hands an immutable [`Plan`] down
 //! through a [`PlanCell`], and reads [`Counters`]; [`Wiring`] and [`Watch`] are its hands and eyes
-//! in the kernel.
+//! in the kernel. [`engine`] keeps all of that running inside a program.
 //!
 //! The switch knows no names: a peer is a [`PeerId`], a slot in the plan, and an address.
 
@@ -16,6 +16,7 @@ mod checksum;
 mod coalesce;
 mod counters;
 mod drop;
+pub mod engine;
 mod flow;
 mod forward;
 mod frame;

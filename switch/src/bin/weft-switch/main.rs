@@ -4,12 +4,8 @@ mod args;
 mod control;
 mod events;
 mod failure;
-mod fallbacks;
-mod frames;
-mod limits;
 mod output;
 mod paths;
-mod patience;
 mod report;
 
 use std::process::ExitCode;

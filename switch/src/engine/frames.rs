@@ -3,20 +3,22 @@
 use std::io;
 use std::sync::Arc;
 
-use switch::{Clock, DropGauge, Ended, FrameThreads, KernelTap, Poll, Punts, UdpUnderlay, Worker};
+use crate::{
+    Clock, DropGauge, Ended, Fault, FrameThreads, KernelTap, Poll, Punts, Told, UdpUnderlay, Worker,
+};
 
 /// The frame threads, or that there are none at the moment. Dropping it stops them.
-#[derive(Default)]
-pub(crate) struct Frames {
+#[derive(Debug, Default)]
+pub(super) struct Frames {
     threads: Option<FrameThreads>,
-    pub(crate) ended: Option<Ended>,
+    ended: Option<Ended>,
     gauges: Vec<DropGauge>,
     punts: Vec<Arc<Punts>>,
 }
 
 impl Frames {
     /// Starts a thread for each worker.
-    pub(crate) fn start(
+    pub(super) fn start(
         workers: Vec<Worker<KernelTap, UdpUnderlay>>,
         clock: Clock,
         poll: Poll,
@@ -29,21 +31,32 @@ impl Frames {
     }
 
     /// Stops the threads; what the kernel has lost can still be asked for.
-    pub(crate) fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.threads = None;
+        self.ended = None;
     }
 
-    pub(crate) fn are_running(&self) -> bool {
+    pub(super) fn are_running(&self) -> bool {
         self.threads.is_some()
     }
 
     /// Datagrams that found a socket's buffer full; `None` when the kernel does not tell.
-    pub(crate) fn socket_drops(&self) -> Option<u64> {
+    pub(super) fn socket_drops(&self) -> Option<u64> {
         self.gauges.iter().map(|it| it.load().map(u64::from)).sum::<io::Result<_>>().ok()
     }
 
-    /// Throws away what the workers have put aside: this binary has nobody who would answer probes.
-    pub(crate) fn discard_punts(&self) {
-        self.punts.iter().for_each(|punts| while punts.take().is_some() {});
+    /// What a worker has for control.
+    pub(super) fn poll_told(&self) -> Option<Told> {
+        self.punts.iter().find_map(|punts| punts.take())
+    }
+
+    /// How a thread has ended; never while there are none.
+    pub(super) async fn ended(&mut self) -> Fault {
+        let Some(ended) = &mut self.ended else { return std::future::pending().await };
+        match ended.recv().await {
+            Some(Err(fault)) => fault,
+            // They end without a fault only when told to, and nobody has told them.
+            Some(Ok(())) | None => Fault::Panicked,
+        }
     }
 }

@@ -1,0 +1,35 @@
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Why there may be too few descriptors.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitError {
+    /// This process may not have as many.
+    #[error("{needed} open files are needed, and the limit is lower")]
+    TooLow {
+        /// How many it needs.
+        needed: u64,
+    },
+    /// The system refused.
+    #[error("cannot raise the limit of open files")]
+    Refused(#[source] io::Error),
+}
+
+/// Raises the limit of open files as far as the sockets of so many queues need it: one for each lane
+/// of each queue, and some more.
+///
+/// # Errors
+/// As [`LimitError`] says; the limit is as it was.
+pub fn raise_descriptor_limit(queues: usize) -> Result<(), LimitError> {
+    let needed = 64 + 24 * queues as u64;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|maximum| maximum < needed) {
+        return Err(LimitError::TooLow { needed });
+    }
+    if limit.current.is_some_and(|current| current < needed) {
+        let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
+        setrlimit(Resource::Nofile, raised).map_err(|error| LimitError::Refused(error.into()))?;
+    }
+    Ok(())
+}
