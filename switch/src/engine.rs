@@ -25,14 +25,15 @@ mod mend;
 mod patience;
 mod sockets;
 
+use std::io;
 use std::sync::Arc;
 
 use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::{
-    Clock, Counters, Fault, Forwarder, Installed, KernelTap, MacTable, Mtu, PlanCell, Poll, Quirk,
-    Spec, Told, UdpProbe, Wiring, Worker,
+    Clock, Counters, Fault, Forwarder, Injector, Installed, KernelTap, MacTable, Mtu, PlanCell,
+    Poll, Quirk, Ringer, Spec, Told, UdpProbe, UdpUnderlay, Wiring, Worker,
 };
 pub use error::{KeepError, StartError};
 use fallbacks::Fallbacks;
@@ -51,8 +52,11 @@ pub struct EngineConfig {
     pub spec: Spec,
     /// Whether frame threads look before they sleep.
     pub poll: Poll,
-    /// For peers in how many slots to count.
+    /// For peers in how many slots to count. Those in further slots are served as well.
     pub slots: usize,
+    /// Rung when a worker has something for control, who is then told what pods say, too
+    /// ([`Told`]). Without it only probes are kept, and nobody is woken.
+    pub ringer: Option<Ringer>,
 }
 
 /// The data plane of a node, running or about to be started again. Dropping it stops it.
@@ -162,6 +166,15 @@ impl Engine {
         self.frames.poll_told()
     }
 
+    /// Gives a frame of control's own to this node's bridge, such as an
+    /// [`Announcement`](crate::neighbour::Announcement).
+    ///
+    /// # Errors
+    /// As those of [`Injector::inject`]; `NotConnected` while no thread runs.
+    pub fn inject(&self, frame: &[u8]) -> io::Result<()> {
+        self.frames.inject(frame)
+    }
+
     /// What each worker counts, in order of their queues. Those of queues that the TAP does not have
     /// stay zero.
     pub fn counters(&self) -> &[Arc<Counters>] {
@@ -218,16 +231,30 @@ impl Engine {
         let offloads = taps.first().and_then(KernelTap::offloads);
         info!(queues = taps.len(), ?offloads, "starting the frame threads");
         self.fallbacks.note_taps(&taps);
-        let sides = taps.into_iter().zip(sockets.into_vxlan()).zip(&self.counters);
-        let workers = sides
-            .map(|((tap, underlay), counters)| {
-                let forwarder = Forwarder::new(Arc::clone(&self.table));
-                Worker::new(tap, underlay, forwarder, Arc::clone(&self.cell), Arc::clone(counters))
-            })
-            .collect();
-        self.frames =
-            Frames::start(workers, self.clock, self.config.poll).map_err(StartError::Thread)?;
+        let injector = taps.first().map(Injector::new).transpose().map_err(StartError::Thread)?;
+        let sides = taps.into_iter().zip(sockets.into_sides()).zip(&self.counters);
+        let workers = sides.map(|((tap, underlay), counters)| self.worker(tap, underlay, counters));
+        let frames = Frames::start(workers.collect(), self.clock, self.config.poll);
+        self.frames = frames.map_err(StartError::Thread)?.with_injector(injector);
         Ok(())
+    }
+
+    fn worker(
+        &self,
+        tap: KernelTap,
+        (vxlan, sleeve): (UdpUnderlay, Option<UdpUnderlay>),
+        counters: &Arc<Counters>,
+    ) -> Worker<KernelTap, UdpUnderlay> {
+        let forwarder = Forwarder::new(Arc::clone(&self.table));
+        let (cell, counters) = (Arc::clone(&self.cell), Arc::clone(counters));
+        let mut worker = Worker::new(tap, vxlan, forwarder, cell, counters);
+        if let Some(sleeve) = sleeve {
+            worker = worker.with_sleeve(sleeve);
+        }
+        match &self.config.ringer {
+            Some(ringer) => worker.with_ringer(ringer.clone()),
+            None => worker,
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use crate::{
-    Clock, DropGauge, Ended, Fault, FrameThreads, KernelTap, Poll, Punts, Told, UdpUnderlay, Worker,
+    Clock, DropGauge, Ended, Fault, FrameThreads, Injector, KernelTap, Poll, Punts, Told,
+    UdpUnderlay, Worker,
 };
 
 /// The frame threads, or that there are none at the moment. Dropping it stops them.
@@ -14,6 +15,7 @@ pub(super) struct Frames {
     ended: Option<Ended>,
     gauges: Vec<DropGauge>,
     punts: Vec<Arc<Punts>>,
+    injector: Option<Injector>,
 }
 
 impl Frames {
@@ -23,17 +25,24 @@ impl Frames {
         clock: Clock,
         poll: Poll,
     ) -> io::Result<Self> {
-        let underlays = workers.iter().map(|worker| worker.sides().1);
+        let vxlan = workers.iter().map(|worker| worker.sides().1);
+        let underlays = vxlan.chain(workers.iter().filter_map(Worker::sleeve));
         let gauges = underlays.filter_map(|it| it.drop_gauge().ok()).collect();
         let punts = workers.iter().map(Worker::punts).collect();
         let (threads, ended) = FrameThreads::spawn(workers, clock, poll)?;
-        Ok(Self { threads: Some(threads), ended: Some(ended), gauges, punts })
+        Ok(Self { threads: Some(threads), ended: Some(ended), gauges, punts, injector: None })
+    }
+
+    /// The threads with a way to write into the TAP beside them.
+    pub(super) fn with_injector(self, injector: Option<Injector>) -> Self {
+        Self { injector, ..self }
     }
 
     /// Stops the threads; what the kernel has lost can still be asked for.
     pub(super) fn stop(&mut self) {
         self.threads = None;
         self.ended = None;
+        self.injector = None;
     }
 
     pub(super) fn are_running(&self) -> bool {
@@ -48,6 +57,12 @@ impl Frames {
     /// What a worker has for control.
     pub(super) fn poll_told(&self) -> Option<Told> {
         self.punts.iter().find_map(|punts| punts.take())
+    }
+
+    /// Gives a frame to the bridge.
+    pub(super) fn inject(&self, frame: &[u8]) -> io::Result<()> {
+        let injector = self.injector.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        injector.inject(frame)
     }
 
     /// How a thread has ended; never while there are none.

@@ -16,13 +16,16 @@ pub enum LimitError {
     Refused(#[source] io::Error),
 }
 
-/// Raises the limit of open files as far as the sockets of so many queues need it: one for each lane
-/// of each queue, and some more.
+/// Open files of a queue: 16 that send, two that receive and one more name for each of them, the TAP
+/// and one more name for it, and some to spare.
+const EACH: u64 = 24;
+
+/// Raises the limit of open files to what so many queues need, and `others` beside them.
 ///
 /// # Errors
 /// As [`LimitError`] says; the limit is as it was.
-pub fn raise_descriptor_limit(queues: usize) -> Result<(), LimitError> {
-    let needed = 64 + 24 * queues as u64;
+pub fn raise_descriptor_limit(queues: usize, others: u64) -> Result<(), LimitError> {
+    let needed = others + EACH * queues as u64;
     let limit = getrlimit(Resource::Nofile);
     if limit.maximum.is_some_and(|maximum| maximum < needed) {
         return Err(LimitError::TooLow { needed });

@@ -31,6 +31,8 @@ pub struct Link {
     pub isolated: bool,
     /// As a bridge port: learns source addresses.
     pub learning: bool,
+    /// As a bridge port: not asked for addresses that the bridge knows.
+    pub neigh_suppress: bool,
     /// Frames dropped on their way out of the device.
     pub tx_dropped: u64,
     /// As a TAP: several queues can be attached.
@@ -130,6 +132,7 @@ impl Link {
                     match info {
                         InfoBridgePort::Isolated(on) => self.isolated = *on,
                         InfoBridgePort::Learning(on) => self.learning = *on,
+                        InfoBridgePort::NeighSupress(on) => self.neigh_suppress = *on,
                         _ => {}
                     }
                 }

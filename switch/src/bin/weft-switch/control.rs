@@ -23,9 +23,12 @@ use crate::report::Subject;
 /// How long to wait before trying again what has failed.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Open files beside those of the queues: netlink, signals, output, and some to spare.
+const DESCRIPTORS: u64 = 64;
+
 /// Runs the switch until a signal ends it.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
-    raise_descriptor_limit(config.queues).map_err(|error| match error {
+    raise_descriptor_limit(config.queues, DESCRIPTORS).map_err(|error| match error {
         LimitError::TooLow { needed } => {
             anyhow!("{error}: raise it (ulimit -n {needed}), or use fewer --queues")
         }
@@ -43,14 +46,28 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
 
 /// Removes what earlier runs made.
 pub(crate) fn cleanup(names: Names) -> anyhow::Result<()> {
-    let Names { bridge, tap, backend } = names;
-    let spec = Spec { bridge, tap, backend, queues: 1, mac: Mac::ZERO, mtu: Mtu::MAX };
-    let removed = runtime()?.block_on(async { Wiring::new(spec)?.cleanup().await })?;
+    let removed = runtime()?.block_on(async { Wiring::new(spec(names))?.cleanup().await })?;
     match removed.as_slice() {
         [] => say("nothing to remove"),
         removed => say(&format!("removed {}", removed.join(" and "))),
     }
     Ok(())
+}
+
+/// The links by these names, as far as nothing else is known.
+fn spec(names: Names) -> Spec {
+    let Names { bridge, tap, backend } = names;
+    Spec {
+        bridge,
+        tap,
+        backend,
+        queues: 1,
+        mac: Mac::ZERO,
+        mtu: Mtu::MAX,
+        // Nobody announces stations: the bridge has to find them, and to ask for addresses.
+        learning: true,
+        neigh_suppress: false,
+    }
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -71,22 +88,15 @@ struct Switch {
 
 impl Switch {
     async fn start(config: Config, stdout: Output) -> anyhow::Result<Self> {
-        let ports =
-            Ports { local: config.local, vxlan: config.port, quirks: config.quirks.clone() };
+        let Config { local, port, quirks, queues, poll, .. } = config.clone();
+        let ports = Ports { local, vxlan: port, sleeve: None, quirks };
         // First of all: a second switch on this address must fail before it touches anything.
-        let sockets = Sockets::open(&ports, config.queues)?;
+        let sockets = Sockets::open(&ports, queues)?;
         let peers = measure_all(&config)?;
         check_hosts(&config)?;
         let mtu = overlay_mtu(&config, &peers);
-        let spec = Spec {
-            bridge: config.names.bridge.clone(),
-            tap: config.names.tap.clone(),
-            backend: config.names.backend,
-            queues: config.queues,
-            mac: bridge_mac(config.local),
-            mtu,
-        };
-        let engine = EngineConfig { ports, spec, poll: config.poll, slots: peers.len() };
+        let spec = Spec { queues, mac: bridge_mac(local), mtu, ..spec(config.names.clone()) };
+        let engine = EngineConfig { ports, spec, poll, slots: peers.len(), ringer: None };
         let table = Arc::new(MacTable::new(config.limits));
         let cell = Arc::new(PlanCell::new(Plan::new(config.vni, peers)));
         let clock = Clock::start();
