@@ -39,7 +39,7 @@ pub use error::{KeepError, StartError};
 use fallbacks::Fallbacks;
 pub use fallbacks::Supports;
 use frames::Frames;
-pub use limits::{LimitError, raise_descriptor_limit};
+pub use limits::{LimitError, default_queues, raise_descriptor_limit};
 use patience::Patience;
 pub use sockets::{Ports, Sockets};
 
@@ -97,7 +97,8 @@ pub struct KernelDrops {
 }
 
 impl Engine {
-    /// Sees to bridge and TAP, and starts the frame threads. To be called inside a tokio runtime.
+    /// Sees to bridge and TAP, and starts the frame threads. To be called inside a tokio runtime, with
+    /// `sockets` that were opened as `config` says: [`EngineConfig::ports`], a worker for each queue.
     ///
     /// # Errors
     /// As [`StartError`] says. No thread runs; bridge and TAP stay as far as they were made.

@@ -2,6 +2,14 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// How many queues make good use of this machine: half the processors, at least two where there are as
+/// many, at most eight.
+pub fn default_queues() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    // Two processors are better used by two: one thread for each direction of a stream.
+    (processors / 2).clamp(processors.min(2), 8)
+}
+
 /// Why there may be too few descriptors.
 #[derive(Debug, thiserror::Error)]
 pub enum LimitError {
