@@ -8,11 +8,16 @@ const SLOTS: usize = 1024;
 /// A station that is seen all the time is shown to the table this often, so that it does not age.
 const REFRESH: Duration = Duration::from_secs(1);
 
+/// Stations that were lately seen where they are not, at hand; a power of two.
+const REFUSALS: usize = 64;
+
 /// What one worker has lately seen of the shared table: no lock and no shared write for the frames
 /// of a station that stays where it is. An entry holds while the table's version does.
 #[derive(Debug)]
 pub(crate) struct Cache {
     slots: Box<[Entry]>,
+    /// Apart from the others, as they are asked for less often.
+    refusals: Box<[Option<Refusal>]>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -22,31 +27,22 @@ struct Entry {
     version: u64,
     /// When the table was last shown the station; `None` when it was only looked up.
     shown: Option<Tick>,
-    /// By which other port it was seen, and when the table last said that it does not move.
-    refused: Option<(Port, Tick)>,
 }
 
-impl Entry {
-    /// Whether the table would say nothing new to the station being seen by `port`.
-    fn was_shown(&self, port: Port, now: Tick) -> bool {
-        let lately = |at: Tick| now.since(at) < REFRESH;
-        if port == self.port {
-            self.shown.is_some_and(lately)
-        } else {
-            self.refused.is_some_and(|(other, at)| other == port && lately(at))
-        }
-    }
-
-    fn new(mac: Mac, port: Port, version: u64) -> Self {
-        Self { mac, port, version, shown: None, refused: None }
-    }
+/// A station that the table does not move to a port.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    mac: Mac,
+    port: Port,
+    version: u64,
+    at: Tick,
 }
 
 impl Cache {
     pub(crate) fn new() -> Self {
         // No station has this address.
-        let empty = Entry::new(Mac::ZERO, Port::Local, 0);
-        Self { slots: vec![empty; SLOTS].into() }
+        let empty = Entry { mac: Mac::ZERO, port: Port::Local, version: 0, shown: None };
+        Self { slots: vec![empty; SLOTS].into(), refusals: vec![None; REFUSALS].into() }
     }
 
     /// Shows the table a station, unless it has been shown lately. Returns what the table said.
@@ -58,47 +54,60 @@ impl Cache {
         now: Tick,
     ) -> Option<Learned> {
         let version = table.version();
-        let held = self.held(mac, version);
-        if held.is_some_and(|entry| entry.was_shown(port, now)) {
+        if let Some(entry) = self.entry(mac)
+            && (entry.mac, entry.port, entry.version) == (mac, port, version)
+            && entry.shown.is_some_and(|shown| now.since(shown) < REFRESH)
+        {
+            return None;
+        }
+        self.show(table, (mac, port, version), now)
+    }
+
+    pub(crate) fn lookup(&mut self, table: &MacTable, mac: Mac) -> Option<Port> {
+        let version = table.version();
+        if let Some(entry) = self.entry(mac)
+            && (entry.mac, entry.version) == (mac, version)
+        {
+            return Some(entry.port);
+        }
+        let port = table.lookup(mac)?;
+        self.put(Entry { mac, port, version, shown: None });
+        Some(port)
+    }
+
+    #[cold]
+    fn show(
+        &mut self,
+        table: &MacTable,
+        (mac, port, version): (Mac, Port, u64),
+        now: Tick,
+    ) -> Option<Learned> {
+        let refusal = self.refusals.get_mut(slot_of(mac) % REFUSALS)?;
+        if let Some(it) = refusal
+            && (it.mac, it.port, it.version) == (mac, port, version)
+            && now.since(it.at) < REFRESH
+        {
             return None;
         }
         let learned = table.learn(mac, port, now);
-        // The version before: if it has changed since, by us or others, the next frame looks again.
-        let entry = |port| held.unwrap_or_else(|| Entry::new(mac, port, version));
         match learned {
             Learned::Frozen => {}
-            Learned::Static => {
-                if let Some(pinned) = table.lookup(mac) {
-                    self.put(Entry { refused: Some((port, now)), ..entry(pinned) });
-                }
-            }
-            Learned::Known => self.put(Entry { shown: Some(now), ..entry(port) }),
+            Learned::Static => *refusal = Some(Refusal { mac, port, version, at: now }),
+            // The version before: if it has changed since, by us or others, the next frame looks again.
+            Learned::Known => self.put(Entry { mac, port, version, shown: Some(now) }),
             Learned::New | Learned::Moved { .. } => {
-                let entry = Entry::new(mac, port, table.version());
-                self.put(Entry { shown: Some(now), ..entry });
+                self.put(Entry { mac, port, version: table.version(), shown: Some(now) });
             }
         }
         Some(learned)
     }
 
-    pub(crate) fn lookup(&mut self, table: &MacTable, mac: Mac) -> Option<Port> {
-        let version = table.version();
-        if let Some(entry) = self.held(mac, version) {
-            return Some(entry.port);
-        }
-        let port = table.lookup(mac)?;
-        self.put(Entry::new(mac, port, version));
-        Some(port)
-    }
-
-    /// What is known of a station under a version of the table.
-    fn held(&self, mac: Mac, version: u64) -> Option<Entry> {
-        let entry = self.slots.get(slot_of(mac)).copied();
-        entry.filter(|entry| (entry.mac, entry.version) == (mac, version))
+    fn entry(&mut self, mac: Mac) -> Option<&mut Entry> {
+        self.slots.get_mut(slot_of(mac))
     }
 
     fn put(&mut self, entry: Entry) {
-        if let Some(slot) = self.slots.get_mut(slot_of(entry.mac)) {
+        if let Some(slot) = self.entry(entry.mac) {
             *slot = entry;
         }
     }

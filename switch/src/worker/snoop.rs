@@ -58,6 +58,7 @@ impl Snoop {
 
 impl Shared {
     /// Decides where a pod's frame goes, and tells control what it learns from it.
+    #[inline]
     pub(super) fn forward_from_tap(
         &mut self,
         frame: Frame<'_>,
@@ -65,17 +66,25 @@ impl Shared {
         now: Tick,
     ) -> Verdict {
         let verdict = self.forwarder.forward(&self.plan, Port::Local, frame, now);
-        let Some(snoop) = &mut self.snoop else { return verdict };
-        if self.forwarder.learned() == Some(Learned::Static) {
-            let admitted = snoop.sightings.admit(now);
-            self.tell(admitted, Told::Sighting { mac: frame.src() });
-        }
-        if let Some((mac, ip)) = neighbour::told_by(octets) {
-            self.tell_address(mac, ip, now);
+        if self.snoop.is_some() {
+            if self.forwarder.learned() == Some(Learned::Static) {
+                self.tell_sighting(frame.src(), now);
+            }
+            if let Some((mac, ip)) = neighbour::told_by(octets) {
+                self.tell_address(mac, ip, now);
+            }
         }
         verdict
     }
 
+    #[cold]
+    fn tell_sighting(&mut self, mac: Mac, now: Tick) {
+        let Some(snoop) = &mut self.snoop else { return };
+        let admitted = snoop.sightings.admit(now);
+        self.tell(admitted, Told::Sighting { mac });
+    }
+
+    #[cold]
     fn tell_address(&mut self, mac: Mac, ip: IpAddr, now: Tick) {
         let Some(snoop) = &mut self.snoop else { return };
         if snoop.is_known(mac, ip, now) {
