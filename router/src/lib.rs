@@ -8,6 +8,7 @@
 //!  Slots: which peer has which number --------------+
 //! ```
 
+pub mod guard;
 mod label;
 pub mod plan;
 mod slots;
