@@ -10,6 +10,7 @@
 
 mod label;
 pub mod plan;
+pub mod serve;
 mod slots;
 pub mod station;
 
