@@ -2,6 +2,7 @@
 
 mod broken;
 mod files;
+mod mesh;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
