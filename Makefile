@@ -23,7 +23,7 @@ demo: packages ## A small cluster at work, then cleaned up
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) run --release -q -p weft-tests --bin demo
 
-bench: packages ## weft beside kernel vxlan and Open vSwitch: ratios (target/bench/)
+bench: packages ## weft beside kernel vxlan and Open vSwitch: ratios (target/bench/); micro benches; what a mesh costs
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench -p weft-benches
 
@@ -38,6 +38,7 @@ doc: packages ## API documentation, warnings are errors
 
 unit: packages ## Unit and property tests
 	$(CARGO) test -p switch -p peer-mesh -p router -p api -p cli
+	$(CARGO) test -p weft-tests --lib
 
 sim: packages ## Simulations and the allocation count
 	$(CARGO) test -p weft-tests --test sim --test mesh_sim --test alloc
