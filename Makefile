@@ -23,7 +23,7 @@ demo: packages ## A small cluster at work, then cleaned up
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) run --release -q -p weft-tests --bin demo
 
-bench: packages ## weft beside kernel vxlan and Open vSwitch: ratios (target/bench/)
+bench: packages ## weft beside kernel vxlan and Open vSwitch: ratios (target/bench/); micro benches; what a mesh costs
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench -p weft-benches
 
@@ -38,13 +38,14 @@ doc: packages ## API documentation, warnings are errors
 
 unit: packages ## Unit and property tests
 	$(CARGO) test -p switch -p peer-mesh -p router -p api -p cli
+	$(CARGO) test -p weft-tests --lib
 
 sim: packages ## Simulations and the allocation count
 	$(CARGO) test -p weft-tests --test sim --test mesh_sim --test alloc
 
 lab: packages ## The lab: real devices, real peers (needs root)
 	$(CARGO) build --workspace --bins --examples
-	$(CARGO) test -p weft-tests --test harness --test switch --test sleeve --test wire --test fdb --test offload --test foreign
+	$(CARGO) test -p weft-tests --test harness --test switch --test sleeve --test engine --test wire --test fdb --test guard --test offload --test foreign
 	$(CARGO) test -p weft-tests --test load --test mesh -- --test-threads=1
 
 fuzz-replay: packages ## The committed fuzz corpus

@@ -9,7 +9,7 @@ mod http;
 mod stream;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -29,6 +29,14 @@ pub const JOURNAL_MAX: usize = 1 << 30;
 
 /// How long a whole answer may take unless told otherwise. The control loop answers in milliseconds.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an answer may take at least and at most, whatever is asked for: less is no time to the kernel, which
+/// takes it for none set, and more is beyond its clock.
+const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_hours(7 * 24));
+
+/// Brackets within brackets that an answer has at most: as many as `serde_json` reads as a `Value`. Laid out in
+/// lines, depth costs its square.
+const DEPTH_MAX: usize = 127;
 
 /// A journal comes from disk, and may be long: it may take this many times as long.
 const JOURNAL_PATIENCE: u32 = 12;
@@ -59,14 +67,10 @@ pub trait Resource: DeserializeOwned {
 }
 
 impl Client {
-    /// For the daemon that listens at `socket`.
+    /// For the daemon that listens at `socket`. A timeout of less than 1 ms or more than a week is taken for that.
     pub fn new(socket: impl Into<PathBuf>, timeout: Duration) -> Self {
-        Self { socket: socket.into(), timeout }
-    }
-
-    /// Where the daemon listens.
-    pub fn socket(&self) -> &Path {
-        &self.socket
+        let (least, most) = TIMEOUTS;
+        Self { socket: socket.into(), timeout: timeout.clamp(least, most) }
     }
 
     /// Reads something. A daemon that is not ready yet (503) answers all the same.
@@ -107,7 +111,7 @@ impl Client {
             return Err(self.refused(request, answer));
         }
         let json = answer.text(JSON_MAX).map_err(|fault| self.error(request, fault))?;
-        match serde_json::from_str(&json) {
+        match parse(&json) {
             Ok(value) => Ok(Reply { value, json }),
             Err(_) if answer.is_unavailable() => Err(self.refusal(request, &answer, &json)),
             Err(why) => Err(self.not_understood(request, &answer, &why)),
@@ -135,6 +139,42 @@ impl Client {
     }
 }
 
+/// What a field of a later release has is not looked at, however deep it goes: so that is measured first.
+fn parse<T: DeserializeOwned>(json: &str) -> Result<T, serde_json::Error> {
+    if depth(json) > DEPTH_MAX {
+        let why = format!("it has more than {DEPTH_MAX} brackets within brackets");
+        return Err(serde::de::Error::custom(why));
+    }
+    serde_json::from_str(json)
+}
+
+/// The most brackets that are open at once; those in texts do not count.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut octets = json.bytes();
+    while let Some(octet) = octets.next() {
+        match octet {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => skip_text(&mut octets),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// Goes to the end of a text.
+fn skip_text(octets: &mut impl Iterator<Item = u8>) {
+    while let Some(octet) = octets.next() {
+        match octet {
+            b'"' => return,
+            b'\\' => drop(octets.next()),
+            _ => {}
+        }
+    }
+}
+
 macro_rules! resources {
     ($($name:ident at $path:ident shown by $text:expr;)+) => {
         $(impl Resource for $name {
@@ -154,4 +194,54 @@ resources! {
     Targets at TARGETS shown by |it| Some(text::targets(it));
     Paths at PATHS shown by |it| Some(text::paths(it));
     Report at REPORT shown by |_| None;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn brackets_in_texts_are_not_deep() {
+        for (json, expected) in [
+            ("", 0),
+            ("7", 0),
+            ("[]", 1),
+            (r#"{"a":[{}],"b":{}}"#, 3),
+            (r#"["[[[[", "\"[[", "\\", [1]]"#, 2),
+            ("]]][", 1),
+            ("[\"", 1),
+            ("[\"\\", 1),
+        ] {
+            assert_eq!(depth(json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_too_deep_can_be_read_as_a_value() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+
+        assert!(parse::<serde_json::Value>(&nested(DEPTH_MAX)).is_ok());
+        assert!(serde_json::from_str::<serde_json::Value>(&nested(DEPTH_MAX + 1)).is_err());
+        let why = parse::<serde::de::IgnoredAny>(&nested(DEPTH_MAX + 1)).unwrap_err();
+        assert_eq!(why.to_string(), "it has more than 127 brackets within brackets");
+    }
+
+    #[test]
+    fn any_timeout_is_one_that_the_kernel_knows() {
+        for timeout in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
+            let client = Client::new("/nonexistent/weft.sock", timeout);
+
+            assert!(matches!(client.read::<Status>(), Err(Error::Unreached { .. })));
+            assert!(client.journal(&mut Vec::new()).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_has_a_depth(text in any::<String>()) {
+            prop_assert!(depth(&text) <= text.len());
+        }
+    }
 }

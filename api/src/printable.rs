@@ -30,7 +30,8 @@ mod tests {
             ("one\ntwo\r\0", "one\u{fffd}two\u{fffd}\u{fffd}"),
             ("\u{7f}\u{80}\u{9b}1m", "\u{fffd}\u{fffd}\u{fffd}1m"),
             ("\u{202e}abc\u{202c}", "\u{fffd}abc\u{fffd}"),
-            ("\u{2066}a\u{2069}\u{2028}\u{200f}", "\u{fffd}a\u{fffd}\u{fffd}\u{fffd}"),
+            ("\u{2066}a\u{2069}\u{2028}\u{2029}", "\u{fffd}a\u{fffd}\u{fffd}\u{fffd}"),
+            ("\u{61c}a\u{200e}b\u{200f}", "\u{fffd}a\u{fffd}b\u{fffd}"),
         ] {
             assert_eq!(printable(text), shown);
         }

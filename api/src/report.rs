@@ -29,8 +29,8 @@ pub struct Report {
     /// What `/v1/status/paths` says.
     #[serde(default)]
     pub paths: Vec<Path>,
-    /// Counters of the switch since the daemon started: by group (as `drops`), then by name. What
-    /// the kernel does not tell is absent.
+    /// Counters of the switch since the daemon started: by group (as `drops`), then by name; those that have
+    /// no other group are in `frames`. What the kernel does not tell is absent.
     #[serde(default)]
     pub counters: BTreeMap<String, BTreeMap<String, u64>>,
     /// The kernel, and what it can do.
@@ -52,7 +52,7 @@ pub struct Kernel {
     pub release: String,
     /// The defects that it is taken to have.
     pub quirks: Vec<Quirk>,
-    /// What was tried at start, and what came of it: yes, no, a number or a word.
+    /// What was found at start, by name; `null` where nothing is known.
     pub supports: BTreeMap<String, Value>,
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use api::{Client, Connect, Forget, Report, Resource, Status};
+use anyhow::Result;
+use api::{Client, Connect, Forget, Problem, Report, Resource, Status};
 use serde_json::{Value, json};
 
 use crate::args::{self, Arguments, Command, Format, Part};
@@ -60,12 +60,23 @@ fn report(client: &Client, of: &args::Report) -> Result<()> {
     let Some(path) = &of.field else { return show::<Report>(client, Format::Json) };
     let reply = client.read::<Report>().map_err(|error| error.problem())?;
     // The value and not the type: a field that this release does not know can be asked for too.
-    let all: Value = serde_json::from_str(&reply.json).context("cannot read the report")?;
+    let all: Value = serde_json::from_str(&reply.json).map_err(|why| unreadable(&why))?;
     let found = field::lookup(&all, path)?;
     if of.format == Some(Format::Json) {
         return output::print(&json::pretty(&field::json(&found, path)));
     }
     output::print(&field::text(&found))
+}
+
+fn unreadable(why: &serde_json::Error) -> Problem {
+    Problem {
+        what: "cannot look into the report".into(),
+        why: why.to_string(),
+        what_to_do: format!(
+            "use the weft of weftd's release (this one is {})",
+            env!("CARGO_PKG_VERSION")
+        ),
+    }
 }
 
 fn version(client: &Client, format: Format) -> Result<()> {

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use api::{Client, Problem};
 
-/// Writes the journal to `file`, whole or not at all: under another name first. A device or a pipe
-/// gets what comes, as it comes.
+/// Writes the journal to `file`, whole or not at all: under another name first. A device, a pipe or what a link
+/// leads to, as `/dev/stdout`, gets what comes, as it comes: that name is not ours to replace.
 pub(crate) fn write(client: &Client, file: &Path) -> Result<()> {
-    let special = fs::metadata(file).is_ok_and(|it| !it.is_file());
+    let special = fs::symlink_metadata(file).is_ok_and(|it| !it.is_file());
     if special {
-        let mut sink =
-            OpenOptions::new().write(true).open(file).map_err(|why| denied(file, &why))?;
+        let opened = OpenOptions::new().write(true).truncate(true).open(file);
+        let mut sink = opened.map_err(|why| denied(file, &why))?;
         client.journal(&mut sink).map_err(|error| error.problem())?;
         return Ok(());
     }

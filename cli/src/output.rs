@@ -3,14 +3,20 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use api::Problem;
 
 /// Prints on stdout. Who stops reading (`weft status peers | head`) has had enough: no error.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
-            Err(why).context("cannot write to stdout")
+            let problem = Problem {
+                what: "cannot write to stdout".into(),
+                why: why.to_string(),
+                what_to_do: "send it where there is room".into(),
+            };
+            Err(problem.into())
         }
         Ok(()) | Err(_) => Ok(()),
     }

@@ -151,6 +151,17 @@ fn a_daemon_that_closes_early_is_one_line() {
 }
 
 #[test]
+fn a_daemon_that_closes_between_chunks_has_said_what_came_before() {
+    let daemon = Daemon::saying(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n".as_bytes(),
+    );
+
+    let line = failure(&weft(&daemon.socket(), &["status"]));
+
+    assert!(line.contains("the connection was closed after 4 octets"), "{line}");
+}
+
+#[test]
 fn a_gigabyte_is_refused_however_it_comes() {
     const GIB: usize = 1 << 30;
     let says = "HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n";
@@ -192,6 +203,10 @@ fn what_is_not_weftd_is_one_line() {
         ),
         (
             &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"[..],
+            "a chunk of its answer has no size",
+        ),
+        (
+            &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n\r\n"[..],
             "a chunk of its answer has no size",
         ),
         (
@@ -245,6 +260,20 @@ fn a_daemon_of_another_release_is_one_line() {
             daemon.socket().display()
         );
         assert!(line.starts_with(&what) && line.ends_with(&remedy), "{line}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_too_deep_is_one_line() {
+    let mut status = status();
+    status.pop();
+    let deep = format!("{status},\"later\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    for command in ["status", "report"] {
+        let daemon = Daemon::answering(200, deep.clone());
+
+        let line = failure(&weft(&daemon.socket(), &[command, "-o", "json"]));
+
+        assert!(line.contains("it has more than 127 brackets within brackets"), "{line}");
     }
 }
 

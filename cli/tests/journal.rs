@@ -78,6 +78,33 @@ fn a_device_stays_a_device() {
     }
 }
 
+/// As `weft report --journal /dev/stdout > file`.
+#[test]
+fn a_link_stays_a_link_and_what_it_leads_to_is_written() {
+    let daemon = Daemon::saying(answer(b"some octets", 11));
+    let dir = Dir::new();
+    let (file, link) = (dir.0.join("file"), dir.0.join("link"));
+    fs::write(&file, "what was there before, and longer").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+
+    let outcome = save(&daemon, &link);
+
+    assert_eq!((outcome.0, &*outcome.1), (0, ""));
+    assert_eq!(fs::read(&file).unwrap(), b"some octets");
+    assert_eq!(fs::read_link(&link).unwrap(), file);
+}
+
+#[test]
+fn a_pipe_gets_what_comes() {
+    let daemon = Daemon::saying(answer(b"some octets", 11));
+    let args = ["report", "--journal", "/dev/stdout"];
+
+    let outcome = weft(&daemon.socket(), &args);
+
+    assert_eq!((outcome.code, &*outcome.stdout), (0, "some octets"));
+    assert!(fs::symlink_metadata("/dev/stdout").unwrap().is_symlink());
+}
+
 fn answer(octets: &[u8], length: usize) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
     [head.as_bytes(), octets].concat()

@@ -75,7 +75,10 @@ fn a_full_disk_under_stdout_is_one_line() {
 
     assert_eq!(outcome.status.code(), Some(1));
     let stderr = String::from_utf8(outcome.stderr).unwrap();
-    assert_eq!(stderr, "weft: cannot write to stdout: No space left on device (os error 28)\n");
+    assert_eq!(
+        stderr,
+        "weft: cannot write to stdout: No space left on device (os error 28): send it where there is room\n"
+    );
 }
 
 #[test]

@@ -284,6 +284,12 @@ impl Directory {
 }
 
 impl Entry {
+    /// The far ends of links that its record holds and that do not count.
+    pub(crate) fn one_sided(&self) -> impl Iterator<Item = PeerName> {
+        let names = self.links.iter().map(|link| link.name);
+        names.filter(|name| !self.neighbours.contains(name))
+    }
+
     /// Whether it is kept without being there.
     fn in_limbo(&self) -> bool {
         matches!(self.standing, Standing::Heard | Standing::Gone(_))

@@ -40,6 +40,7 @@ mod keeper;
 mod listener;
 mod machine;
 mod notice;
+mod password;
 mod resolve;
 #[cfg(test)]
 mod scratch;
@@ -62,6 +63,7 @@ pub use handle::{Handle, Stopped};
 pub use identity::{Identity, Origin};
 pub use machine::Machine;
 pub use notice::{Notice, Notices};
+pub use password::NoPassword;
 pub use resolve::{Endpoint, NotAnEndpoint};
 pub use snapshot::{PeerView, ShellStats, Snapshot};
 pub use state::{Found, State, StateError, Store};

@@ -15,7 +15,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 /// Whether a character is a control (C0, DEL, C1), ends a line, or turns the direction of what follows.
 pub fn is_control(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -31,6 +31,7 @@ mod tests {
             ("\u{7f}\u{80}\u{9b}1m", "\u{fffd}\u{fffd}\u{fffd}1m"),
             ("\u{202e}abc\u{202c}", "\u{fffd}abc\u{fffd}"),
             ("\u{2066}a\u{2069}\u{2028}\u{2029}", "\u{fffd}a\u{fffd}\u{fffd}\u{fffd}"),
+            ("\u{61c}a\u{200e}b\u{200f}", "\u{fffd}a\u{fffd}b\u{fffd}"),
         ] {
             assert_eq!(printable(text), shown);
         }

@@ -14,6 +14,7 @@
 //! altered is told from a whole one. It is no signature.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use blake2::{Blake2s256, Digest as _};
@@ -40,7 +41,8 @@ const STEP: u8 = 2;
 #[derive(Debug)]
 pub struct Journal {
     limit: usize,
-    segments: VecDeque<Vec<u8>>,
+    /// The last one is written to.
+    segments: VecDeque<Arc<Vec<u8>>>,
     /// How long the state is that the last segment begins with.
     state: usize,
     last_hash: u64,
@@ -74,7 +76,7 @@ impl Journal {
         if self.limit < LEAST_LIMIT {
             return node.step(now, inputs);
         }
-        let full = |segment: &Vec<u8>| segment.len() >= self.state + self.limit / SEGMENTS;
+        let full = |segment: &Arc<Vec<u8>>| segment.len() >= self.state + self.limit / SEGMENTS;
         if self.segments.back().is_none_or(full) {
             self.begin(node);
         }
@@ -96,27 +98,26 @@ impl Journal {
         self.steps
     }
 
+    /// What is recorded now. Only the last segment is copied.
+    pub fn copy(&self) -> Copy {
+        let mut segments: Vec<_> = self.segments.iter().cloned().collect();
+        if let Some(last) = segments.last_mut() {
+            *last = Arc::new(last.to_vec());
+        }
+        Copy { segments }
+    }
+
     /// The journal as a file.
     pub fn emit(&self) -> Vec<u8> {
-        let release = env!("CARGO_PKG_VERSION").as_bytes();
-        let mut file = Vec::with_capacity(self.segments.iter().map(Vec::len).sum::<usize>() + 128);
-        file.extend(MAGIC);
-        file.extend(FORMAT.to_be_bytes());
-        file.extend(u16::try_from(release.len()).unwrap_or_default().to_be_bytes());
-        file.extend(release);
-        self.segments.iter().for_each(|segment| file.extend(segment));
-        file.push(END);
-        let digest = Blake2s256::digest(&file);
-        file.extend(digest);
-        file
+        self.copy().emit()
     }
 
     fn begin(&mut self, node: &Node) {
-        self.segments.push_back(Vec::with_capacity(4096));
+        self.segments.push_back(Arc::default());
         self.last_hash = node.hash();
         self.write(STATE, |segment| rmp_serde::encode::write(segment, node).is_ok());
-        self.state = self.segments.back().map_or(0, Vec::len);
-        let len = |all: &VecDeque<Vec<u8>>| all.iter().map(Vec::len).sum::<usize>();
+        self.state = self.segments.back().map_or(0, |segment| segment.len());
+        let len = |all: &VecDeque<Arc<Vec<u8>>>| all.iter().map(|it| it.len()).sum::<usize>();
         let last = self.limit - self.limit / SEGMENTS;
         while self.segments.len() > 1 && len(&self.segments) > last {
             self.segments.pop_front();
@@ -124,7 +125,7 @@ impl Journal {
     }
 
     fn write(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>) -> bool) {
-        let Some(segment) = self.segments.back_mut() else { return };
+        let Some(segment) = self.segments.back_mut().map(Arc::make_mut) else { return };
         let start = segment.len();
         segment.push(kind);
         segment.extend([0; 4]);
@@ -135,6 +136,30 @@ impl Journal {
             // Nothing of ours is as long as this, and memory can be written to.
             (None, _) | (_, None) => segment.truncate(start),
         }
+    }
+}
+
+/// What a journal held at one moment.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    segments: Vec<Arc<Vec<u8>>>,
+}
+
+impl Copy {
+    /// As a file. This takes some ten milliseconds for each megabyte.
+    pub fn emit(&self) -> Vec<u8> {
+        let release = env!("CARGO_PKG_VERSION").as_bytes();
+        let mut file =
+            Vec::with_capacity(self.segments.iter().map(|it| it.len()).sum::<usize>() + 128);
+        file.extend(MAGIC);
+        file.extend(FORMAT.to_be_bytes());
+        file.extend(u16::try_from(release.len()).unwrap_or_default().to_be_bytes());
+        file.extend(release);
+        self.segments.iter().for_each(|segment| file.extend(segment.as_slice()));
+        file.push(END);
+        let digest = Blake2s256::digest(&file);
+        file.extend(digest);
+        file
     }
 }
 

@@ -9,12 +9,14 @@
 //!  peers: stations, answers to probes -+       +---> messages to peers
 //! ```
 
+pub mod guard;
 pub mod journal;
 mod label;
 pub mod node;
 pub mod plan;
 pub mod probe;
 pub mod reach;
+pub mod serve;
 mod slots;
 pub mod station;
 

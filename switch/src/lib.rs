@@ -5,7 +5,7 @@
 //! is a thin shell: [`Worker`]s run in [`FrameThreads`] between a [`Tap`] and an [`Underlay`],
 //! each of which has a kernel and an in-memory form. Control hands an immutable [`Plan`] down
 //! through a [`PlanCell`], and reads [`Counters`]; [`Wiring`] and [`Watch`] are its hands and eyes
-//! in the kernel.
+//! in the kernel. [`engine`] keeps all of that running inside a program.
 //!
 //! The switch knows no names: a peer is a [`PeerId`], a slot in the plan, and an address.
 
@@ -16,12 +16,14 @@ mod checksum;
 mod coalesce;
 mod counters;
 mod drop;
+pub mod engine;
 mod fdb;
 mod flow;
 mod forward;
 mod frame;
 mod layers;
 mod limiter;
+mod lines;
 mod mac;
 mod mtu;
 pub mod neighbour;
@@ -57,6 +59,7 @@ pub use flow::FlowHash;
 pub use forward::{Forwarder, Verdict};
 pub use frame::{ETHERNET_LEN, EtherType, Frame, Runt, VLAN_TAG_LEN};
 pub use layers::{IpVersion, Layers};
+pub use lines::Lines;
 pub use mac::{BadMac, Mac};
 pub use mtu::{Mtu, OVERHEAD_V4, OVERHEAD_V6};
 pub use offload::{BadOffload, Offload, VNET_HEADER_LEN};
@@ -69,7 +72,8 @@ pub use sleeve::Label;
 pub use spin::Poll;
 pub use table::{Learned, Limits, MacTable, Row, TableEvents};
 pub use tap::{
-    Backend, Cable, KernelTap, MemoryTap, OffloadTap, PlainTap, Steering, Takes, Tap, TapError,
+    Backend, Cable, Injector, KernelTap, MemoryTap, OffloadTap, PlainTap, Steering, Takes, Tap,
+    TapError,
 };
 pub use tick::Tick;
 pub use too_big::{Fragments, Remedy, answer};

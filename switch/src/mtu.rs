@@ -12,9 +12,7 @@ pub const OVERHEAD_V6: u16 = 40 + 8 + 8 + 14;
 
 /// The size of the largest IP packet a link carries, in octets. As everywhere on Linux it does not
 /// count the Ethernet header.
-#[derive(
-    Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
-)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "u16", into = "u16")]
 pub struct Mtu(u16);
 

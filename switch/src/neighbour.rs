@@ -1,4 +1,5 @@
-//! Who has an address: what ARP (RFC 826) and IPv6 neighbour discovery (RFC 4861) tell of it.
+//! Who has an address: what ARP (RFC 826) and IPv6 neighbour discovery (RFC 4861) tell of it, and how
+//! it is told.
 //!
 //! ```text
 //!  Ethernet 14 | ARP: htype 2, ptype 2, hlen 1, plen 1, operation 2,
@@ -10,11 +11,14 @@
 //! Checksums are not verified, as who lies can compute them. Extension headers before ICMPv6 are not
 //! looked through; no host sends any.
 
+mod announce;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::Mac;
 use crate::frame::ETHERNET_LEN;
 use crate::layers::ICMP_V6;
+pub use announce::{Announcement, announce};
 
 const ARP: u16 = 0x0806;
 const IPV6: u16 = 0x86dd;

@@ -14,9 +14,7 @@ pub use builder::PlanBuilder;
 pub use path::{Path, Route, Tunnel, Way};
 
 /// A peer's slot in the [`Plan`]. The switch knows no names; control gives out the slots.
-#[derive(
-    Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
-)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct PeerId(u16);
 
 impl PeerId {

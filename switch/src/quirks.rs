@@ -6,6 +6,13 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Release(u16, u16, u16);
 
+impl Release {
+    /// That of the running kernel, if it is to be understood.
+    pub fn running() -> Option<Self> {
+        rustix::system::uname().release().to_str().ok()?.parse().ok()
+    }
+}
+
 /// A defect of some kernels.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Quirk {

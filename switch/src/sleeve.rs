@@ -35,9 +35,7 @@ pub const HOPS: u8 = 4;
 const HOPS_AT: usize = 7;
 
 /// What stands for a peer on the wire: 24 bits. Control sees to it that no two peers share one.
-#[derive(
-    Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
-)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Label(u32);
 

@@ -4,11 +4,13 @@ use std::io::{self, IoSlice};
 
 use crate::{Batch, DropReason, VNET_HEADER_LEN};
 
+mod inject;
 mod kernel;
 mod memory;
 mod offload;
 mod plain;
 
+pub use inject::Injector;
 pub use kernel::{Backend, KernelTap, Steering};
 pub use memory::{Cable, MemoryTap};
 pub use offload::OffloadTap;

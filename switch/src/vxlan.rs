@@ -24,9 +24,7 @@ pub const HEADER_LEN: usize = 8;
 const FLAG_I: u8 = 0x08;
 
 /// VXLAN network identifier: 24 bits (RFC 7348 §5).
-#[derive(
-    Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
-)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Vni(u32);
 

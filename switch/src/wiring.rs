@@ -37,6 +37,11 @@ pub struct Spec {
     pub mac: Mac,
     /// The bridge's MTU: what pods may send without being told that it is too big.
     pub mtu: Mtu,
+    /// Whether the bridge learns at the TAP who is behind it: off where control says so by FDB entries.
+    pub learning: bool,
+    /// Whether the bridge answers for stations behind the TAP whose addresses it was told, instead of
+    /// asking them.
+    pub neigh_suppress: bool,
 }
 
 /// Makes and mends what a [`Spec`] asks for.
@@ -335,8 +340,11 @@ impl Wiring {
                 installed.done.push(Change::TapPlugged);
             }
         }
-        if !(tap.isolated && tap.learning) {
-            let flags = LinkBridgePort::new(tap.index).isolated(true).learning(true).build();
+        let Spec { learning, neigh_suppress, .. } = self.spec;
+        let flags = (tap.isolated, tap.learning, tap.neigh_suppress);
+        if flags != (true, learning, neigh_suppress) {
+            let flags = LinkBridgePort::new(tap.index).isolated(true).learning(learning);
+            let flags = flags.neigh_suppress(neigh_suppress).build();
             self.links.change(flags, "setting the TAP's port flags").await?;
             installed.done.push(Change::TapFlags);
         }

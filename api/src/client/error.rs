@@ -130,7 +130,7 @@ impl Client {
         Error::Unanswered(Problem {
             what: format!("cannot say {} to {}", name(request), self.socket.display()),
             why: why.to_string(),
-            what_to_do: String::new(),
+            what_to_do: same_release(),
         })
     }
 }

@@ -16,6 +16,7 @@ const LINES_MAX: usize = 64;
 const READ: usize = 64 << 10;
 /// The longest line before a chunk: 16 hexadecimal digits, its end, and what nobody needs.
 const CHUNK_LINE_MAX: usize = 128;
+const NO_SIZE: &str = "a chunk of its answer has no size";
 
 /// A question.
 #[derive(Debug)]
@@ -126,7 +127,7 @@ impl Answer {
                 self.pass_on(length, &mut body)?;
             }
             Length::Chunked => {
-                while let Some(size) = self.chunk()? {
+                while let Some(size) = self.chunk(body.taken)? {
                     self.pass_on(size, &mut body)?;
                     self.line_end(body.taken)?;
                 }
@@ -156,9 +157,13 @@ impl Answer {
         Ok(())
     }
 
-    /// The size of the next chunk; `None` for the last.
-    fn chunk(&mut self) -> Result<Option<u64>, Fault> {
+    /// The size of the next chunk, after so many octets; `None` for the last.
+    fn chunk(&mut self, taken: u64) -> Result<Option<u64>, Fault> {
         loop {
+            // A line without a digit would be read as zero: an end that nobody has said.
+            if self.ahead.first().is_some_and(|octet| !octet.is_ascii_hexdigit()) {
+                return Err(Fault::Garbage(NO_SIZE.into()));
+            }
             match httparse::parse_chunk_size(&self.ahead) {
                 Ok(httparse::Status::Complete((_, 0))) => return Ok(None),
                 Ok(httparse::Status::Complete((used, size))) => {
@@ -167,11 +172,11 @@ impl Answer {
                 }
                 Ok(httparse::Status::Partial) if self.ahead.len() < CHUNK_LINE_MAX => {
                     if !self.read_more()? {
-                        return Err(Fault::Cut(0));
+                        return Err(Fault::Cut(taken));
                     }
                 }
                 Ok(httparse::Status::Partial) | Err(_) => {
-                    return Err(Fault::Garbage("a chunk of its answer has no size".into()));
+                    return Err(Fault::Garbage(NO_SIZE.into()));
                 }
             }
         }

@@ -355,7 +355,7 @@ pub(crate) fn report() -> Report {
                 what: "super-frames whose last packet is short are refused by the TAP".into(),
                 mitigated: false,
             }],
-            supports: [("udp_runs".to_owned(), true.into())].into(),
+            supports: [("udp_gro".to_owned(), true.into())].into(),
         },
         control: Control {
             events: 123_456,

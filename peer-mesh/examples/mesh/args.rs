@@ -15,7 +15,7 @@ use tracing::level_filters::LevelFilter;
 /// A peer of weft's gossip mesh, by itself: prints who is there, and what happens.
 ///
 /// The mesh's password, if it has one, is in the environment variable WEAVE_PASSWORD or in a file. SIGUSR1
-/// prints everything there is to see. SIGTERM and SIGINT leave the mesh. Exit codes: 0 left, 1 failed, 2 wrong usage.
+/// prints everything there is to see. SIGTERM, SIGINT and SIGHUP leave the mesh. Exit codes: 0 left, 1 failed, 2 wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "mesh")]
 pub(crate) struct Args {

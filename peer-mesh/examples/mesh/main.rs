@@ -33,10 +33,8 @@ fn main() -> ExitCode {
         .with_max_level(args.log_level)
         .init();
     let outcome = run::run(args);
-    if let Err(error) = &outcome {
-        stderr.send(&format!("mesh: {error:#}"));
-    }
-    stderr.finish();
+    let last = outcome.as_ref().err().map(|error| format!("mesh: {error:#}\n"));
+    stderr.finish(&last.unwrap_or_default());
     if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use peer_mesh::shell::{self, Handle, Identity, Notice, Notices, StartError};
 use peer_mesh::{Config, Event, Psk};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -26,11 +26,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let lines = Lines::start("stdout", std::io::stdout()).context("cannot start a thread")?;
     let printer = Printer::new(&lines, args.json);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("cannot start the runtime: are there descriptors left?")?;
+    let runtime = runtime
+        .map_err(|why| anyhow!("cannot start the runtime: {why}: are there descriptors left?"))?;
     let outcome = runtime.block_on(peer(args, printer));
     // A write of the state that hangs must not keep us.
     runtime.shutdown_background();
-    lines.finish();
+    lines.finish("");
     outcome
 }
 
@@ -55,7 +56,7 @@ async fn peer(args: Args, printer: Printer<'_>) -> Result<()> {
     let (origin, nickname) = (identity.origin, config.nickname.clone());
     let started = shell::start(identity, config, &[listen], args.peers);
     let (handle, notices) = started.map_err(|error| match remedy(&error) {
-        Some(remedy) => anyhow::Error::new(error).context(remedy),
+        Some(remedy) => anyhow!("{:#}: {remedy}", anyhow::Error::new(error)),
         None => error.into(),
     })?;
     let seen = handle.snapshot().await?;
@@ -128,38 +129,31 @@ async fn tick(ticks: &mut Option<Interval>) {
 }
 
 fn psk(args: &Args) -> Result<Psk> {
-    let password = match &args.password_file {
-        Some(path) => {
-            let read = read_password(path);
-            Some(read.with_context(|| format!("cannot read the password in {}", path.display()))?)
+    if let Some(path) = &args.password_file {
+        let read = read_password(path).and_then(|password| Ok(Psk::from_password(&password)?));
+        return read.map_err(|why| {
+            let path = path.display();
+            anyhow!("cannot use the password in {path}: {why:#}: give a --password-file with one, or none for an open mesh")
+        });
+    }
+    match std::env::var("WEAVE_PASSWORD") {
+        // An empty variable is how scripts say none.
+        Ok(password) if password.is_empty() => Ok(Psk::open()),
+        Ok(password) => Psk::from_password(&password)
+            .map_err(|why| anyhow!("cannot use WEAVE_PASSWORD: {why}: give a shorter one")),
+        Err(VarError::NotPresent) => Ok(Psk::open()),
+        // Taken for none it would let everybody in.
+        Err(VarError::NotUnicode(_)) => {
+            bail!("cannot use WEAVE_PASSWORD: it is not UTF-8: give a password that is")
         }
-        None => match std::env::var("WEAVE_PASSWORD") {
-            // An empty variable is how scripts say none.
-            Ok(password) => Some(password).filter(|password| !password.is_empty()),
-            Err(VarError::NotPresent) => None,
-            // Taken for none it would let everybody in.
-            Err(VarError::NotUnicode(_)) => {
-                bail!("WEAVE_PASSWORD is not UTF-8: give a password that is")
-            }
-        },
-    };
-    match password {
-        Some(password) => {
-            let key = Psk::from_password(&password);
-            key.context("give a password, or leave out --password-file for an open mesh")
-        }
-        None => Ok(Psk::open()),
     }
 }
 
 fn read_password(path: &Path) -> Result<String> {
     let mut octets = Vec::new();
     File::open(path)?.take(PASSWORD_MAX + 1).read_to_end(&mut octets)?;
-    ensure!(
-        octets.len() as u64 <= PASSWORD_MAX,
-        "it has more than {PASSWORD_MAX} octets: name another file"
-    );
-    let text = String::from_utf8(octets).context("it is not UTF-8: give a password that is")?;
+    ensure!(octets.len() as u64 <= PASSWORD_MAX, "it has more than {PASSWORD_MAX} octets");
+    let text = String::from_utf8(octets).map_err(|_| anyhow!("it is not UTF-8"))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }

@@ -41,6 +41,9 @@ fn a_link_counts_when_both_ends_state_it() {
 
     assert_eq!(up(&one_sided), [name(0)]);
     assert_eq!(up(&mutual), [name(0), name(1)]);
+    let alone =
+        |directory: &Directory| -> Vec<_> { directory.get(name(0)).unwrap().one_sided().collect() };
+    assert_eq!((alone(&one_sided), alone(&mutual)), (vec![name(1)], vec![]));
 }
 
 #[test]

@@ -17,6 +17,7 @@ const MAX_QUEUE: usize = 512 * 1024;
 pub(super) const BATCH: Duration = Duration::from_millis(50);
 /// And this long after the last batch: what one event brings about goes in a few batches, not in dozens.
 const SPACING: Duration = Duration::from_millis(250);
+
 /// What waits to be sent.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {

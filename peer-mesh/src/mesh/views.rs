@@ -35,6 +35,8 @@ pub struct Peer<'a> {
     pub since: Duration,
     /// Its neighbours, by links that both ends state.
     pub links: Vec<PeerName>,
+    /// Those with whom it says it has a link, and who do not say so, or not of its present start.
+    pub one_sided: Vec<PeerName>,
     /// Where it listens.
     pub addresses: Vec<SocketAddr>,
     /// Everything it says.
@@ -50,6 +52,8 @@ pub struct GonePeer {
     pub uid: PeerUid,
     /// Its nickname.
     pub nickname: String,
+    /// How often it had started.
+    pub incarnation: u64,
     /// Why.
     pub reason: GoneReason,
     /// Since when.
@@ -114,7 +118,7 @@ pub struct Target {
     pub attempts: u32,
     /// When the last connection there ended, or failed to be made.
     pub ended: Option<Duration>,
-    /// When it may be tried again; `None` while a connection stands or is being made, and for our own address.
+    /// When it may be tried again; `None` while a connection stands or is being made.
     pub next: Option<Duration>,
 }
 
@@ -226,6 +230,7 @@ impl Mesh {
                 name,
                 uid: entry.record.uid(),
                 nickname: entry.record.nickname().to_owned(),
+                incarnation: entry.record.stamp().incarnation,
                 reason,
                 since: entry.since,
             }),
@@ -323,6 +328,7 @@ fn peer(name: PeerName, entry: &Entry) -> Option<Peer<'_>> {
         state,
         since: entry.since,
         links: entry.neighbours.iter().copied().collect(),
+        one_sided: entry.one_sided().collect(),
         addresses: entry.record.addresses().collect(),
         record: &entry.record,
     })

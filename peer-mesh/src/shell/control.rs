@@ -13,7 +13,7 @@ use tokio::time::{sleep_until, timeout};
 use super::conn::{self, FLUSH, Line};
 use super::gate::{Admission, Gate};
 use super::givers::{Givers, HostPort};
-use super::input::{Audience, Clock, Input, Inputs, Request, Say};
+use super::input::{Audience, Clock, Input, Inputs, NotFound, Request, Say};
 use super::keeper::Keeper;
 use super::listener::{canonical, refuse};
 use super::notice::Teller;
@@ -308,12 +308,12 @@ impl Control {
         }
     }
 
-    fn found(&mut self, name: &HostPort, found: Result<Vec<SocketAddr>, String>) {
+    fn found(&mut self, name: &HostPort, found: Result<Vec<SocketAddr>, NotFound>) {
+        let now = self.clock.now();
         let found = match found {
             Ok(found) => found,
-            Err(why) => return self.givers.failed(name, why),
+            Err(NotFound { why, again }) => return self.givers.failed(name, why, now + again),
         };
-        let now = self.clock.now();
         let changes = self.givers.learn(name, &found);
         for addr in changes.ungive {
             self.mesh.ungive(addr);

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::resolve::{Endpoint, Follower};
 
@@ -27,8 +28,15 @@ pub(super) struct Givers {
 #[derive(Debug)]
 struct Name {
     addrs: BTreeSet<SocketAddr>,
-    failed: Option<String>,
+    failed: Option<Failed>,
     _follower: Follower,
+}
+
+/// A look-up that failed: why, and when there is another.
+#[derive(Debug)]
+struct Failed {
+    why: String,
+    next: Duration,
 }
 
 /// A peer that was given, and what became of it.
@@ -40,6 +48,8 @@ pub struct Given {
     pub addrs: Vec<SocketAddr>,
     /// Why the last look-up failed.
     pub failed: Option<String>,
+    /// When it is looked up again, if that failed.
+    pub next: Option<Duration>,
 }
 
 /// What the core is to be told.
@@ -129,9 +139,9 @@ impl Givers {
     }
 
     /// A look-up failed. What is known stays.
-    pub(super) fn failed(&mut self, name: &HostPort, why: String) {
+    pub(super) fn failed(&mut self, name: &HostPort, why: String, next: Duration) {
         if let Some(known) = self.names.get_mut(name) {
-            known.failed = Some(why);
+            known.failed = Some(Failed { why, next });
         }
     }
 
@@ -141,11 +151,13 @@ impl Givers {
             peer: Endpoint::Addr(addr),
             addrs: vec![addr],
             failed: None,
+            next: None,
         });
         let names = self.names.iter().map(|((host, port), name)| Given {
             peer: Endpoint::Name { host: host.clone(), port: *port },
             addrs: name.addrs.iter().copied().collect(),
-            failed: name.failed.clone(),
+            failed: name.failed.as_ref().map(|it| it.why.clone()),
+            next: name.failed.as_ref().map(|it| it.next),
         });
         addrs.chain(names)
     }
@@ -209,6 +221,20 @@ mod tests {
         }
 
         assert_eq!(first, Changes { give: addrs(0..PER_NAME), ungive: vec![] });
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_not_found_says_why_and_until_when() {
+        let mut givers = following(&["a"]);
+        givers.failed(&name("a"), "no such name".into(), Duration::from_secs(4));
+
+        let failed = givers.iter().next().unwrap();
+        givers.learn(&name("a"), &addrs([1]));
+        let found = givers.iter().next().unwrap();
+
+        assert_eq!(failed.failed.as_deref(), Some("no such name"));
+        assert_eq!(failed.next, Some(Duration::from_secs(4)));
+        assert_eq!((found.failed, found.next), (None, None));
     }
 
     #[tokio::test]

@@ -36,9 +36,17 @@ pub(super) enum Input {
     /// The connection has ended.
     Closed { conn: ConnId, why: String },
     /// A name was looked up.
-    Found { name: HostPort, found: Result<Vec<SocketAddr>, String> },
+    Found { name: HostPort, found: Result<Vec<SocketAddr>, NotFound> },
     /// Somebody in this process wants something.
     Request(Request),
+}
+
+/// A look-up that failed.
+#[derive(Debug)]
+pub(super) struct NotFound {
+    pub(super) why: String,
+    /// How soon there is another.
+    pub(super) again: Duration,
 }
 
 /// What the rest of the process may ask for.

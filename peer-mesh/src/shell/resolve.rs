@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::givers::HostPort;
-use super::input::{Input, Inputs};
+use super::input::{Input, Inputs, NotFound};
 use crate::Config;
 
 /// Pause after a name that could not be looked up; it doubles up to `AGAIN`.
@@ -121,7 +121,7 @@ async fn follow(name: HostPort, inputs: Inputs) {
                 }
                 let pause = retry;
                 retry = (retry * 2).min(AGAIN);
-                (Err(error.to_string()), pause)
+                (Err(NotFound { why: error.to_string(), again: pause }), pause)
             }
         };
         if inputs.send(Input::Found { name: name.clone(), found }).await.is_err() {

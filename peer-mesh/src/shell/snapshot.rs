@@ -45,6 +45,25 @@ impl Snapshot {
     /// How old a recent one is at most.
     pub const RECENT: Duration = Duration::from_millis(100);
 
+    /// Of a mesh that has not started: nobody is there.
+    pub fn empty(name: PeerName, uid: PeerUid) -> Self {
+        Self {
+            now: Duration::ZERO,
+            name,
+            uid,
+            root: 0,
+            own: None,
+            peers: Vec::new(),
+            gone: Vec::new(),
+            links: Vec::new(),
+            pending: Vec::new(),
+            given: Vec::new(),
+            targets: Vec::new(),
+            stats: Stats::default(),
+            shell: ShellStats::default(),
+        }
+    }
+
     /// What the core shows; the rest is the shell's.
     pub(super) fn of(mesh: &Mesh, given: Vec<Given>, shell: ShellStats, now: Duration) -> Self {
         Self {
@@ -80,6 +99,8 @@ pub struct PeerView {
     pub since: Duration,
     /// Its neighbours.
     pub links: Vec<PeerName>,
+    /// Those that it says are neighbours, and who do not say so.
+    pub one_sided: Vec<PeerName>,
     /// Where it listens.
     pub addresses: Vec<SocketAddr>,
     /// How often it has started.
@@ -109,6 +130,7 @@ impl From<crate::Peer<'_>> for PeerView {
             state: peer.state,
             since: peer.since,
             links: peer.links,
+            one_sided: peer.one_sided,
             addresses: peer.addresses,
             incarnation: peer.record.stamp().incarnation,
             started: peer.record.started(),

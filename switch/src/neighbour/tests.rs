@@ -147,7 +147,51 @@ fn a_frame_cut_short_tells_nothing() {
     }
 }
 
+#[test]
+fn an_ipv4_address_is_announced_by_a_gratuitous_request() {
+    let frame = announce(POD, V4.into());
+
+    let packet = ArpPacket::new_checked(&frame.octets()[ETHERNET_LEN..]).unwrap();
+    let expected = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Request,
+        source_hardware_addr: EthernetAddress(POD.0),
+        source_protocol_addr: V4,
+        target_hardware_addr: EthernetAddress::BROADCAST,
+        target_protocol_addr: V4,
+    };
+    assert_eq!(ArpRepr::parse(&packet).unwrap(), expected);
+    assert_eq!(header_of(&frame), (Mac::BROADCAST, EthernetProtocol::Arp));
+    assert_eq!(frame.octets().len(), 42);
+}
+
+#[test]
+fn an_ipv6_address_is_announced_by_an_advertisement_that_overrides() {
+    let frame = announce(POD, V6.into());
+
+    let packet = Ipv6Packet::new_checked(&frame.octets()[ETHERNET_LEN..]).unwrap();
+    let ip = Ipv6Repr::parse(&packet).unwrap();
+    assert_eq!((ip.src_addr, ip.dst_addr.to_string()), (V6, "ff02::1".into()));
+    assert_eq!((ip.hop_limit, ip.next_header), (HOP_LIMIT, IpProtocol::Icmpv6));
+    let icmp = Icmpv6Packet::new_checked(packet.payload()).unwrap();
+    let sums = ChecksumCapabilities::default();
+    let message = Icmpv6Repr::parse(&ip.src_addr, &ip.dst_addr, &icmp, &sums).unwrap();
+    assert_eq!(message, Icmpv6Repr::Ndisc(advertisement(V6, Some(POD))));
+    let group = Mac([0x33, 0x33, 0, 0, 0, 1]);
+    assert_eq!(header_of(&frame), (group, EthernetProtocol::Ipv6));
+}
+
 proptest! {
+    #[test]
+    fn what_is_announced_is_what_is_heard(mac: [u8; 6], v4: [u8; 4], v6: [u8; 16]) {
+        let mac = Mac(mac);
+
+        for ip in [IpAddr::from(v4), IpAddr::from(v6)] {
+            let told = told_by(announce(mac, ip).octets());
+
+            prop_assert_eq!(told, (mac.is_station() && is_ones_own(ip)).then_some((mac, ip)));
+        }
+    }
+
     #[test]
     fn no_octets_make_it_panic(
         mut octets in prop::collection::vec(any::<u8>(), 0..200),
@@ -165,6 +209,14 @@ proptest! {
             prop_assert!(mac.is_station() && is_ones_own(ip));
         }
     }
+}
+
+/// Whom an announcement is for, and what is in it; it is its station's own.
+fn header_of(frame: &Announcement) -> (Mac, EthernetProtocol) {
+    let header = EthernetFrame::new_checked(frame.octets()).unwrap();
+    let header = EthernetRepr::parse(&header).unwrap();
+    assert_eq!(header.src_addr, EthernetAddress(POD.0));
+    (Mac(header.dst_addr.0), header.ethertype)
 }
 
 fn ethernet(dst: Mac, protocol: EthernetProtocol, len: usize) -> Vec<u8> {

@@ -24,7 +24,7 @@ pub struct KernelTap {
     kind: Kind,
     steering: Steering,
     /// A name in the abstract space is the network namespace's own, and gone with its holders.
-    _lock: Arc<UnixDatagram>,
+    lock: Arc<UnixDatagram>,
 }
 
 /// Who says which queue of a TAP a frame goes to.
@@ -58,7 +58,7 @@ impl KernelTap {
             if held { io::Error::from_raw_os_error(libc::EBUSY) } else { error }
         })?;
         let lock = Arc::new(lock);
-        let tap = |kind| Self { kind, steering: Steering::OneQueue, _lock: Arc::clone(&lock) };
+        let tap = |kind| Self { kind, steering: Steering::OneQueue, lock: Arc::clone(&lock) };
         let plain = || PlainTap::open(name).map(|it| vec![tap(Kind::Plain(it))]);
         let offload = || -> io::Result<Vec<_>> {
             let queue = |_| OffloadTap::open(name).map(|it| tap(Kind::Offload(it)));
@@ -94,6 +94,11 @@ impl KernelTap {
             Kind::Offload(tap) => Some(tap.offloads()),
             Kind::Plain(_) => None,
         }
+    }
+
+    /// What keeps other wefts out.
+    pub(super) fn lock(&self) -> Arc<UnixDatagram> {
+        Arc::clone(&self.lock)
     }
 
     /// Who says which queue a frame goes to.

@@ -7,7 +7,7 @@ use netlink_packet_route::link::{
     BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoTun,
     LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
-use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use rtnetlink::Handle;
 
 use super::{ALIAS, WiringError};
@@ -31,6 +31,8 @@ pub struct Link {
     pub isolated: bool,
     /// As a bridge port: learns source addresses.
     pub learning: bool,
+    /// As a bridge port: not asked for addresses that the bridge knows.
+    pub neigh_suppress: bool,
     /// Frames dropped on their way out of the device.
     pub tx_dropped: u64,
     /// As a TAP: several queues can be attached.
@@ -130,6 +132,7 @@ impl Link {
                     match info {
                         InfoBridgePort::Isolated(on) => self.isolated = *on,
                         InfoBridgePort::Learning(on) => self.learning = *on,
+                        InfoBridgePort::NeighSupress(on) => self.neigh_suppress = *on,
                         _ => {}
                     }
                 }
@@ -209,9 +212,11 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// `None` for a neighbour that is no bridge's, or a group.
+    /// `None` for a neighbour that is no bridge's, for a group, and for a port's own address: no
+    /// station is behind that.
     pub(crate) fn of(message: &NeighbourMessage) -> Option<Self> {
-        if message.header.family != AddressFamily::Bridge {
+        let header = &message.header;
+        if header.family != AddressFamily::Bridge || header.state == NeighbourState::Permanent {
             return None;
         }
         let mut mac = None;

@@ -45,11 +45,15 @@ impl Node {
         Self::with_tap(MemoryTap::pair())
     }
 
-    fn with_tap((tap, cable): (MemoryTap, Cable)) -> Self {
+    fn with_tap(pair: (MemoryTap, Cable)) -> Self {
+        Self::with_counters(pair, 3)
+    }
+
+    fn with_counters((tap, cable): (MemoryTap, Cable), slots: usize) -> Self {
         let net = MemoryNet::new(1500);
         let table = Arc::new(MacTable::new(Limits::default()));
         let cell = Arc::new(PlanCell::new(Plan::new(Vni::DEFAULT, [A, B, C].map(peer))));
-        let counters = Arc::new(Counters::new(3));
+        let counters = Arc::new(Counters::new(slots));
         let forwarder = Forwarder::new(Arc::clone(&table));
         let underlay = net.attach(HOME.into());
         let worker =

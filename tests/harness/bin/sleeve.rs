@@ -1,26 +1,30 @@
-//! `lab-sleeve LOCAL NUMBER [NUMBER=ADDR=PATH]..`: a switch whose plan is its arguments.
+//! `lab-sleeve LOCAL NUMBER [NUMBER=ADDR=PATH | announce=MAC=IP | pin=MAC=NUMBER | flags=on=off]..`: a
+//! switch whose plan is its arguments.
 //!
 //! It is what a daemon is to the data plane, without one: paths are `user`, `sleeve`, `down`, or the
-//! number of the peer that is the relay. A node's label is its number. Counters are printed five
-//! times a second until it is killed.
+//! number of the peer that is the relay. A node's label is its number. Addresses are announced, stations
+//! are pinned behind a peer, the flags are the TAP's `learning` and `neigh_suppress`. Counters are
+//! printed five times a second until it is killed, and what pods tell whenever they do: `told address
+//! MAC IP`, `told sighting MAC`.
 #![expect(clippy::print_stdout, reason = "a command that reports to its user")]
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
+use switch::engine::{Engine, EngineConfig, Ports, Sockets};
+use switch::neighbour::announce;
 use switch::{
-    Backend, Clock, Counters, Forwarder, FrameThreads, Label, Limits, Mac, MacTable, Mtu, Path,
-    Peer, PeerId, Plan, PlanBuilder, PlanCell, Poll, Route, Spec, UdpProbe, UdpUnderlay, Vni,
-    Wiring, Worker, path_mtu,
+    Backend, Bell, Clock, Counters, Fault, Label, Limits, Mac, MacTable, Mtu, Path, Peer, PeerId,
+    Plan, PlanBuilder, PlanCell, Poll, Port, Route, Spec, Tick, Told, Vni, path_mtu,
 };
 
 const VXLAN: u16 = 6784;
 const SLEEVE: u16 = 6783;
-/// Slots are numbers: this many, and some to spare.
-const PEERS: usize = 16;
+/// Slots are numbers; those of further peers are not counted.
+const SLOTS: usize = 16;
 const QUEUES: usize = 2;
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -33,36 +37,56 @@ fn main() -> Result<()> {
 struct Setup {
     local: IpAddr,
     number: u16,
-    plan: Plan,
+    plan: PlanBuilder,
+    announced: Vec<(Mac, IpAddr)>,
+    pinned: Vec<(Mac, PeerId)>,
+    learning: bool,
+    neigh_suppress: bool,
 }
 
 impl Setup {
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self> {
         let mut next = || args.next().context("usage: LOCAL NUMBER [NUMBER=ADDR=PATH]..");
         let (local, number) = (next()?.parse()?, next()?.parse()?);
-        let mut plan = Plan::builder(Vni::DEFAULT).label(label(number)?);
-        for arg in args {
-            plan = Self::add(plan, local, &arg).with_context(|| arg)?;
-        }
-        Ok(Self { local, number, plan: plan.build() })
+        let plan = Plan::builder(Vni::DEFAULT).label(label(number)?);
+        let (announced, pinned) = (Vec::new(), Vec::new());
+        let (learning, neigh_suppress) = (true, false);
+        let setup = Self { local, number, plan, announced, pinned, learning, neigh_suppress };
+        args.try_fold(setup, |setup, arg| setup.with(&arg).with_context(|| arg))
     }
 
-    fn add(plan: PlanBuilder, local: IpAddr, arg: &str) -> Result<PlanBuilder> {
-        let (number, rest) = arg.split_once('=').context("no number")?;
-        let (addr, path) = rest.split_once('=').context("no path")?;
-        let (number, addr): (u16, IpAddr) = (number.parse()?, addr.parse()?);
-        let path = match path {
-            "user" => Path::User,
-            "sleeve" => Path::Sleeve,
-            "down" => Path::Down,
-            relay => Path::Relay(PeerId::new(relay.parse()?)),
-        };
-        let mtu = Mtu::over(path_mtu(local, addr)?, addr).context("too narrow")?;
-        let sleeve = Some(SocketAddr::new(addr, SLEEVE));
-        let peer = Peer { addr: SocketAddr::new(addr, VXLAN), mtu };
-        let route = Route { path, label: Some(label(number)?), sleeve };
-        Ok(plan.peer(PeerId::new(number), peer, route))
+    fn with(mut self, arg: &str) -> Result<Self> {
+        let words: Vec<_> = arg.split('=').collect();
+        match words.as_slice() {
+            ["announce", mac, ip] => self.announced.push((mac.parse()?, ip.parse()?)),
+            ["pin", mac, number] => {
+                self.pinned.push((mac.parse()?, PeerId::new(number.parse()?)));
+            }
+            ["flags", learning, neigh_suppress] => {
+                self.learning = *learning == "on";
+                self.neigh_suppress = *neigh_suppress == "on";
+            }
+            [number, addr, path] => {
+                let (peer, route) = peer(self.local, number.parse()?, addr.parse()?, path)?;
+                self.plan = self.plan.peer(PeerId::new(number.parse()?), peer, route);
+            }
+            _ => bail!("no such argument"),
+        }
+        Ok(self)
     }
+}
+
+fn peer(local: IpAddr, number: u16, addr: IpAddr, path: &str) -> Result<(Peer, Route)> {
+    let path = match path {
+        "user" => Path::User,
+        "sleeve" => Path::Sleeve,
+        "down" => Path::Down,
+        relay => Path::Relay(PeerId::new(relay.parse()?)),
+    };
+    let mtu = Mtu::over(path_mtu(local, addr)?, addr).context("too narrow")?;
+    let sleeve = Some(SocketAddr::new(addr, SLEEVE));
+    let peer = Peer { addr: SocketAddr::new(addr, VXLAN), mtu };
+    Ok((peer, Route { path, label: Some(label(number)?), sleeve }))
 }
 
 fn label(number: u16) -> Result<Label> {
@@ -70,42 +94,66 @@ fn label(number: u16) -> Result<Label> {
 }
 
 async fn run(setup: Setup) -> Result<()> {
-    let Setup { local, number, plan } = setup;
-    let run_len = UdpProbe::run(local).run_len();
-    let vxlan = UdpUnderlay::open(local, VXLAN, QUEUES, run_len)?;
-    let sleeves = UdpUnderlay::open_sleeve(local, SLEEVE, QUEUES, run_len)?;
-    let mtu = plan.peers().map(|(_, peer)| peer.mtu).min().unwrap_or(Mtu::MIN);
+    let Setup { local, number, plan, announced, pinned, learning, neigh_suppress } = setup;
+    let plan = plan.build();
+    let ports = Ports { local, vxlan: VXLAN, sleeve: Some(SLEEVE), quirks: Vec::new() };
+    let sockets = Sockets::open(&ports, QUEUES)?;
     let spec = Spec {
         bridge: "weave".into(),
         tap: "weave-tap".into(),
         backend: Backend::Auto,
         queues: QUEUES,
         mac: Mac::local(0x7766_0000 + u64::from(number)),
-        mtu,
+        mtu: plan.peers().map(|(_, peer)| peer.mtu).min().unwrap_or(Mtu::MIN),
+        learning,
+        neigh_suppress,
     };
-    let (taps, _) = Wiring::new(spec)?.install().await?;
+    let bell = Bell::new()?;
+    let ringer = Some(bell.ringer());
+    let config = EngineConfig { ports, spec, poll: Poll::Adaptive, slots: SLOTS, ringer };
     let table = Arc::new(MacTable::new(Limits::default()));
+    pinned.iter().for_each(|(mac, id)| table.pin(*mac, Port::Peer(*id), Tick::default()));
     let cell = Arc::new(PlanCell::new(plan));
-    let counters: Vec<_> = taps.iter().map(|_| Arc::new(Counters::new(PEERS))).collect();
-    let workers = taps.into_iter().zip(vxlan).zip(sleeves).zip(&counters);
-    let workers = workers.map(|(((tap, vxlan), sleeve), counters)| {
-        let (cell, counters) = (Arc::clone(&cell), Arc::clone(counters));
-        let forwarder = Forwarder::new(Arc::clone(&table));
-        Worker::new(tap, vxlan, forwarder, cell, counters).with_sleeve(sleeve)
-    });
-    let (_frames, mut ended) =
-        FrameThreads::spawn(workers.collect(), Clock::start(), Poll::Adaptive)?;
+    let mut engine = Engine::start(config, sockets, table, cell, Clock::start()).await?;
+    let mut ticks = tokio::time::interval(PAUSE);
     println!("switching");
     loop {
         tokio::select! {
-            end = ended.recv() => return end.context("no frame thread is left")?.map_err(Into::into),
-            () = tokio::time::sleep(PAUSE) => print(&counters),
+            fault = engine.ended() => match fault {
+                Fault::Panicked => bail!("a frame thread panicked"),
+                fault @ (Fault::Tap(_) | Fault::Underlay(_) | Fault::Poll(_)) => {
+                    engine.handle_fault(&fault).await;
+                }
+            },
+            rung = bell.rung() => {
+                rung?;
+                while let Some(told) = engine.poll_told() {
+                    print_told(&told);
+                }
+            }
+            _ = ticks.tick() => {
+                engine.keep_house().await?;
+                for (mac, ip) in &announced {
+                    if let Err(error) = engine.inject(announce(*mac, *ip).octets()) {
+                        eprintln!("cannot announce {ip}: {error}");
+                    }
+                }
+                print(engine.counters());
+            }
         }
     }
 }
 
+fn print_told(told: &Told) {
+    match told {
+        Told::Probe(_) => println!("told probe"),
+        Told::Address { mac, ip } => println!("told address {mac} {ip}"),
+        Told::Sighting { mac } => println!("told sighting {mac}"),
+    }
+}
+
 fn print(counters: &[Arc<Counters>]) {
-    let total = Counters::total(counters.iter().map(Arc::as_ref), PEERS);
+    let total = Counters::total(counters.iter().map(Arc::as_ref), SLOTS);
     let line = json!({
         "relayed": total.relayed,
         "joined": total.joined,

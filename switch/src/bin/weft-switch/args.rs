@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use switch::engine::default_queues;
 use switch::{Backend, Limits, Mtu, Poll, QUIRKS, Quirk, Release, Vni, is_host};
 use tracing::level_filters::LevelFilter;
 
@@ -195,7 +196,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         poll: args.poll,
         queues: if plain { 1 } else { args.queues.unwrap_or_else(default_queues) },
         stats: args.stats,
-        quirks: Quirk::of(release(), &args.quirks),
+        quirks: Quirk::of(Release::running(), &args.quirks),
         log_level: args.log_level,
     }))
 }
@@ -305,16 +306,6 @@ fn quirk(text: &str) -> Result<(&'static Quirk, bool), String> {
         "off" => Ok((quirk, false)),
         _ => Err("NAME=on or NAME=off is expected".into()),
     }
-}
-
-fn release() -> Option<Release> {
-    rustix::system::uname().release().to_str().ok()?.parse().ok()
-}
-
-fn default_queues() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-    // Two processors are better used by two: one thread for each direction of a stream.
-    (processors / 2).clamp(processors.min(2), 8)
 }
 
 fn poll(text: &str) -> Result<Poll, String> {

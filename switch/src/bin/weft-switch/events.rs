@@ -4,7 +4,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::Context;
-use switch::{Ended, Fault, Notice, Watch};
+use switch::engine::Engine;
+use switch::{Fault, Notice, Watch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
@@ -18,7 +19,7 @@ pub(crate) enum Event {
     Housekeeping,
     Reload,
     Notice(std::io::Result<Notice>),
-    FramesEnded(Option<Fault>),
+    FramesEnded(Fault),
 }
 
 /// Where events come from.
@@ -46,18 +47,12 @@ impl Sources {
         })
     }
 
-    pub(crate) async fn next(&mut self, ended: &mut Option<Ended>) -> Event {
+    pub(crate) async fn next(&mut self, engine: &mut Engine) -> Event {
         tokio::select! {
             biased;
             _ = self.interrupt.recv() => Event::Stop("SIGINT"),
             _ = self.terminate.recv() => Event::Stop("SIGTERM"),
-            end = or_never(ended.as_mut().map(|ended| Box::pin(ended.recv()))) => match end {
-                Some(Err(fault @ (Fault::Tap(_) | Fault::Underlay(_) | Fault::Poll(_)))) => {
-                    Event::FramesEnded(Some(fault))
-                }
-                // They end without a fault only when told to, and nobody has told them.
-                Some(Err(Fault::Panicked) | Ok(())) | None => Event::FramesEnded(None),
-            },
+            fault = engine.ended() => Event::FramesEnded(fault),
             _ = self.hangup.recv() => Event::Reload,
             _ = self.user.recv() => Event::PrintStations,
             _ = or_never(self.stats.as_mut().map(|it| Box::pin(it.tick()))) => Event::PrintStats,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
+use switch::engine::StartError;
 use switch::{OpenError, WiringError};
 
 /// Prints an error as one line; exit code 0 or 1.
@@ -44,10 +45,19 @@ fn remedy(error: &(dyn Error + 'static)) -> Option<&'static str> {
     if matches!(errno, Some(libc::EMFILE | libc::ENFILE)) {
         return Some("raise the limit of open files (ulimit -n)");
     }
+    match error.downcast_ref::<StartError>() {
+        Some(StartError::Socket(error)) => return remedy_for_socket(error),
+        Some(StartError::Wiring(error)) => return remedy_for_wiring(error),
+        Some(StartError::Thread(_)) | None => {}
+    }
     if let Some(error) = error.downcast_ref::<OpenError>() {
         return remedy_for_socket(error);
     }
-    match error.downcast_ref::<WiringError>()? {
+    remedy_for_wiring(error.downcast_ref::<WiringError>()?)
+}
+
+fn remedy_for_wiring(error: &WiringError) -> Option<&'static str> {
+    match error {
         WiringError::NotABridge(_) => {
             Some("choose another name with --bridge, or remove that link")
         }

@@ -4,17 +4,12 @@ mod args;
 mod control;
 mod events;
 mod failure;
-mod fallbacks;
-mod frames;
-mod limits;
-mod output;
 mod paths;
-mod patience;
 mod report;
 
 use std::process::ExitCode;
 
-use output::Output;
+use switch::Lines;
 
 fn main() -> ExitCode {
     match args::parse(std::env::args_os()) {
@@ -25,7 +20,7 @@ fn main() -> ExitCode {
 }
 
 fn run(config: args::Config) -> anyhow::Result<()> {
-    let log = Output::start("log", std::io::stderr())?;
+    let log = Lines::start("log", std::io::stderr())?;
     let writer = log.clone();
     let level = config.log_level;
     tracing_subscriber::fmt().with_writer(move || writer.clone()).with_max_level(level).init();

@@ -1,13 +1,11 @@
 //! What is printed to stdout: lines of JSON.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
+use switch::engine::{Engine, KernelDrops, Supports};
 use switch::{Counters, MacTable, Plan, Port, RefusalCounters, Row, TableEvents, Tick, Traffic};
-
-use crate::fallbacks::{Fallbacks, Supports};
 
 /// All counters at a moment. The names are documented in docs/DATAPATH.md.
 #[derive(Serialize)]
@@ -39,15 +37,6 @@ pub(crate) struct Stats<'a, D: Serialize> {
     kernel_drops: KernelDrops,
     table: Table,
     peers: Vec<PeerStats<'a>>,
-}
-
-/// What the kernel lost before it reached the switch; `None` when it does not tell.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(crate) struct KernelDrops {
-    /// Frames that found the TAP's queue full.
-    pub(crate) tap_queue_full: Option<u64>,
-    /// Datagrams that found the socket's buffer full.
-    pub(crate) socket_buffer_full: Option<u64>,
 }
 
 /// What a worker has moved.
@@ -83,13 +72,10 @@ struct PeerStats<'a> {
 /// What to report on.
 pub(crate) struct Subject<'a> {
     pub(crate) table: &'a MacTable,
-    pub(crate) workers: &'a [Arc<Counters>],
+    pub(crate) engine: &'a Engine,
     pub(crate) plan: &'a Plan,
     pub(crate) generation: u64,
-    pub(crate) restarts: u64,
-    pub(crate) repairs: u64,
     pub(crate) lines_lost: u64,
-    pub(crate) fallbacks: &'a Fallbacks,
     pub(crate) quirks: Vec<&'static str>,
     pub(crate) now: Tick,
 }
@@ -97,26 +83,26 @@ pub(crate) struct Subject<'a> {
 impl Subject<'_> {
     /// All counters as one line.
     pub(crate) fn stats(&self, counters: &Counters, kernel_drops: KernelDrops) -> Vec<u8> {
-        let Subject { table, now, .. } = self;
+        let Subject { table, engine, now, .. } = self;
         let now = *now;
         line(&Stats {
             time_ms: epoch_ms(),
             uptime_ms: now.as_millis(),
             plan: self.generation,
-            restarts: self.restarts,
-            repairs: self.repairs,
+            restarts: engine.restarts(),
+            repairs: engine.repairs(),
             lines_lost: self.lines_lost,
             quirks: &self.quirks,
-            supports: self.fallbacks.supports,
+            supports: engine.supports(),
             from_tap: &counters.from_tap,
             to_tap: &counters.to_tap,
-            queues: self.workers.iter().map(|it| Queue::of(it)).collect(),
+            queues: engine.counters().iter().map(|it| Queue::of(it)).collect(),
             segmented: counters.segmented.load(),
             joined: counters.joined.load(),
             tap_fallbacks: counters.tap_fallbacks.load(),
             udp_fallbacks: counters.udp_fallbacks.load(),
             udp_refusals: &counters.udp_refusals,
-            steering_fallbacks: self.fallbacks.steering,
+            steering_fallbacks: engine.steering_fallbacks(),
             punted: counters.punted.load(),
             checksums: counters.checksums.load(),
             fragmented: counters.fragmented.load(),

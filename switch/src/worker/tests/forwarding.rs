@@ -76,6 +76,20 @@ fn a_station_that_speaks_here_is_no_longer_behind_its_old_peer() {
 }
 
 #[test]
+fn peers_in_slots_beyond_the_counters_are_served_and_not_counted() {
+    let mut node = Node::with_counters(MemoryTap::pair(), 1);
+    node.know(FAR, Port::Peer(C));
+
+    node.emit(&udp(POD, FAR, b"to C"));
+    node.hear_from(C, &udp(FAR, POD, b"from C"));
+    node.hear_from(A, &udp(Mac([2, 0, 0, 0, 0, 3]), POD, b"from A"));
+
+    assert_eq!((node.sent_to(), node.emitted().len()), (vec![addr_of(C)], 2));
+    assert_eq!(node.counters.peer(A).unwrap().received.frames.load(), 1);
+    assert!(node.counters.peer(C).is_none() && node.drops().is_empty());
+}
+
+#[test]
 fn frames_and_octets_are_counted_by_direction_and_peer() {
     let mut node = Node::new();
     node.know(FAR, Port::Peer(B));

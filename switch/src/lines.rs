@@ -1,4 +1,4 @@
-//! Output that never holds up who writes it: a thread of its own takes the lines. When whoever reads
+//! Lines that never holds up who writes it: a thread of its own takes the lines. When whoever reads
 //! them is slow, lines are lost and counted; when nobody reads any more, they go nowhere.
 
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A place for lines to go. Clones are the same place.
 #[derive(Clone, Debug)]
-pub(crate) struct Output {
+pub struct Lines {
     to: SyncSender<Message>,
     lost: Arc<AtomicU64>,
 }
@@ -27,28 +27,28 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-impl Output {
+impl Lines {
     /// Starts the thread that writes to `sink`.
-    pub(crate) fn start(name: &str, sink: impl Write + Send + 'static) -> io::Result<Self> {
+    pub fn start(name: &str, sink: impl Write + Send + 'static) -> io::Result<Self> {
         let (to, from) = sync_channel(WAITING);
         std::thread::Builder::new().name(name.into()).spawn(move || write_all(&from, sink))?;
         Ok(Self { to, lost: Arc::default() })
     }
 
     /// Writes a line, soon.
-    pub(crate) fn send(&self, line: Vec<u8>) {
+    pub fn send(&self, line: Vec<u8>) {
         if self.to.try_send(Message::Line(line)).is_err() {
             self.lost.fetch_add(1, Relaxed);
         }
     }
 
     /// Lines lost so far.
-    pub(crate) fn lost(&self) -> u64 {
+    pub fn lost(&self) -> u64 {
         self.lost.load(Relaxed)
     }
 
     /// Waits, not for long, until all lines are written.
-    pub(crate) fn finish(&self) {
+    pub fn finish(&self) {
         let (done, wait) = sync_channel(1);
         if self.to.try_send(Message::Flush(done)).is_ok() {
             let _ = wait.recv_timeout(PATIENCE);
@@ -57,7 +57,7 @@ impl Output {
 }
 
 /// For a logger, which writes each line in one piece.
-impl Write for Output {
+impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.send(line.to_vec());
         Ok(line.len())
@@ -95,7 +95,7 @@ mod tests {
                 Ok(())
             }
         }
-        let output = Output::start("test", Stalled(stalled)).unwrap();
+        let output = Lines::start("test", Stalled(stalled)).unwrap();
 
         (0..1000).for_each(|_| output.send(b"line\n".to_vec()));
         output.finish();

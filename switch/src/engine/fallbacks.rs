@@ -4,16 +4,17 @@ use std::io;
 use std::sync::Arc;
 
 use serde::Serialize;
-use switch::{Counter, Counters, KernelTap, Steering, UdpProbe};
 use tracing::{info, warn};
+
+use crate::{Counter, Counters, KernelTap, Steering, UdpProbe};
 
 /// What the switch has to do without.
 #[derive(Debug, Default)]
-pub(crate) struct Fallbacks {
-    pub(crate) supports: Supports,
+pub(super) struct Fallbacks {
+    pub(super) supports: Supports,
     /// How often the program that keeps a flow to one queue was refused: at most once a start of
     /// the frame threads.
-    pub(crate) steering: u64,
+    pub(super) steering: u64,
     told: Told,
 }
 
@@ -26,20 +27,20 @@ struct Told {
 
 /// What was found at start; `None` where nothing is known, or nothing was to be found.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(crate) struct Supports {
+pub struct Supports {
     /// Most datagrams that one send makes of a run; 1: none.
-    udp_segments: Option<usize>,
+    pub udp_segments: Option<usize>,
     /// Whether runs are received in one piece.
-    udp_gro: Option<bool>,
+    pub udp_gro: Option<bool>,
     /// What the TAP may hand over unfinished (`TUN_F_*`).
-    tap_offloads: Option<u32>,
+    pub tap_offloads: Option<u32>,
     /// Whether flows are kept to their queue.
-    tap_steering: Option<bool>,
+    pub tap_steering: Option<bool>,
 }
 
 impl Fallbacks {
     /// Takes note of what UDP was found to do.
-    pub(crate) fn note_udp(&mut self, probe: UdpProbe) {
+    pub(super) fn note_udp(&mut self, probe: UdpProbe) {
         let UdpProbe { segments, gro } = probe;
         (self.supports.udp_segments, self.supports.udp_gro) = (segments, gro);
         info!(?segments, ?gro, "tried UDP on loopback");
@@ -55,7 +56,7 @@ impl Fallbacks {
     }
 
     /// Takes note of what was refused in use.
-    pub(crate) fn note_counters(&mut self, counters: &[Arc<Counters>]) {
+    pub(super) fn note_counters(&mut self, counters: &[Arc<Counters>]) {
         let sum = |of: fn(&Counters) -> &Counter| counters.iter().map(|it| of(it).load()).sum();
         let (udp, tap): (u64, u64) = (sum(|it| &it.udp_fallbacks), sum(|it| &it.tap_fallbacks));
         if udp > 0 && !self.told.udp {
@@ -75,7 +76,7 @@ impl Fallbacks {
     }
 
     /// Takes note of how the TAP was opened.
-    pub(crate) fn note_taps(&mut self, taps: &[KernelTap]) {
+    pub(super) fn note_taps(&mut self, taps: &[KernelTap]) {
         self.supports.tap_offloads = taps.first().and_then(KernelTap::offloads);
         self.supports.tap_steering = match taps.first().map(KernelTap::steering) {
             Some(Steering::ByFlow) => Some(true),

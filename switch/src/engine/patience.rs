@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use switch::Tick;
+use crate::Tick;
 
 /// Repairs that are made at once; more within [`QUIET`] means that somebody undoes them.
 const FREE: u32 = 20;
@@ -11,7 +11,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Keeps two that disagree about a link from undoing each other's work all day.
 #[derive(Debug, Default)]
-pub(crate) struct Patience {
+pub(super) struct Patience {
     repairs: u32,
     last: Tick,
     until: Tick,
@@ -19,12 +19,12 @@ pub(crate) struct Patience {
 
 impl Patience {
     /// Whether a repair may be made now.
-    pub(crate) fn has_passed(&self, now: Tick) -> bool {
+    pub(super) fn has_passed(&self, now: Tick) -> bool {
         now >= self.until
     }
 
     /// A repair was made. Returns how long the next one has to wait.
-    pub(crate) fn note_repair(&mut self, now: Tick) -> Duration {
+    pub(super) fn note_repair(&mut self, now: Tick) -> Duration {
         if now.since(self.last) > QUIET {
             self.repairs = 0;
         }

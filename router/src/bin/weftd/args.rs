@@ -1,0 +1,420 @@
+//! The command line and the environment: parsed, then checked as a whole.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use peer_mesh::PeerName;
+use peer_mesh::shell::Endpoint;
+use router::journal::{DEFAULT_LIMIT, LEAST_LIMIT};
+use switch::engine::default_queues;
+use switch::{Backend, Mtu, Poll, QUIRKS, Quirk, Release, Vni, is_host};
+use tracing::level_filters::LevelFilter;
+
+/// A node of the pod network: joins the others through any PEER, and carries frames between this node's bridge and theirs.
+///
+/// Plug pods with `ip link set VETH master weave`; see the network with `weft status`. The network's password, if it has one,
+/// is in the environment variable WEAVE_PASSWORD or in a file. SIGTERM ends the process and leaves bridge and TAP. Exit codes:
+/// 0 ended, 1 failed, 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "weftd", version)]
+struct Args {
+    /// Peers to start with: an address or a name, and the port if it is not 6783. Those in KUBE_PEERS, with spaces
+    /// between them, come besides
+    #[arg(value_name = "PEER")]
+    peers: Vec<Endpoint>,
+
+    /// This node's name, such as 02:00:00:00:00:01 [default: the stored one, else the machine's]
+    #[arg(long, value_name = "NAME")]
+    name: Option<PeerName>,
+
+    /// What people call this node [default: the host's name]
+    #[arg(long, value_name = "TEXT", value_parser = nickname)]
+    nickname: Option<String>,
+
+    /// The port: TCP and UDP for the mesh, and UDP one above for VXLAN
+    #[arg(long, value_name = "N", default_value_t = 6783, value_parser = clap::value_parser!(u16).range(1..65535))]
+    port: u16,
+
+    /// The address of this node that peers are to use [default: any that their connections use]
+    #[arg(long, value_name = "ADDR", value_parser = local)]
+    local: Option<IpAddr>,
+
+    /// The bridge that pods are plugged into; made if there is none
+    #[arg(long, value_name = "NAME", default_value = "weave", value_parser = link_name)]
+    bridge: String,
+
+    /// The TAP device that joins the switch to the bridge, made if there is none; or how it is opened: `offload`, `plain`
+    /// (frame by frame), or `auto`. May be given twice, once for each
+    #[arg(long, value_name = "NAME|auto|offload|plain", default_value = "weave-tap", value_parser = tap)]
+    tap: Vec<TapChoice>,
+
+    /// The overlay's VXLAN network identifier, the same on all nodes
+    #[arg(long, value_name = "N", default_value = "6784", value_parser = vni)]
+    vni: Vni,
+
+    /// The overlay's MTU: `auto` is the least of the paths to the peers, less the tunnel's headers
+    #[arg(long, value_name = "auto|N", env = "WEAVE_MTU", default_value = "auto", value_parser = mtu)]
+    mtu: MtuChoice,
+
+    /// Only the given peers: no others are dialled, and frames go directly only to neighbours in the mesh
+    #[arg(long)]
+    no_discovery: bool,
+
+    /// Connections to other nodes that are kept, 4 to 48: more than 48 stands for 48, 0 for as many as there may be
+    #[arg(long, value_name = "N", env = "CONN_LIMIT", default_value = "32", value_parser = conn_limit)]
+    conn_limit: usize,
+
+    /// A silent node is gone after so many seconds: until then its stations are kept
+    #[arg(long, value_name = "SECONDS", default_value_t = peer_mesh::Config::HOLD.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    hold: u64,
+
+    /// A file with the network's password, the same for all nodes; a final newline does not belong to it
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+
+    /// Where name, address book and given peers are kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/weft")]
+    state_dir: PathBuf,
+
+    /// The unix socket for `weft`
+    #[arg(long, value_name = "PATH", env = "WEFT_SOCKET", default_value = api::DEFAULT_SOCKET)]
+    socket: PathBuf,
+
+    /// Where what is read is also served over HTTP; `off` for nowhere
+    #[arg(long, value_name = "ADDR:PORT|off", env = "WEAVE_HTTP_ADDR", default_value = "127.0.0.1:6784", value_parser = http_addr)]
+    http_addr: HttpAddr,
+
+    /// Threads for frames, each with a queue of the TAP and sockets of its own [default: half the processors, at least 2
+    /// where there are as many, at most 8]
+    #[arg(long, value_name = "N", value_parser = queues)]
+    queues: Option<usize>,
+
+    /// After a frame, look for the next before sleeping: `adaptive` while it pays, `off` never, or always for so many
+    /// microseconds
+    #[arg(long, value_name = "adaptive|off|USEC", default_value = "adaptive", value_parser = poll)]
+    poll: Poll,
+
+    /// Treat this kernel as having a defect, or as not having it; the log at start names those it is known for
+    #[arg(long = "quirk", value_name = "NAME=on|off", value_parser = quirk)]
+    quirks: Vec<(&'static Quirk, bool)>,
+
+    /// Octets of memory for the flight recorder's journal, 65536 at least; 0 records nothing
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, value_parser = journal_size)]
+    journal_size: usize,
+
+    /// Run a journal (`weft report --journal FILE`) through the same core, print what was decided and why, and exit
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+
+    /// How much to log to stderr: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: LevelFilter,
+}
+
+/// As many as a TAP device can have (drivers/net/tun.c, `MAX_TAP_QUEUES`).
+const QUEUES_MAX: usize = 256;
+/// Fewer links than this do not hold a mesh together, more do not fit a record.
+const DEGREES: std::ops::RangeInclusive<usize> = 4..=48;
+
+/// What the command line asks for.
+pub(crate) enum Command {
+    Run(Box<Config>),
+    Replay(PathBuf),
+}
+
+/// A value of `--tap`.
+#[derive(Clone, Debug)]
+enum TapChoice {
+    Name(String),
+    Backend(Backend),
+}
+
+/// A value of `--http-addr`.
+#[derive(Clone, Copy, Debug)]
+struct HttpAddr(Option<SocketAddr>);
+
+/// Where the overlay's MTU comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum MtuChoice {
+    /// From the paths to the peers.
+    Auto,
+    /// From the operator.
+    Fixed(Mtu),
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) peers: Vec<Endpoint>,
+    pub(crate) name: Option<PeerName>,
+    pub(crate) nickname: String,
+    pub(crate) port: u16,
+    /// Unspecified for any of the family.
+    pub(crate) local: IpAddr,
+    pub(crate) bridge: String,
+    pub(crate) tap: String,
+    pub(crate) backend: Backend,
+    pub(crate) vni: Vni,
+    pub(crate) mtu: MtuChoice,
+    pub(crate) discovery: bool,
+    pub(crate) degree: usize,
+    pub(crate) hold: Duration,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) socket: PathBuf,
+    pub(crate) http_addr: Option<SocketAddr>,
+    pub(crate) queues: usize,
+    pub(crate) poll: Poll,
+    pub(crate) quirks: Vec<&'static Quirk>,
+    pub(crate) journal_size: usize,
+    pub(crate) log_level: LevelFilter,
+}
+
+impl Config {
+    /// The UDP port of VXLAN.
+    pub(crate) fn vxlan_port(&self) -> u16 {
+        // The command line takes ports below the last.
+        self.port.saturating_add(1)
+    }
+}
+
+/// Why the command line was not accepted, or that help was asked for.
+pub(crate) enum Usage {
+    Clap(clap::Error),
+    Wrong(String),
+}
+
+impl Usage {
+    /// Prints help to stdout, or one line to stderr; exit code 0 or 2.
+    pub(crate) fn exit(&self) -> ExitCode {
+        match self {
+            Self::Clap(error) if !error.use_stderr() => {
+                drop(error.print());
+                ExitCode::SUCCESS
+            }
+            Self::Clap(_) | Self::Wrong(_) => {
+                drop(writeln!(std::io::stderr(), "weftd: {self}"));
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clap(error) => {
+                let text = error.render().to_string();
+                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+                let what: Vec<_> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
+                let what = what.join(" ");
+                let what = what.strip_prefix("error: ").unwrap_or(&what);
+                let what = what.strip_suffix("For more information, try '--help'.").unwrap_or(what);
+                write!(f, "{}; see weftd --help", what.trim_end())
+            }
+            Self::Wrong(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Reads the command line and the environment.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Usage> {
+    let args = Args::try_parse_from(args).map_err(Usage::Clap)?;
+    if let Some(file) = args.replay {
+        return Ok(Command::Replay(file));
+    }
+    let (tap, backend) = names(&args.bridge, &args.tap)?;
+    let plain = backend == Backend::Plain;
+    if plain && args.queues.is_some_and(|queues| queues > 1) {
+        return Err(Usage::Wrong(
+            "--tap plain has one queue: leave out --queues, or use --tap offload".into(),
+        ));
+    }
+    let mut peers = args.peers;
+    peers.extend(kube_peers(std::env::var("KUBE_PEERS").ok().as_deref())?);
+    let local = args.local.unwrap_or_else(|| any_address(&peers));
+    Ok(Command::Run(Box::new(Config {
+        peers,
+        name: args.name,
+        nickname: args.nickname.unwrap_or_else(host_name),
+        port: args.port,
+        local,
+        bridge: args.bridge,
+        tap,
+        backend,
+        vni: args.vni,
+        mtu: args.mtu,
+        discovery: !args.no_discovery,
+        degree: args.conn_limit,
+        hold: Duration::from_secs(args.hold),
+        password_file: args.password_file,
+        state_dir: args.state_dir,
+        socket: args.socket,
+        http_addr: args.http_addr.0,
+        queues: if plain { 1 } else { args.queues.unwrap_or_else(default_queues) },
+        poll: args.poll,
+        quirks: Quirk::of(Release::running(), &args.quirks),
+        journal_size: args.journal_size,
+        log_level: args.log_level,
+    })))
+}
+
+fn names(bridge: &str, choices: &[TapChoice]) -> Result<(String, Backend), Usage> {
+    let (mut names, mut backends) = (Vec::new(), Vec::new());
+    for choice in choices {
+        match choice {
+            TapChoice::Name(name) => names.push(name.clone()),
+            TapChoice::Backend(backend) => backends.push(*backend),
+        }
+    }
+    if names.len() > 1 || backends.len() > 1 {
+        return Err(Usage::Wrong(
+            "--tap is given twice: once for a name and once for auto, offload or plain at most"
+                .into(),
+        ));
+    }
+    let tap = names.pop().unwrap_or_else(|| "weave-tap".into());
+    if bridge == tap {
+        return Err(Usage::Wrong(format!(
+            "--bridge and --tap are both {tap}: give them two names"
+        )));
+    }
+    Ok((tap, backends.pop().unwrap_or(Backend::Auto)))
+}
+
+fn kube_peers(text: Option<&str>) -> Result<Vec<Endpoint>, Usage> {
+    let peers = text.unwrap_or_default().split_whitespace().map(str::parse);
+    peers.collect::<Result<_, _>>().map_err(|error| Usage::Wrong(format!("KUBE_PEERS: {error}")))
+}
+
+/// The underlay is IPv4, unless all peers that are given by address have IPv6 ones.
+fn any_address(peers: &[Endpoint]) -> IpAddr {
+    let mut addrs = peers.iter().filter_map(|peer| match peer {
+        Endpoint::Addr(addr) => Some(addr.ip()),
+        Endpoint::Name { .. } => None,
+    });
+    match addrs.next() {
+        Some(IpAddr::V6(_)) if addrs.all(|addr| addr.is_ipv6()) => Ipv6Addr::UNSPECIFIED.into(),
+        Some(_) | None => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// As the kernel's `dev_valid_name`: 1 to 15 octets, no slash, colon or white space, not `.` or `..`.
+fn link_name(text: &str) -> Result<String, String> {
+    let bad = |c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace() || c.is_control();
+    if text.is_empty() || text.len() > 15 || text.contains(bad) || matches!(text, "." | "..") {
+        return Err("a link's name has 1 to 15 characters, without '/', ':', '%' or spaces".into());
+    }
+    if matches!(text, "all" | "default") {
+        return Err("the kernel keeps this name for settings of all links: choose another".into());
+    }
+    Ok(text.into())
+}
+
+fn tap(text: &str) -> Result<TapChoice, String> {
+    Ok(match text {
+        "auto" => TapChoice::Backend(Backend::Auto),
+        "offload" => TapChoice::Backend(Backend::Offload),
+        "plain" => TapChoice::Backend(Backend::Plain),
+        name => TapChoice::Name(link_name(name)?),
+    })
+}
+
+fn local(text: &str) -> Result<IpAddr, String> {
+    let addr: IpAddr = text.parse().map_err(|_| "give an address of this host".to_owned())?;
+    if addr.is_unspecified() || is_host(addr) {
+        Ok(addr)
+    } else {
+        Err("nobody can be reached there: give an address of this host".into())
+    }
+}
+
+fn nickname(text: &str) -> Result<String, String> {
+    if text.len() > 64 {
+        return Err("a nickname has 64 octets at most".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn vni(text: &str) -> Result<Vni, String> {
+    let vni = text.parse().ok().and_then(Vni::new);
+    vni.ok_or_else(|| format!("a VNI is a number from 0 to {}", Vni::MAX))
+}
+
+fn mtu(text: &str) -> Result<MtuChoice, String> {
+    // A variable that is empty, or 0 as Weave has it, is how scripts say none.
+    if matches!(text, "auto" | "" | "0") {
+        return Ok(MtuChoice::Auto);
+    }
+    let mtu = text.parse().ok().and_then(Mtu::new).map(MtuChoice::Fixed);
+    mtu.ok_or_else(|| format!("an MTU is `auto` or a number from {} to {}", Mtu::MIN, Mtu::MAX))
+}
+
+fn conn_limit(text: &str) -> Result<usize, String> {
+    if text.is_empty() {
+        return Ok(peer_mesh::Config::DEGREE);
+    }
+    match text.parse() {
+        Ok(0) => Ok(*DEGREES.end()),
+        Ok(limit) if limit >= *DEGREES.start() => Ok(limit.min(*DEGREES.end())),
+        Ok(_) | Err(_) => {
+            Err("a mesh holds together with 4 connections or more; 0 for as many as there may be"
+                .into())
+        }
+    }
+}
+
+fn http_addr(text: &str) -> Result<HttpAddr, String> {
+    if matches!(text, "off" | "") {
+        return Ok(HttpAddr(None));
+    }
+    let addr = text.parse().map(|addr| HttpAddr(Some(addr)));
+    addr.map_err(|_| {
+        "give an address of this host and a port, such as 127.0.0.1:6784, or `off`".into()
+    })
+}
+
+fn queues(text: &str) -> Result<usize, String> {
+    let queues = text.parse().ok().filter(|queues| (1..=QUEUES_MAX).contains(queues));
+    queues.ok_or_else(|| format!("1 to {QUEUES_MAX} queues are possible"))
+}
+
+fn quirk(text: &str) -> Result<(&'static Quirk, bool), String> {
+    let known = || QUIRKS.map(|quirk| quirk.name).join(", ");
+    let (name, state) = text.split_once('=').ok_or("NAME=on or NAME=off is expected")?;
+    let quirk = Quirk::named(name).ok_or_else(|| format!("known are {}", known()))?;
+    match state {
+        "on" => Ok((quirk, true)),
+        "off" => Ok((quirk, false)),
+        _ => Err("NAME=on or NAME=off is expected".into()),
+    }
+}
+
+fn poll(text: &str) -> Result<Poll, String> {
+    match text {
+        "adaptive" => Ok(Poll::Adaptive),
+        "off" => Ok(Poll::Off),
+        text => {
+            let us = text.parse().ok().filter(|us| (1..=1_000_000).contains(us));
+            let us =
+                us.ok_or("a time to look is `adaptive`, `off` or 1 to 1000000 microseconds")?;
+            Ok(Poll::Fixed(Duration::from_micros(us)))
+        }
+    }
+}
+
+fn journal_size(text: &str) -> Result<usize, String> {
+    let size =
+        text.parse().ok().filter(|size| *size == 0 || (LEAST_LIMIT..=1 << 30).contains(size));
+    size.ok_or_else(|| format!("a journal has 0 octets, or {LEAST_LIMIT} to {}", 1 << 30))
+}

@@ -1,0 +1,271 @@
+//! The control loop: one task that owns the control core and does what it says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use peer_mesh::PeerName;
+use router::journal::{self, Journal};
+use router::node::Counts;
+use router::{Input, Node, Output, node};
+use switch::{Kind, Mac, MacTable, PlanCell, Port};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep_until;
+
+use crate::courier::Courier;
+use crate::data::Order;
+use crate::kernel::Tables;
+use crate::latency::Latency;
+use crate::tick::{self, Clock};
+use crate::words;
+
+/// Inputs that may wait; who has more waits.
+const QUEUE: usize = 4096;
+/// Inputs of one step.
+const BATCH: usize = 1024;
+/// How often stations learned from frames are looked through.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Where inputs go. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox {
+    to: mpsc::Sender<(Duration, Input)>,
+    clock: Clock,
+}
+
+/// The loop has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended;
+
+impl Inbox {
+    pub(crate) fn new(clock: Clock) -> (Self, mpsc::Receiver<(Duration, Input)>) {
+        let (to, from) = mpsc::channel(QUEUE);
+        (Self { to, clock }, from)
+    }
+
+    /// Something has happened.
+    pub(crate) async fn send(&self, input: Input) -> Result<(), Ended> {
+        self.to.send((self.clock.now(), input)).await.map_err(|_| Ended)
+    }
+}
+
+/// What others ask of the loop.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// How things are.
+    View(oneshot::Sender<View>),
+    /// What was recorded.
+    Journal(oneshot::Sender<journal::Copy>),
+}
+
+/// How things are, as the control core has it.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// When, by the loop's clock.
+    pub(crate) now: Duration,
+    pub(crate) paths: BTreeMap<PeerName, PathView>,
+    pub(crate) counts: Counts,
+    pub(crate) stations: usize,
+    pub(crate) latency: api::Control,
+    pub(crate) messages_dropped: u64,
+    pub(crate) steps: u64,
+}
+
+/// How a peer is reached, and what its probes say.
+#[derive(Clone, Debug)]
+pub(crate) struct PathView {
+    pub(crate) path: node::Path,
+    pub(crate) rtt: Option<Duration>,
+    pub(crate) next_probe: Option<Duration>,
+}
+
+/// Whom the loop tells what is to be done.
+pub(crate) struct Ways {
+    /// The mesh.
+    pub(crate) courier: Courier,
+    /// The tunnel guard.
+    pub(crate) sources: watch::Sender<BTreeSet<IpAddr>>,
+    /// The data plane.
+    pub(crate) data: mpsc::Sender<Order>,
+}
+
+/// The loop's state.
+pub(crate) struct Control {
+    pub(crate) node: Node,
+    pub(crate) journal: Journal,
+    pub(crate) clock: Clock,
+    pub(crate) ways: Ways,
+    pub(crate) tables: Tables,
+    pub(crate) cell: Arc<PlanCell>,
+    pub(crate) table: Arc<MacTable>,
+    pub(crate) frames: switch::Clock,
+    /// Sends probes.
+    pub(crate) probes: UdpSocket,
+    pub(crate) latency: Latency,
+    /// Where stations announced by peers are.
+    pub(crate) placed: BTreeSet<Mac>,
+    /// Those that only frames have told of, and the table's version when they were looked for.
+    pub(crate) learned: (BTreeSet<Mac>, u64),
+}
+
+impl Control {
+    /// Runs until nobody has anything to tell it.
+    pub(crate) async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<(Duration, Input)>,
+        mut requests: mpsc::Receiver<Request>,
+    ) -> anyhow::Result<()> {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut look_at = self.clock.now() + LOOK;
+        loop {
+            let due = self.node.poll_timeout().min(look_at);
+            tokio::select! {
+                biased;
+                Some(request) = requests.recv() => {
+                    let came = self.clock.now();
+                    self.answer(request);
+                    self.note(came);
+                }
+                count = inputs.recv_many(&mut batch, BATCH) => {
+                    anyhow::ensure!(count > 0, "the control loop is alone: please report this");
+                    let came = batch.first().map_or(Duration::ZERO, |(came, _)| *came);
+                    self.step(batch.drain(..).map(|(_, input)| input).collect());
+                    self.note(came);
+                }
+                () = sleep_until(self.clock.at(due)) => {
+                    self.step(Vec::new());
+                    self.note(due);
+                }
+            }
+            if self.clock.now() >= look_at {
+                look_at = self.clock.now() + LOOK;
+                self.look_for_learned();
+            }
+        }
+    }
+
+    fn note(&mut self, came: Duration) {
+        let now = self.clock.now();
+        self.latency.note(now.saturating_sub(came), now);
+    }
+
+    fn step(&mut self, inputs: Vec<Input>) {
+        for input in &inputs {
+            if let Input::Learned(mac) = input {
+                self.tables.release(*mac);
+            }
+        }
+        let now = self.clock.now();
+        let outputs = self.journal.step(&mut self.node, now, tick::wall(), inputs);
+        let mut tables_changed = false;
+        for output in outputs {
+            tables_changed |= self.perform(output);
+        }
+        if tables_changed {
+            self.tables.commit();
+        }
+    }
+
+    /// Does it. Whether the kernel's tables are to change.
+    fn perform(&mut self, output: Output) -> bool {
+        match output {
+            Output::Broadcast { .. }
+            | Output::Tell { .. }
+            | Output::Digest(_)
+            | Output::Labels(_)
+            | Output::DataPath(..) => self.ways.courier.send(output),
+            Output::Send { to, datagram } => {
+                // A probe that is not sent is a probe that is not answered.
+                let _ = self.probes.send_to(&datagram, to);
+            }
+            Output::Install(plan) => self.cell.install(plan),
+            Output::Place(mac, id) => {
+                self.table.pin(mac, Port::Peer(id), self.frames.now());
+                self.tables.place(mac, Some(Kind::Announced));
+                self.placed.insert(mac);
+                self.learned.0.remove(&mac);
+                return true;
+            }
+            Output::Displace(mac, id) => {
+                self.table.forget(mac, Port::Peer(id));
+                self.tables.place(mac, None);
+                self.placed.remove(&mac);
+                return true;
+            }
+            Output::Answer(addr, mac) => {
+                self.tables.name(addr, mac);
+                return true;
+            }
+            Output::Moved(addr, mac) => self.order(Order::Announce(mac, addr)),
+            Output::Sources(addrs) => {
+                self.ways.sources.send_replace(addrs.into_iter().collect());
+            }
+            Output::Flush(id) => {
+                self.table.flush(Port::Peer(id));
+            }
+            Output::Say(word) => words::say(&word),
+        }
+        false
+    }
+
+    fn order(&self, order: Order) {
+        // Pods hear of it when they ask, if not now.
+        let _ = self.ways.data.try_send(order);
+    }
+
+    /// Stations of peers that nobody has announced: frames have told the table of them, so the bridge is told.
+    fn look_for_learned(&mut self) {
+        let version = self.table.version();
+        if std::mem::replace(&mut self.learned.1, version) == version {
+            return;
+        }
+        let entries = self.table.entries(self.frames.now()).into_iter();
+        let remote = entries.filter(|row| !row.is_static && matches!(row.port, Port::Peer(_)));
+        let learned: BTreeSet<Mac> =
+            remote.map(|row| row.mac).filter(|mac| !self.placed.contains(mac)).collect();
+        let before = std::mem::replace(&mut self.learned.0, learned);
+        let (learned, tables) = (&self.learned.0, &self.tables);
+        before
+            .difference(learned)
+            .filter(|mac| !self.placed.contains(mac))
+            .for_each(|mac| tables.place(*mac, None));
+        learned.difference(&before).for_each(|mac| tables.place(*mac, Some(Kind::Learned)));
+        if *learned != before {
+            tables.commit();
+        }
+    }
+
+    fn answer(&self, request: Request) {
+        // Who asked may have gone.
+        match request {
+            Request::View(to) => drop(to.send(self.view())),
+            Request::Journal(to) => drop(to.send(self.journal.copy())),
+        }
+    }
+
+    fn view(&self) -> View {
+        let reach = self.node.reach();
+        let view = |(name, path): (PeerName, &node::Path)| {
+            let (rtt, next_probe) = (reach.rtt(name), reach.next(name));
+            (name, PathView { path: path.clone(), rtt, next_probe })
+        };
+        View {
+            now: self.clock.now(),
+            paths: self.node.paths().map(view).collect(),
+            counts: self.node.counts(),
+            stations: self.node.stations().len(),
+            latency: self.latency.report(),
+            messages_dropped: self.ways.courier.dropped(),
+            steps: self.journal.steps(),
+        }
+    }
+}
+
+/// A socket to send probes from.
+pub(crate) fn probe_socket(local: IpAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((local, 0))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}

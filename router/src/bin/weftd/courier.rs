@@ -1,0 +1,86 @@
+//! What the control core has for the mesh, in order, off the control loop: the mesh's own loop may be busy.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use peer_mesh::ChannelName;
+use peer_mesh::shell::{Handle, Stopped};
+use router::Output;
+use tokio::sync::{Notify, mpsc};
+
+/// Messages of stations that may wait; more are let go, as neighbours compare digests.
+const WAITING: usize = 256;
+
+/// Where outputs for the mesh go.
+#[derive(Debug)]
+pub(crate) struct Courier {
+    to: mpsc::UnboundedSender<Output>,
+    waiting: Arc<AtomicUsize>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// The channel of stations.
+#[expect(clippy::expect_used, reason = "the text is a valid channel name")]
+pub(crate) fn channel() -> ChannelName {
+    ChannelName::new("stations").expect("a valid name")
+}
+
+impl Courier {
+    /// Starts the task; `refresh` is told when the mesh's view of data paths may have changed.
+    pub(crate) fn start(mesh: Handle, refresh: Arc<Notify>) -> Self {
+        let (to, from) = mpsc::unbounded_channel();
+        let (waiting, dropped) = (Arc::<AtomicUsize>::default(), Arc::<AtomicU64>::default());
+        tokio::spawn(carry(mesh, from, Arc::clone(&waiting), refresh));
+        Self { to, waiting, dropped }
+    }
+
+    /// Takes an output for the mesh.
+    pub(crate) fn send(&self, output: Output) {
+        let message = matches!(output, Output::Broadcast { .. } | Output::Tell { .. });
+        if message && self.waiting.load(Relaxed) >= WAITING {
+            self.dropped.fetch_add(1, Relaxed);
+            return;
+        }
+        self.waiting.fetch_add(1, Relaxed);
+        // A mesh that has stopped ends the process elsewhere.
+        let _ = self.to.send(output);
+    }
+
+    /// Messages that were let go.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+}
+
+async fn carry(
+    mesh: Handle,
+    mut from: mpsc::UnboundedReceiver<Output>,
+    waiting: Arc<AtomicUsize>,
+    refresh: Arc<Notify>,
+) {
+    while let Some(output) = from.recv().await {
+        waiting.fetch_sub(1, Relaxed);
+        if perform(&mesh, output, &refresh).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn perform(mesh: &Handle, output: Output, refresh: &Notify) -> Result<(), Stopped> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others are not for the mesh")]
+    match output {
+        Output::Broadcast { message, except } => {
+            mesh.broadcast(channel(), message, except).await?;
+        }
+        // Who has no room, or is a neighbour no more, is told when digests differ again.
+        Output::Tell { to, message } => drop(mesh.broadcast_to(channel(), to, message).await?),
+        Output::Digest(digest) => mesh.set_digest(channel(), digest).await?,
+        Output::Labels(labels) => mesh.set_labels(labels).await?,
+        Output::DataPath(name, direct) => {
+            mesh.data_path(name, direct).await?;
+            refresh.notify_one();
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! The data plane's task: owns the engine, looks after it, and tells the control loop what bridge and workers say.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use router::Input;
+use switch::engine::{Engine, KernelDrops, Supports};
+use switch::{Bell, Counters, Fault, Mac, Mtu, Notice, Told, Watch, neighbour};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, warn};
+
+use crate::control::Inbox;
+use crate::failure::Line;
+use crate::kernel::Tables;
+
+/// How often stations are aged, and links are looked after.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Links change in crowds: so long they are waited for before bridge and TAP are looked at.
+const GATHER: Duration = Duration::from_millis(50);
+/// How long to wait before trying again what has failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the task is told.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Tell the pods here that an address is this station's.
+    Announce(Mac, IpAddr),
+}
+
+/// What there is to see of the data plane.
+#[derive(Clone, Debug)]
+pub(crate) struct Sight {
+    pub(crate) counters: Vec<Arc<Counters>>,
+    pub(crate) supports: Supports,
+    pub(crate) drops: KernelDrops,
+    pub(crate) restarts: u64,
+    pub(crate) repairs: u64,
+    pub(crate) steering_fallbacks: u64,
+    pub(crate) running: bool,
+}
+
+/// The task.
+pub(crate) struct Data {
+    pub(crate) engine: Engine,
+    pub(crate) bell: Bell,
+    pub(crate) watch: Watch,
+    pub(crate) inbox: Inbox,
+    pub(crate) tables: Tables,
+    pub(crate) sight: watch::Sender<Sight>,
+    /// What the bridge's MTU is to be.
+    pub(crate) mtu: watch::Receiver<Mtu>,
+    /// The bridge's own address: a station of this node, whatever is plugged in.
+    pub(crate) own: Mac,
+    pub(crate) complaint: Option<String>,
+}
+
+impl Data {
+    /// Runs until a thread has panicked, or the control loop has ended.
+    pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> anyhow::Result<()> {
+        self.learn_local().await?;
+        let mut house_at = Instant::now() + HOUSEKEEPING;
+        let mut mend_at = None;
+        loop {
+            let due = mend_at.map_or(house_at, |at: Instant| at.min(house_at));
+            tokio::select! {
+                biased;
+                fault = self.engine.ended() => self.handle_fault(&fault).await?,
+                rung = self.bell.rung() => {
+                    rung.context("cannot wait for the frame threads")?;
+                    self.pass_on().await?;
+                }
+                notice = self.watch.next() => match notice {
+                    Ok(Notice::Link) => {
+                        mend_at.get_or_insert_with(|| Instant::now() + GATHER);
+                    }
+                    Ok(notice) => self.handle_notice(notice).await?,
+                    Err(error) => {
+                        warn!(%error, "lost sight of the bridge, looking again");
+                        sleep(RETRY).await;
+                        self.watch = Watch::open().context("cannot watch the bridge")?;
+                        self.handle_notice(Notice::Overrun).await?;
+                    }
+                },
+                Some(order) = orders.recv() => self.obey(&order),
+                () = sleep_until(due) => {
+                    mend_at = None;
+                    if Instant::now() >= house_at {
+                        house_at = Instant::now() + HOUSEKEEPING;
+                        self.keep_house().await?;
+                    } else {
+                        let outcome = self.engine.mend().await;
+                        self.settle(outcome.map_err(anyhow::Error::from)).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn handle_fault(&mut self, fault: &Fault) -> anyhow::Result<()> {
+        if matches!(fault, Fault::Panicked) {
+            bail!("a frame thread panicked: please report this, with what stderr says of it");
+        }
+        self.engine.handle_fault(fault).await;
+        self.look().await;
+        Ok(())
+    }
+
+    /// What workers have put aside for control.
+    async fn pass_on(&mut self) -> anyhow::Result<()> {
+        while let Some(told) = self.engine.poll_told() {
+            let input = match told {
+                Told::Probe(punt) => {
+                    Input::Probe { from: punt.from, frame: punt.octets().to_vec() }
+                }
+                Told::Address { mac, ip } => Input::Address(mac, ip),
+                Told::Sighting { mac } => Input::Sighting(mac),
+            };
+            self.tell(input).await?;
+        }
+        Ok(())
+    }
+
+    async fn handle_notice(&mut self, notice: Notice) -> anyhow::Result<()> {
+        let input = match notice {
+            Notice::Station { mac, port, bridge } if self.engine.is_local(port, bridge) => {
+                Some(Input::Learned(mac))
+            }
+            Notice::StationGone { mac, port, bridge } if self.engine.is_local(port, bridge) => {
+                Some(Input::Unlearned(mac)).filter(|_| mac != self.own)
+            }
+            Notice::Station { .. } | Notice::StationGone { .. } | Notice::Link => None,
+            Notice::Overrun => {
+                debug!("notifications were lost, reading all stations");
+                self.learn_local().await?;
+                None
+            }
+        };
+        let outcome = self.engine.handle_notice(notice).await;
+        self.settle(outcome.map_err(anyhow::Error::from)).await?;
+        if let Some(input) = input { self.tell(input).await } else { Ok(()) }
+    }
+
+    async fn learn_local(&mut self) -> anyhow::Result<()> {
+        match self.engine.local_stations().await {
+            Ok(mut macs) => {
+                macs.push(self.own);
+                self.tell(Input::Local(macs)).await
+            }
+            Err(error) => self.settle(Err(error.into())).await,
+        }
+    }
+
+    fn obey(&self, order: &Order) {
+        let Order::Announce(mac, addr) = order;
+        let frame = neighbour::announce(*mac, *addr);
+        if let Err(error) = self.engine.inject(frame.octets()) {
+            debug!(%mac, %addr, %error, "pods were not told that an address has another station");
+        }
+    }
+
+    async fn keep_house(&mut self) -> anyhow::Result<()> {
+        let mtu = *self.mtu.borrow_and_update();
+        self.engine.set_mtu(mtu);
+        let before = self.engine.restarts();
+        let outcome = self.engine.keep_house().await;
+        if self.engine.restarts() != before {
+            self.learn_local().await?;
+        }
+        self.settle(outcome.map_err(anyhow::Error::from)).await?;
+        // A ring may have been for what another took.
+        self.pass_on().await
+    }
+
+    /// After bridge and TAP were looked after: where they are, and what went wrong, once.
+    async fn settle(&mut self, outcome: anyhow::Result<()>) -> anyhow::Result<()> {
+        let installed = self.engine.installed();
+        self.tables.relocate(installed.bridge, installed.tap);
+        self.look().await;
+        let complaint = outcome.err().map(|error| Line(&error).to_string());
+        if let Some(text) = complaint.as_ref().filter(|_| complaint != self.complaint) {
+            warn!("{text}; trying again");
+        }
+        self.complaint = complaint;
+        Ok(())
+    }
+
+    async fn look(&self) {
+        let sight = sight(&self.engine).await;
+        self.sight.send_replace(sight);
+    }
+
+    async fn tell(&self, input: Input) -> anyhow::Result<()> {
+        let told = self.inbox.send(input).await;
+        told.map_err(|_| anyhow::anyhow!("the control loop has ended: please report this"))
+    }
+}
+
+/// What there is to see now.
+pub(crate) async fn sight(engine: &Engine) -> Sight {
+    Sight {
+        counters: engine.counters().to_vec(),
+        supports: engine.supports(),
+        drops: engine.kernel_drops().await,
+        restarts: engine.restarts(),
+        repairs: engine.repairs(),
+        steering_fallbacks: engine.steering_fallbacks(),
+        running: engine.is_running(),
+    }
+}

@@ -1,0 +1,108 @@
+//! How the program says that it failed: one line with what, why and what to do.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use peer_mesh::shell::{StartError, StateError};
+use switch::{OpenError, WiringError};
+
+/// Prints an error as one line; exit code 0 or 1.
+pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Who does not listen gets the exit code all the same.
+            drop(writeln!(std::io::stderr(), "weftd: {}", Line(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its sources in one line, with what to do about it.
+pub(crate) struct Line<'a>(pub(crate) &'a anyhow::Error);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = String::new();
+        for part in self.0.chain().map(ToString::to_string) {
+            // Some errors name their source themselves.
+            if !said.contains(&part) {
+                let between = if said.is_empty() { "" } else { ": " };
+                said = format!("{said}{between}{part}");
+            }
+        }
+        write!(f, "{}", said.split_whitespace().collect::<Vec<_>>().join(" "))?;
+        // The innermost cause knows best.
+        match self.0.chain().filter_map(remedy).last() {
+            Some(remedy) => write!(f, ": {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn remedy(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let errno = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    if matches!(errno, Some(libc::EMFILE | libc::ENFILE)) {
+        return Some("raise the limit of open files (ulimit -n)");
+    }
+    if let Some(error) = error.downcast_ref::<OpenError>() {
+        return socket(error);
+    }
+    if let Some(error) = error.downcast_ref::<StateError>() {
+        return state(error);
+    }
+    if let Some(StartError::Listen(_, why)) = error.downcast_ref::<StartError>() {
+        return listening(why.kind());
+    }
+    match error.downcast_ref::<WiringError>()? {
+        WiringError::NotABridge(_) => {
+            Some("choose another name with --bridge, or remove that link")
+        }
+        WiringError::NotATap(_) => Some(
+            "choose another name with --tap, or remove that link (a TAP with one queue needs --tap plain, one with several --tap offload)",
+        ),
+        WiringError::Elsewhere(_) => {
+            Some("unplug it (ip link set TAP nomaster), or choose another --tap")
+        }
+        WiringError::BridgeInUse(..) => Some("remove that TAP first, or name another --bridge"),
+        WiringError::Busy(_) => {
+            Some("stop the process that has it open, or choose another --tap and --bridge")
+        }
+        WiringError::Denied(_) => Some("run as root, or with CAP_NET_ADMIN"),
+        WiringError::Tap(..) => Some("is /dev/net/tun there, and the tun module loaded?"),
+        WiringError::TapGone(_) | WiringError::Netlink(..) | WiringError::Socket(_) => None,
+    }
+}
+
+fn socket(error: &OpenError) -> Option<&'static str> {
+    match error {
+        OpenError::Taken(_) => {
+            Some("stop who has it (ss -ulpn, ip -d link show type vxlan), or choose another --port")
+        }
+        OpenError::NoSuchAddress(_) => Some("give --local an address that `ip address` shows here"),
+        OpenError::Other(..) => None,
+    }
+}
+
+fn state(error: &StateError) -> Option<&'static str> {
+    match error {
+        StateError::Directory(..) | StateError::Write(..) => {
+            Some("make --state-dir a directory that can be written to")
+        }
+        StateError::InUse(_) => Some("stop the other weftd, or give this one another --state-dir"),
+        StateError::Read(..) => Some("make the file readable, or move it away"),
+        StateError::Newer { .. } | StateError::Random(_) => None,
+    }
+}
+
+fn listening(why: ErrorKind) -> Option<&'static str> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of many variants")]
+    match why {
+        ErrorKind::AddrInUse => Some("stop who has it (ss -tlpn), or choose another --port"),
+        ErrorKind::AddrNotAvailable => Some("give --local an address that `ip address` shows here"),
+        ErrorKind::PermissionDenied => Some("run as root, or give a --port above 1023"),
+        _ => None,
+    }
+}

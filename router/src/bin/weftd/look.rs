@@ -1,0 +1,186 @@
+//! What there is to tell of the daemon, put together: pure but for the wall clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::Timestamp;
+use peer_mesh::shell::Snapshot;
+use router::guard::{Count, Tally};
+use router::plan::Reason;
+use router::serve::{Look, PathLook, counters};
+use switch::{Counters, PeerId, Quirk};
+
+use crate::control::{PathView, View};
+use crate::data::Sight;
+use crate::tick;
+
+/// What does not change while the daemon runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) started: Timestamp,
+    pub(crate) nickname: String,
+    pub(crate) password: bool,
+    pub(crate) discovery: bool,
+    pub(crate) release: String,
+    pub(crate) quirks: Vec<&'static Quirk>,
+    /// Peers that are counted one by one.
+    pub(crate) slots: usize,
+}
+
+type Groups = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// Everything, at this moment.
+pub(crate) fn look(
+    facts: &Facts,
+    view: &View,
+    mesh: &Arc<Snapshot>,
+    sight: &Sight,
+    tally: Option<&Tally>,
+) -> Look {
+    let counted = Counters::total(sight.counters.iter().map(Arc::as_ref), facts.slots);
+    // The mesh has a clock of its own.
+    let moment = |at: Duration| {
+        let (ago, ahead) = (view.now.saturating_sub(at), at.saturating_sub(view.now));
+        (mesh.now + ahead).saturating_sub(ago)
+    };
+    let path = |view: &PathView| path_look(view, &counted, moment);
+    let mut groups = counters(&counted);
+    groups.extend(router_groups(view, sight));
+    groups.extend(tally.map(|tally| ("guard".to_owned(), guard_group(tally))));
+    let waiting_for = if sight.running { Vec::new() } else { vec!["the frame threads".to_owned()] };
+    Look {
+        now: timestamp(tick::wall()),
+        started: facts.started,
+        ready: sight.running,
+        waiting_for,
+        password: facts.password,
+        discovery: facts.discovery,
+        nickname: facts.nickname.clone(),
+        mesh: Arc::clone(mesh),
+        paths: view.paths.iter().map(|(name, it)| (*name, path(it))).collect(),
+        counters: groups,
+        kernel: kernel(facts, sight),
+        control: view.latency,
+    }
+}
+
+fn path_look(
+    view: &PathView,
+    counted: &Counters,
+    moment: impl Fn(Duration) -> Duration,
+) -> PathLook {
+    let PathView { path: it, rtt, next_probe } = view;
+    let path = if it.stranded { switch::Path::Down } else { it.chosen.route.path };
+    let reason = if it.stranded { Reason::RelayLost } else { it.chosen.reason };
+    let traffic = |of: fn(&switch::PeerCounters) -> &switch::Traffic, id: PeerId| {
+        let traffic = counted.peer(id).map(of);
+        traffic.map_or_else(api::Traffic::default, |it| api::Traffic {
+            frames: it.frames.load(),
+            octets: it.octets.load(),
+        })
+    };
+    PathLook {
+        path,
+        via: it.via.clone(),
+        since: moment(it.since),
+        reason: (reason != Reason::Direct).then(|| reason.to_string()),
+        mtu: (path != switch::Path::Down).then(|| it.chosen.peer.mtu.octets()),
+        rtt: *rtt,
+        next_probe: next_probe.map(moment),
+        sent: traffic(|it| &it.sent, it.chosen.id),
+        received: traffic(|it| &it.received, it.chosen.id),
+        drops: 0,
+    }
+}
+
+fn router_groups(view: &View, sight: &Sight) -> Groups {
+    let router::node::Counts {
+        merged,
+        known,
+        full,
+        malformed,
+        announced,
+        withdrawn,
+        frozen,
+        moved_here,
+        addresses_moved,
+        plans,
+        probes_answered,
+        probes_bad,
+    } = view.counts;
+    let stations = [
+        ("now", view.stations as u64),
+        ("merged", merged),
+        ("known", known),
+        ("full", full),
+        ("malformed", malformed),
+        ("announced", announced),
+        ("withdrawn", withdrawn),
+        ("frozen", frozen),
+        ("moved_here", moved_here),
+        ("addresses_moved", addresses_moved),
+        ("messages_dropped", view.messages_dropped),
+    ];
+    let control = [
+        ("plans", plans),
+        ("probes_answered", probes_answered),
+        ("probes_bad", probes_bad),
+        ("steps_recorded", view.steps),
+    ];
+    let switch = [
+        ("restarts", sight.restarts),
+        ("repairs", sight.repairs),
+        ("steering_fallbacks", sight.steering_fallbacks),
+    ];
+    let lost = [
+        ("tap_queue_full", sight.drops.tap_queue_full),
+        ("socket_buffer_full", sight.drops.socket_buffer_full),
+    ];
+    let lost = lost.into_iter().filter_map(|(name, count)| Some((name.to_owned(), count?)));
+    [
+        ("stations".to_owned(), group(stations)),
+        ("control".to_owned(), group(control)),
+        ("engine".to_owned(), group(switch)),
+        ("kernel_drops".to_owned(), lost.collect()),
+    ]
+    .into()
+}
+
+fn guard_group(tally: &Tally) -> BTreeMap<String, u64> {
+    let dropped = [
+        ("sleeve_strangers", tally.sleeve_strangers),
+        ("vxlan_strangers", tally.vxlan_strangers),
+        ("pods_to_node", tally.pods_to_node),
+        ("pods_to_peers", tally.pods_to_peers),
+    ];
+    let let_in = tally.peers.values().map(|Count { packets, .. }| packets).sum();
+    group(
+        dropped.map(|(name, count)| (name, count.packets)).into_iter().chain([("let_in", let_in)]),
+    )
+}
+
+fn kernel(facts: &Facts, sight: &Sight) -> api::Kernel {
+    let quirk = |quirk: &&'static Quirk| api::Quirk {
+        name: quirk.name.to_owned(),
+        what: quirk.what.to_owned(),
+        mitigated: true,
+    };
+    let supports = serde_json::to_value(sight.supports).ok();
+    let supports = supports.and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default();
+    api::Kernel {
+        release: facts.release.clone(),
+        quirks: facts.quirks.iter().map(quirk).collect(),
+        supports,
+    }
+}
+
+fn group<'a>(of: impl IntoIterator<Item = (&'a str, u64)>) -> BTreeMap<String, u64> {
+    of.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+}
+
+/// A time since 1970.
+pub(crate) fn timestamp(wall: Duration) -> Timestamp {
+    let millis = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH)
+}

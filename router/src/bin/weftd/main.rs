@@ -1,0 +1,30 @@
+//! `weftd`: the node daemon. Nodes meet through any one of them, learn who is there, and carry each other's frames.
+
+mod args;
+mod control;
+mod courier;
+mod data;
+mod desk;
+mod failure;
+mod given;
+mod kernel;
+mod latency;
+mod logging;
+mod look;
+mod replay;
+mod run;
+mod sentry;
+mod start;
+mod tick;
+mod topology;
+mod words;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match args::parse(std::env::args_os()) {
+        Ok(args::Command::Run(config)) => failure::exit_code(run::run(*config)),
+        Ok(args::Command::Replay(file)) => failure::exit_code(replay::run(&file)),
+        Err(usage) => usage.exit(),
+    }
+}

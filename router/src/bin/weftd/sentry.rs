@@ -1,0 +1,73 @@
+//! Keeps the tunnel guard: told who the peers are, looked after, asked what it has counted.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use router::guard::{Damage, Guard, GuardError, Tally};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+/// How often the rules are looked at.
+const VERIFY: Duration = Duration::from_secs(5);
+/// Pause after nft has failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Who asks what the guard has counted.
+pub(crate) type Ask = oneshot::Sender<Tally>;
+
+/// Keeps the guard until nobody tells it of peers any more.
+pub(crate) async fn keep(
+    mut guard: Guard,
+    mut peers: watch::Receiver<BTreeSet<IpAddr>>,
+    mut asks: mpsc::Receiver<Ask>,
+) -> anyhow::Result<()> {
+    let mut verify_at = Instant::now() + VERIFY;
+    let mut complaint = None;
+    loop {
+        let outcome = tokio::select! {
+            biased;
+            changed = peers.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                let peers = peers.borrow_and_update().clone();
+                guard.set_peers(&peers).await.inspect_err(|_| verify_at = Instant::now() + RETRY)
+            }
+            Some(ask) = asks.recv() => guard.counters().await.map(|tally| {
+                // Who asked may have gone.
+                let _ = ask.send(tally);
+            }),
+            () = sleep_until(verify_at) => {
+                verify_at = Instant::now() + VERIFY;
+                guard.verify().await.map(|damage| damage.into_iter().for_each(say))
+            }
+        };
+        complain(&mut complaint, outcome.err());
+    }
+}
+
+fn say(damage: Damage) {
+    let what = match damage {
+        Damage::Gone => {
+            "somebody has removed the tunnel guard (table inet weft), put back: its counters begin anew"
+        }
+        Damage::Rules => {
+            "somebody has changed the rules of the tunnel guard (table inet weft), put back"
+        }
+        Damage::Peers => {
+            "somebody has changed the peers in the tunnel guard (table inet weft), put back"
+        }
+    };
+    warn!("{what}");
+}
+
+/// Says an error once, and not as long as it lasts.
+fn complain(complaint: &mut Option<String>, error: Option<GuardError>) {
+    let text = error.map(|error| error.to_string());
+    if let Some(text) = text.as_ref().filter(|text| complaint.as_ref() != Some(text)) {
+        warn!("{text}; trying again");
+    }
+    *complaint = text;
+}

@@ -1,0 +1,248 @@
+//! Putting a node together: what listens, what runs, and who tells whom.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context;
+use peer_mesh::shell::{self, Handle, Identity, Notices};
+use peer_mesh::{PeerName, Psk};
+use router::guard::{self, Guard};
+use router::journal::Journal;
+use router::serve::{Limits, Listen, Server};
+use router::{Node, node, plan};
+use switch::engine::{Engine, EngineConfig, Ports, Sockets};
+use switch::{Bell, Mac, MacTable, Mtu, Plan, PlanCell, Ringer, Spec, Watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::args::{Config, MtuChoice};
+use crate::control::{Control, Inbox, Ways, probe_socket};
+use crate::courier::{self, Courier};
+use crate::data::{self, Data};
+use crate::desk::{Desk, Last};
+use crate::given::Given;
+use crate::kernel::{self, Tables};
+use crate::latency::Latency;
+use crate::look::{Facts, timestamp};
+use crate::tick::{self, Clock};
+use crate::topology::{self, Ruler};
+use crate::{run, sentry};
+
+/// Peers that are counted one by one: more are served as well.
+const SLOTS: usize = 4096;
+
+/// What is known before anything runs.
+pub(crate) struct Starting {
+    pub(crate) config: Config,
+    pub(crate) psk: Psk,
+    pub(crate) identity: Identity,
+    pub(crate) given: Given,
+}
+
+/// A running node. Dropping it stops it.
+pub(crate) struct Running {
+    pub(crate) server: Server,
+    /// Each of them runs until it fails.
+    pub(crate) tasks: JoinSet<anyhow::Result<()>>,
+}
+
+/// What several parts of the node go by.
+#[derive(Clone)]
+struct Shared {
+    clock: Clock,
+    frames: switch::Clock,
+    table: Arc<MacTable>,
+    cell: Arc<PlanCell>,
+    tables: Tables,
+    /// What pods may send before there is a path that could be measured.
+    mtu: Mtu,
+    /// The bridge's address.
+    own: Mac,
+}
+
+impl Starting {
+    /// Starts everything. On an error nothing runs; bridge, TAP and guard stay as far as they were made.
+    pub(crate) async fn start(self) -> anyhow::Result<Running> {
+        let Self { config, psk, identity, given } = self;
+        // Before anything listens.
+        let guard = install_guard(&config).await?;
+        let (name, shared) = (identity.name, Shared::new(&config, &identity));
+        let (bell, watch) = (Bell::new()?, Watch::open().context("cannot watch the bridge")?);
+        let engine = shared.start_engine(&config, bell.ringer()).await?;
+        let password = psk != Psk::open();
+        let (mesh, notices) = start_mesh(&config, identity, psk, &given)?;
+        mesh.join(courier::channel()).await?;
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(kernel::keep(shared.tables.clone()));
+        let (sources, for_guard) = watch::channel(BTreeSet::new());
+        let (guard_asks, asked) = mpsc::channel(4);
+        tasks.spawn(sentry::keep(guard, for_guard, asked));
+        let (inbox, inputs) = Inbox::new(shared.clock);
+        let refresh = Arc::new(Notify::new());
+        tasks.spawn(run::listen(notices, Arc::clone(&refresh), inbox.clone()));
+        let (mtu_to, mtu) = watch::channel(shared.mtu);
+        let ruler = Ruler { local: config.local, mtu: config.mtu };
+        let look = Arc::clone(&refresh);
+        tasks.spawn(topology::follow(mesh.clone(), look, ruler, inbox.clone(), mtu_to));
+        refresh.notify_one();
+        let (orders, ordered) = mpsc::channel(256);
+        let (sight_to, sight) = watch::channel(data::sight(&engine).await);
+        let (tables, own) = (shared.tables.clone(), shared.own);
+        let data =
+            Data { engine, bell, watch, inbox, tables, sight: sight_to, mtu, own, complaint: None };
+        tasks.spawn(data.run(ordered));
+        let (requests, requested) = mpsc::channel(16);
+        let courier = Courier::start(mesh.clone(), refresh);
+        let ways = Ways { courier, sources, data: orders };
+        let control = shared.control(&config, name, ways)?;
+        tasks.spawn(control.run(inputs, requested));
+
+        let desk = Desk {
+            mesh,
+            control: requests,
+            guard: guard_asks,
+            sight,
+            given: Mutex::new(given),
+            facts: facts(&config, password),
+            clock: shared.clock,
+            last: Mutex::new(Last::default()),
+        };
+        let tcp = config.http_addr.into_iter().collect();
+        let listen = Listen { socket: config.socket, tcp, limits: Limits::default() };
+        let server = Server::start(listen, Arc::new(desk)).await?;
+        Ok(Running { server, tasks })
+    }
+}
+
+impl Shared {
+    fn new(config: &Config, identity: &Identity) -> Self {
+        Self {
+            clock: Clock::start(),
+            frames: switch::Clock::start(),
+            table: Arc::new(MacTable::new(switch::Limits::default())),
+            cell: Arc::new(PlanCell::new(Plan::builder(config.vni).build())),
+            tables: Tables::default(),
+            mtu: default_mtu(config),
+            own: Mac(identity.name.octets()),
+        }
+    }
+
+    async fn start_engine(&self, config: &Config, ringer: Ringer) -> anyhow::Result<Engine> {
+        let ports = Ports {
+            local: config.local,
+            vxlan: config.vxlan_port(),
+            sleeve: Some(config.port),
+            quirks: config.quirks.clone(),
+        };
+        let sockets = Sockets::open(&ports, config.queues)?;
+        let spec = Spec {
+            bridge: config.bridge.clone(),
+            tap: config.tap.clone(),
+            backend: config.backend,
+            queues: config.queues,
+            mac: self.own,
+            mtu: self.mtu,
+            // Stations are announced: control says who is where, and the bridge answers for them.
+            learning: false,
+            neigh_suppress: true,
+        };
+        let engine =
+            EngineConfig { ports, spec, poll: config.poll, slots: SLOTS, ringer: Some(ringer) };
+        let (table, cell) = (Arc::clone(&self.table), Arc::clone(&self.cell));
+        let engine = Engine::start(engine, sockets, table, cell, self.frames).await?;
+        if let Err(error) = switch::enable_ipv6(&config.bridge) {
+            warn!(%error, bridge = %config.bridge, "the bridge has no IPv6: neighbour solicitations cross the underlay");
+        }
+        let installed = engine.installed();
+        self.tables.relocate(installed.bridge, installed.tap);
+        Ok(engine)
+    }
+
+    fn core(&self, config: &Config) -> anyhow::Result<node::Config> {
+        let plan = plan::Config { vni: config.vni, ipv6: config.local.is_ipv6(), mtu: self.mtu };
+        Ok(node::Config { plan, discovery: config.discovery, seed: seed()? })
+    }
+
+    fn control(&self, config: &Config, name: PeerName, ways: Ways) -> anyhow::Result<Control> {
+        let Self { clock, frames, table, cell, tables, .. } = self.clone();
+        let probes = probe_socket(config.local).context("cannot open a socket for probes")?;
+        Ok(Control {
+            node: Node::new(name, self.core(config)?),
+            journal: Journal::new(config.journal_size),
+            clock,
+            ways,
+            tables,
+            cell,
+            table,
+            frames,
+            probes,
+            latency: Latency::new()?,
+            placed: BTreeSet::new(),
+            learned: (BTreeSet::new(), 0),
+        })
+    }
+}
+
+async fn install_guard(config: &Config) -> anyhow::Result<Guard> {
+    let rules = guard::Config::new(&config.bridge, config.port, config.vxlan_port())?;
+    let (guard, made) = Guard::install(&rules).await?;
+    info!(?made, "the tunnel guard is installed (nft list table inet weft)");
+    Ok(guard)
+}
+
+/// What pods may send before there is a path that could be measured: what Ethernet leaves.
+fn default_mtu(config: &Config) -> Mtu {
+    const ETHERNET: u32 = 1500;
+    match config.mtu {
+        MtuChoice::Auto => Mtu::over(ETHERNET, config.local).unwrap_or(Mtu::MIN),
+        MtuChoice::Fixed(mtu) => mtu,
+    }
+}
+
+fn start_mesh(
+    config: &Config,
+    identity: Identity,
+    psk: Psk,
+    given: &Given,
+) -> anyhow::Result<(Handle, Notices)> {
+    let any = config.local.is_unspecified();
+    let mesh = peer_mesh::Config {
+        nickname: config.nickname.clone(),
+        addresses: if any { Vec::new() } else { vec![(config.local, config.port).into()] },
+        psk,
+        discovery: config.discovery,
+        degree: config.degree,
+        hold: config.hold,
+        ..identity.config()
+    };
+    // Both families on one socket, where the kernel has both.
+    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, config.port));
+    let one = SocketAddr::from((config.local, config.port));
+    let ipv6 = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+    let listen = if any && ipv6 { both } else { one };
+    Ok(shell::start(identity, mesh, &[listen], given.peers())?)
+}
+
+fn facts(config: &Config, password: bool) -> Facts {
+    Facts {
+        started: timestamp(tick::wall()),
+        nickname: config.nickname.clone(),
+        password,
+        discovery: config.discovery,
+        release: rustix::system::uname().release().to_string_lossy().into_owned(),
+        quirks: config.quirks.clone(),
+        slots: SLOTS,
+    }
+}
+
+/// A number that nobody can guess.
+fn seed() -> anyhow::Result<u64> {
+    use rustix::rand::{GetRandomFlags, getrandom};
+    let mut octets = [0; 8];
+    let count = getrandom(&mut octets, GetRandomFlags::empty()).context("no random numbers")?;
+    anyhow::ensure!(count == octets.len(), "getrandom gave too little: try again");
+    Ok(u64::from_be_bytes(octets))
+}

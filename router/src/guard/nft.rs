@@ -1,0 +1,135 @@
+//! The process `nft`, with a deadline.
+
+use std::io;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::listing::Listing;
+use super::ruleset::TABLE;
+
+/// For one call: it takes some 10 ms, and longer where others change a large ruleset.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Where `nft` may be, besides the path: daemons are often started without these.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Why nft did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum NftError {
+    /// It is not installed.
+    #[error("there is no program nft; install nftables")]
+    Missing,
+    /// It says no.
+    #[error("nft says: {0}; it needs CAP_NET_ADMIN and a kernel with nf_tables")]
+    Refused(String),
+    /// It hangs.
+    #[error("nft did not end within 5 s; see whether another process changes rules all the time")]
+    Late,
+    /// It could not be run.
+    #[error("nft could not be run: {0}; see the limits of this process")]
+    Process(#[source] io::Error),
+    /// Its answer is none.
+    #[error("nft -j gave no JSON that is understood: {0}; see its version")]
+    Unreadable(String),
+    /// The table is not there.
+    #[error("somebody has removed the table inet weft; it is put back by the next look")]
+    Gone,
+}
+
+/// Runs nft in the network namespace of the calling thread.
+#[derive(Debug)]
+pub(super) struct Nft {
+    program: &'static str,
+    deadline: Duration,
+}
+
+impl Default for Nft {
+    fn default() -> Self {
+        Self { program: "nft", deadline: DEADLINE }
+    }
+}
+
+impl Nft {
+    /// Applies these commands, all or none.
+    pub(super) async fn run(&self, commands: &str) -> Result<(), NftError> {
+        let output = self.call(&["-f", "-"], commands).await?;
+        if output.status.success() { Ok(()) } else { Err(refusal(&output)) }
+    }
+
+    /// What there is of our table; `None` when there is no such table.
+    pub(super) async fn listing(&self) -> Result<Option<Listing>, NftError> {
+        let [family, name] = TABLE;
+        let output = self.call(&["-j", "list", "table", family, name], "").await?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let missing = said.contains("No such file or directory");
+            return if missing { Ok(None) } else { Err(refusal(&output)) };
+        }
+        Listing::parse(&output.stdout).map(Some).map_err(NftError::Unreadable)
+    }
+
+    /// The same, where the table has to be there.
+    pub(super) async fn expect_listing(&self) -> Result<Listing, NftError> {
+        self.listing().await?.ok_or(NftError::Gone)
+    }
+
+    async fn call(&self, args: &[&str], input: &str) -> Result<Output, NftError> {
+        match tokio::time::timeout(self.deadline, called(self.program, args, input)).await {
+            Err(_late) => Err(NftError::Late),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(NftError::Missing),
+            Ok(outcome) => outcome.map_err(NftError::Process),
+        }
+    }
+}
+
+async fn called(program: &str, args: &[&str], input: &str) -> io::Result<Output> {
+    let path = std::env::var("PATH").map_or_else(|_| PATH.into(), |own| format!("{own}:{PATH}"));
+    let mut command = Command::new(program);
+    command.args(args).env("PATH", path).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // Who ends without reading has said why on stderr.
+        let _unread = stdin.write_all(input.as_bytes()).await;
+    }
+    child.wait_with_output().await
+}
+
+/// The first line: the others point at the place in a text that nobody sees.
+fn refusal(output: &Output) -> NftError {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
+    NftError::Refused(line.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn told(program: &'static str, commands: &str) -> Result<(), NftError> {
+        Nft { program, deadline: Duration::from_millis(300) }.run(commands).await
+    }
+
+    #[tokio::test]
+    async fn a_machine_without_nft_is_told_what_to_install() {
+        let error = told("no-such-nft", "").await.unwrap_err();
+
+        assert_eq!(error.to_string(), "there is no program nft; install nftables");
+    }
+
+    // `sh -f -` takes its commands from stdin, as nft does.
+    #[tokio::test]
+    async fn what_nft_says_first_is_why_it_refused() {
+        let error = told("sh", "echo 'Error: no' >&2; echo more >&2; exit 1").await.unwrap_err();
+
+        assert!(matches!(error, NftError::Refused(said) if said == "Error: no"));
+    }
+
+    #[tokio::test]
+    async fn an_nft_that_hangs_is_given_up() {
+        assert!(matches!(told("sh", "exec sleep 60").await, Err(NftError::Late)));
+    }
+}

@@ -1,0 +1,159 @@
+//! Looks for tests: a node of a small mesh, at a fixed moment.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use api::{Timestamp, Traffic};
+use peer_mesh::shell::{Given, PeerView, Snapshot};
+use peer_mesh::{CloseReason, LinkView, PeerName, PeerState, PeerUid, Pending, Progress, Target};
+
+use super::{Look, PathLook};
+
+/// The mesh has run for so long.
+pub(super) const NOW: Duration = Duration::from_secs(1000);
+
+pub(super) fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub(super) fn name(n: u64) -> PeerName {
+    PeerName::local(n)
+}
+
+pub(super) fn uid(n: u64) -> PeerUid {
+    PeerUid::new(n + 1).unwrap()
+}
+
+pub(super) fn addr(n: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, n], 6783))
+}
+
+fn addr_of(n: u64) -> SocketAddr {
+    addr(u8::try_from(n).unwrap_or(u8::MAX))
+}
+
+/// Midnight and so many seconds.
+pub(super) fn wall(seconds: i64) -> Timestamp {
+    let midnight: Timestamp = "2026-11-21T00:00:00Z".parse().unwrap();
+    Timestamp::from_second(midnight.as_second() + seconds).unwrap()
+}
+
+/// A node that is alone. The mesh's clock and the wall's show the same number of seconds.
+pub(super) fn alone() -> Look {
+    let mesh = Snapshot { now: NOW, own: Some(peer(0, &[])), ..Snapshot::empty(name(0), uid(0)) };
+    Look {
+        now: wall(1000),
+        started: wall(0),
+        ready: true,
+        waiting_for: Vec::new(),
+        password: false,
+        discovery: true,
+        nickname: "host0".into(),
+        mesh: mesh.into(),
+        paths: Default::default(),
+        counters: Default::default(),
+        kernel: Default::default(),
+        control: Default::default(),
+    }
+}
+
+/// The same with another mesh.
+pub(super) fn with(change: impl FnOnce(&mut Snapshot)) -> Look {
+    let mut look = alone();
+    change(std::sync::Arc::make_mut(&mut look.mesh));
+    look
+}
+
+/// Peer `n`, up since 10 s, with links that both ends state.
+pub(super) fn peer(n: u64, links: &[u64]) -> PeerView {
+    PeerView {
+        name: name(n),
+        uid: uid(n),
+        nickname: format!("host{n}"),
+        state: PeerState::Up,
+        since: secs(10),
+        links: links.iter().map(|&n| name(n)).collect(),
+        one_sided: Vec::new(),
+        addresses: vec![addr_of(n)],
+        incarnation: n + 1,
+        started: 0,
+        explicit: false,
+        leases: false,
+        labels: Default::default(),
+        capabilities: 0,
+        unreached: Vec::new(),
+        isolated: false,
+    }
+}
+
+pub(super) fn link(n: u64, outbound: bool) -> LinkView {
+    LinkView { name: name(n), addr: addr_of(n), outbound, since: secs(20) }
+}
+
+pub(super) fn pending(n: u8, outbound: bool, progress: Progress) -> Pending {
+    Pending { addr: addr(n), outbound, name: None, progress, since: secs(990) }
+}
+
+/// An address that was learned, and never dialled.
+pub(super) fn target(n: u8) -> Target {
+    Target {
+        addr: addr(n),
+        given: false,
+        name: None,
+        last: None,
+        attempts: 0,
+        ended: None,
+        next: Some(Duration::ZERO),
+    }
+}
+
+/// An address where an attempt has failed, to be tried again in 5 s.
+pub(super) fn failed(n: u8, last: CloseReason, attempts: u32) -> Target {
+    Target {
+        last: Some(last),
+        attempts,
+        ended: Some(secs(995)),
+        next: Some(secs(1005)),
+        ..target(n)
+    }
+}
+
+pub(super) fn unreachable() -> CloseReason {
+    CloseReason::Unreachable("No route to host".into())
+}
+
+pub(super) fn given(peer: &str, addrs: &[u8]) -> Given {
+    Given {
+        peer: peer.parse().unwrap(),
+        addrs: addrs.iter().map(|&n| addr(n)).collect(),
+        failed: None,
+        next: None,
+    }
+}
+
+pub(super) fn direct() -> PathLook {
+    PathLook {
+        path: switch::Path::User,
+        via: Vec::new(),
+        since: secs(30),
+        reason: None,
+        mtu: Some(1450),
+        rtt: Some(Duration::from_micros(412)),
+        next_probe: Some(secs(1003)),
+        sent: Traffic { frames: 10, octets: 1000 },
+        received: Traffic { frames: 7, octets: 420 },
+        drops: 1,
+    }
+}
+
+pub(super) fn relayed(via: &[u64]) -> PathLook {
+    PathLook {
+        path: switch::Path::Relay(switch::PeerId::new(1)),
+        via: via.iter().map(|&n| name(n)).collect(),
+        reason: Some("nothing heard on user and sleeve".into()),
+        mtu: Some(1410),
+        rtt: None,
+        next_probe: None,
+        ..direct()
+    }
+}

@@ -1,0 +1,468 @@
+//! The server on real sockets, with a daemon that says what a test has it say.
+
+mod broken;
+mod files;
+mod mesh;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::fixtures::{alone, link, name, peer, with};
+use super::*;
+
+const PAGES: [&str; 6] = [
+    "/v1/status",
+    "/v1/status/connections",
+    "/v1/status/peers",
+    "/v1/status/targets",
+    "/v1/status/paths",
+    "/v1/report",
+];
+
+#[tokio::test]
+async fn every_page_is_json_on_both_doors() {
+    let there = There::with(alone()).await;
+    for page in PAGES {
+        for said in [there.unix(&get(page)).await, there.tcp(&get(page)).await] {
+            assert_eq!((said.code, said.header("content-type")), (200, "application/json"));
+            assert_eq!(said.header("server"), "weftd/0.1.0");
+            assert_eq!(said.header("content-length"), said.body.len().to_string());
+            let json: serde_json::Value = serde_json::from_str(&said.body).unwrap();
+            assert_eq!(json["now"], "2026-11-21T00:16:40Z", "{page}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn over_tcp_there_are_weaves_texts_and_what_changes_is_not_there() {
+    let there = There::with(alone()).await;
+    for text in ["/status", "/status/connections", "/status/peers", "/status/targets"] {
+        let said = there.tcp(&get(text)).await;
+
+        assert_eq!((said.code, said.header("content-type")), (200, "text/plain; charset=utf-8"));
+        assert_eq!(there.unix(&get(text)).await.code, 404);
+    }
+    let report = there.tcp(&get("/report")).await;
+    assert_eq!(report.body, there.tcp(&get("/v1/report")).await.body);
+    for path in ["/v1/connect", "/v1/forget"] {
+        let said = there.tcp(&post(path, r#"{"peers":[]}"#)).await;
+
+        assert_eq!(said.code, 404);
+        let expected = format!(
+            "POST {path} is not answered: over TCP nothing is changed: ask over the unix socket, as weft does"
+        );
+        assert_eq!(said.problem(), expected);
+    }
+    assert_eq!(there.daemon.said(), [""; 0]);
+}
+
+/// To the letter, and so `weft status` prints it.
+#[tokio::test]
+async fn the_text_of_a_status_is_weaves() {
+    let there = There::with(a_mesh()).await;
+
+    let said = there.tcp(&get("/status")).await;
+
+    let expected = "        Version: 0.1.0 (up 16m40s)
+
+        Service: router
+       Protocol: weft 1
+           Name: 02:00:00:00:00:00(host0)
+     Encryption: disabled
+  PeerDiscovery: enabled
+        Targets: 0
+    Connections: 1 (1 established)
+          Peers: 2 (with 2 established connections)
+ TrustedSubnets: none
+";
+    assert_eq!(said.body, expected);
+}
+
+#[tokio::test]
+async fn before_it_is_ready_pages_are_503_and_have_what_is_known() {
+    let mut look = alone();
+    look.ready = false;
+    look.waiting_for = vec!["the bridge".into(), "a name".into()];
+    let there = There::with(look).await;
+    for page in PAGES {
+        let said = there.unix(&get(page)).await;
+
+        assert_eq!(said.code, 503, "{page}");
+        let json: serde_json::Value = serde_json::from_str(&said.body).unwrap();
+        assert_eq!(json["now"], "2026-11-21T00:16:40Z", "{page}");
+    }
+    let text = there.tcp(&get("/status")).await;
+    assert_eq!(text.code, 503);
+    assert!(text.body.contains("Status: not ready: waiting for the bridge, a name"));
+    let ready = there.tcp(&get("/readyz")).await;
+    assert_eq!(ready.code, 503);
+    assert_eq!(
+        ready.problem(),
+        "weftd is not ready: it waits for the bridge, a name: wait, or see its log if it stays so"
+    );
+    assert_eq!(there.tcp(&get("/healthz")).await.code, 200);
+}
+
+#[tokio::test]
+async fn health_and_readiness_are_200_without_a_body() {
+    let there = There::with(alone()).await;
+    for path in ["/healthz", "/readyz"] {
+        for said in [there.unix(&get(path)).await, there.tcp(&get(path)).await] {
+            assert_eq!((said.code, &*said.body), (200, ""), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_404_and_another_method_405() {
+    let there = There::with(alone()).await;
+    for path in ["/", "/v1", "/v1/status/", "/v2/status", "/v1/status/dns", "/v1/../status"] {
+        let said = there.unix(&get(path)).await;
+
+        assert_eq!(said.code, 404, "{path}");
+        let expected = format!(
+            "GET {path} is not answered: there is no {path}: ask for /v1/status; docs/API.md lists the rest"
+        );
+        assert_eq!(said.problem(), expected);
+    }
+    for (method, path, needed) in [
+        ("POST", "/v1/status", "GET"),
+        ("DELETE", "/v1/report", "GET"),
+        ("GET", "/v1/connect", "POST"),
+        ("BREW", "/v1/forget", "POST"),
+    ] {
+        let said = there.unix(&format!("{method} {path} HTTP/1.1\r\nHost: w\r\n\r\n")).await;
+
+        assert_eq!((said.code, said.header("allow")), (405, needed));
+        let expected =
+            format!("{method} {path} is not answered: {path} is for {needed}: ask with {needed}");
+        assert_eq!(said.problem(), expected);
+    }
+    let head = there.unix("HEAD /v1/status HTTP/1.1\r\nHost: w\r\n\r\n").await;
+    assert_eq!((head.code, &*head.body), (405, ""));
+    assert_eq!(there.unix(&get("/v1/status?verbose=1")).await.code, 200);
+    assert_eq!(there.unix("GET /healthz HTTP/1.0\r\n\r\n").await.code, 200);
+}
+
+#[tokio::test]
+async fn requests_reach_the_daemon_and_its_word_comes_back() {
+    let there = There::with(alone()).await;
+
+    let connect = r#"{"peers":["10.0.0.1"],"replace":true,"later":1}"#;
+    let given = there.unix(&post("/v1/connect", connect)).await;
+    let left = there.unix(&post("/v1/forget", r#"{"peers":["10.0.0.1"]}"#)).await;
+
+    assert_eq!((given.code, &*given.body), (200, r#"{"peers":["10.0.0.1"]}"#));
+    assert_eq!((left.code, &*left.body), (200, r#"{"peers":[]}"#));
+    let said = ["connect [\"10.0.0.1\"] true", "forget [\"10.0.0.1\"]"];
+    assert_eq!(there.daemon.said(), said);
+}
+
+#[tokio::test]
+async fn a_refusal_has_its_code_and_the_daemons_words() {
+    let there = There::with(alone()).await;
+    for (because, code) in [
+        (Because::Senseless, 400),
+        (Because::Absent, 404),
+        (Because::Forbidden, 409),
+        (Because::Failed, 500),
+        (Because::NotReady, 503),
+    ] {
+        there.daemon.refuse(because);
+
+        for request in [post("/v1/connect", r#"{"peers":[]}"#), get("/v1/journal")] {
+            let said = there.unix(&request).await;
+
+            assert_eq!((said.code, &*said.problem()), (code, "no: because: so"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_the_api_reads_what_is_served() {
+    let there = There::with(a_mesh()).await;
+    let client = api::Client::new(&there.socket, Duration::from_secs(5));
+    let look = a_mesh();
+
+    let read = blocking(move || {
+        assert_eq!(client.read::<api::Status>().unwrap().value, status(&look));
+        assert_eq!(client.read::<api::Connections>().unwrap().value, connections(&look));
+        assert_eq!(client.read::<api::Peers>().unwrap().value, peers(&look));
+        assert_eq!(client.read::<api::Targets>().unwrap().value, targets(&look));
+        assert_eq!(client.read::<api::Paths>().unwrap().value, paths(&look));
+        assert_eq!(client.read::<api::Report>().unwrap().value, report(&look));
+        let peers = vec!["node-1".to_owned()];
+        let given = client.connect(&Connect { peers: peers.clone(), replace: false }).unwrap();
+        assert_eq!(given.peers, peers);
+        assert_eq!(client.forget(&Forget { peers }).unwrap().peers, [""; 0]);
+        let mut journal = Vec::new();
+        client.journal(&mut journal).unwrap();
+        journal
+    });
+
+    assert_eq!(read.await, b"journal");
+}
+
+#[tokio::test]
+async fn a_client_of_the_api_reads_what_is_refused() {
+    let mut look = alone();
+    look.ready = false;
+    let there = There::with(look).await;
+    there.daemon.refuse(Because::NotReady);
+    let client = api::Client::new(&there.socket, Duration::from_secs(5));
+
+    let (ready, refused) = blocking(move || {
+        let forget = client.forget(&Forget { peers: Vec::new() });
+        (client.read::<api::Status>().unwrap().value.ready, forget.unwrap_err().to_string())
+    })
+    .await;
+
+    assert!(!ready);
+    assert_eq!(refused, "no: because: so");
+}
+
+#[tokio::test]
+async fn a_look_is_turned_into_octets_once() {
+    let sheets = Sheets::default();
+    let page = async |look: &Arc<Look>, page| {
+        sheets.page(Arc::clone(look), page, route::Form::Json).await.unwrap().as_ptr()
+    };
+    let (one, other) = (Arc::new(alone()), Arc::new(alone()));
+
+    let first = page(&one, route::Page::Status).await;
+    let report = page(&one, route::Page::Report).await;
+    let again = page(&one, route::Page::Status).await;
+    let kept = sheets.page(Arc::clone(&one), route::Page::Status, route::Form::Json).await;
+    let of_other = page(&other, route::Page::Status).await;
+
+    assert_eq!(first, again);
+    assert_ne!(first, report);
+    assert_ne!(kept.unwrap().as_ptr(), of_other);
+}
+
+#[tokio::test]
+async fn the_server_ends_and_its_socket_with_it() {
+    let there = There::with(alone()).await;
+    let idle = UnixStream::connect(&there.socket).await.unwrap();
+    there.daemon.hold(true);
+    let asked = tokio::spawn(exchange(there.connect().await, get("/v1/journal")));
+    there.daemon.was_asked().await;
+
+    let There { server, socket, daemon, .. } = there;
+    let ending = tokio::spawn(server.end());
+    assert_eq!(read_all(idle).await, "");
+    daemon.hold(false);
+    ending.await.unwrap();
+
+    assert_eq!(asked.await.unwrap().body, "journal");
+    assert!(!socket.exists());
+}
+
+/// A mesh of two.
+fn a_mesh() -> Look {
+    let mut look = with(|mesh| {
+        mesh.own = Some(peer(0, &[1]));
+        mesh.peers = vec![peer(1, &[0])];
+        mesh.links = vec![link(1, true)];
+    });
+    look.paths.insert(name(1), fixtures::direct());
+    look
+}
+
+/// A daemon that knows one look.
+#[derive(Debug)]
+struct Fake {
+    look: Mutex<Result<Arc<Look>, Gone>>,
+    refuses: Mutex<Option<Because>>,
+    said: Mutex<Vec<String>>,
+    journal: Mutex<Bytes>,
+    held: watch::Sender<bool>,
+    asked: watch::Sender<usize>,
+}
+
+impl Fake {
+    fn said(&self) -> Vec<String> {
+        self.said.lock().unwrap().clone()
+    }
+
+    fn refuse(&self, because: Because) {
+        *self.refuses.lock().unwrap() = Some(because);
+    }
+
+    fn stop(&self) {
+        *self.look.lock().unwrap() = Err(Gone);
+    }
+
+    /// Whether it lets whoever asks wait.
+    fn hold(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    async fn was_asked(&self) {
+        self.asked.subscribe().wait_for(|asked| *asked > 0).await.unwrap();
+    }
+
+    async fn answer<T>(&self, value: T) -> Result<T, Refusal> {
+        self.asked.send_modify(|asked| *asked += 1);
+        self.held.subscribe().wait_for(|held| !held).await.unwrap();
+        let Some(because) = *self.refuses.lock().unwrap() else { return Ok(value) };
+        let [what, why, what_to_do] = ["no", "because", "so"].map(str::to_owned);
+        Err(Refusal { because, problem: Problem { what, why, what_to_do } })
+    }
+
+    fn say(&self, what: String) {
+        self.said.lock().unwrap().push(what);
+    }
+}
+
+impl Daemon for Fake {
+    async fn look(&self) -> Result<Arc<Look>, Gone> {
+        self.held.subscribe().wait_for(|held| !held).await.unwrap();
+        self.look.lock().unwrap().clone()
+    }
+
+    async fn connect(&self, request: Connect) -> Result<Given, Refusal> {
+        self.say(format!("connect {:?} {}", request.peers, request.replace));
+        self.answer(Given { peers: request.peers }).await
+    }
+
+    async fn forget(&self, request: Forget) -> Result<Given, Refusal> {
+        self.say(format!("forget {:?}", request.peers));
+        self.answer(Given { peers: Vec::new() }).await
+    }
+
+    async fn journal(&self) -> Result<Bytes, Refusal> {
+        let journal = self.journal.lock().unwrap().clone();
+        self.answer(journal).await
+    }
+}
+
+/// A server, in a directory of its own.
+struct There {
+    server: Server,
+    daemon: Arc<Fake>,
+    socket: PathBuf,
+    _dir: Dir,
+}
+
+impl There {
+    async fn with(look: Look) -> Self {
+        Self::within(look, Limits::default()).await
+    }
+
+    async fn within(look: Look, limits: Limits) -> Self {
+        let dir = Dir::new();
+        let socket = dir.0.join("run/weft.sock");
+        let daemon = Arc::new(Fake {
+            look: Mutex::new(Ok(Arc::new(look))),
+            refuses: Mutex::default(),
+            said: Mutex::default(),
+            journal: Mutex::new(Bytes::from_static(b"journal")),
+            held: watch::channel(false).0,
+            asked: watch::channel(0).0,
+        });
+        let tcp = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        let listen = Listen { socket: socket.clone(), tcp, limits };
+        let server = Server::start(listen, Arc::clone(&daemon)).await.unwrap();
+        Self { server, daemon, socket, _dir: dir }
+    }
+
+    async fn connect(&self) -> UnixStream {
+        UnixStream::connect(&self.socket).await.unwrap()
+    }
+
+    async fn connect_tcp(&self) -> TcpStream {
+        TcpStream::connect(self.server.tcp()[0]).await.unwrap()
+    }
+
+    async fn unix(&self, request: &str) -> Said {
+        exchange(self.connect().await, request.to_owned()).await
+    }
+
+    async fn tcp(&self, request: &str) -> Said {
+        exchange(self.connect_tcp().await, request.to_owned()).await
+    }
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+struct Said {
+    code: u16,
+    head: String,
+    body: String,
+}
+
+impl Said {
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        Self { code, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    fn header(&self, name: &str) -> &str {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.into_iter().find(|(of, _)| of.eq_ignore_ascii_case(name)).map_or("", |(_, it)| it)
+    }
+
+    fn problem(&self) -> String {
+        assert_eq!(self.header("content-type"), "application/json");
+        serde_json::from_str::<Problem>(&self.body).unwrap().to_string()
+    }
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: weft\r\n\r\n")
+}
+
+fn post(path: &str, body: &str) -> String {
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nHost: weft\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: String) -> Said {
+    // Who answers without having listened may close meanwhile.
+    let _ = stream.write_all(request.as_bytes()).await;
+    Said::parse(&read_all(stream).await)
+}
+
+/// Whatever comes until the end, or for 20 s.
+async fn read_all(mut stream: impl AsyncRead + Unpin) -> String {
+    let mut octets = Vec::new();
+    let read = stream.read_to_end(&mut octets);
+    let ended = tokio::time::timeout(Duration::from_secs(20), read).await;
+    // A reset is an end, too.
+    let _ = ended.expect("the server cuts whoever hangs");
+    String::from_utf8_lossy(&octets).into_owned()
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+/// A directory of a test's own, removed with it.
+#[derive(Debug)]
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("weft-serve-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}

@@ -1,0 +1,61 @@
+use std::net::IpAddr;
+
+use crate::{Mitigation, OpenError, Quirk, UdpProbe, UdpUnderlay};
+
+/// Where datagrams come in and go out, and how they are sent.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// The address to send from and receive on. An unspecified one, `0.0.0.0` or `::`, is any of that
+    /// family that the node has; datagrams leave from the one that the route to a peer prefers.
+    pub local: IpAddr,
+    /// The UDP port of VXLAN.
+    pub vxlan: u16,
+    /// The UDP port from process to process, if it is to be open.
+    pub sleeve: Option<u16>,
+    /// The defects that the kernel has.
+    pub quirks: Vec<&'static Quirk>,
+}
+
+/// The open sockets of a node, one set for each worker.
+#[derive(Debug)]
+pub struct Sockets {
+    udp: UdpProbe,
+    vxlan: Vec<UdpUnderlay>,
+    sleeve: Option<Vec<UdpUnderlay>>,
+}
+
+impl Sockets {
+    /// Tries what UDP does here, and opens the sockets for `workers`.
+    ///
+    /// # Errors
+    /// As [`OpenError`] says; nothing is left open.
+    pub fn open(ports: &Ports, workers: usize) -> Result<Self, OpenError> {
+        Self::reopen(ports, workers, UdpProbe::run(ports.local))
+    }
+
+    /// The same, where it is known what UDP does.
+    pub(super) fn reopen(ports: &Ports, workers: usize, udp: UdpProbe) -> Result<Self, OpenError> {
+        let no_runs = ports.quirks.iter().any(|quirk| quirk.mitigation == Mitigation::NoRuns);
+        let run_len = if no_runs { 1 } else { udp.run_len() };
+        let vxlan = UdpUnderlay::open(ports.local, ports.vxlan, workers, run_len)?;
+        let sleeve = |port| UdpUnderlay::open_sleeve(ports.local, port, workers, run_len);
+        let sleeve = ports.sleeve.map(sleeve).transpose()?;
+        Ok(Self { udp, vxlan, sleeve })
+    }
+
+    /// What UDP was found to do.
+    pub fn udp(&self) -> UdpProbe {
+        self.udp
+    }
+
+    /// For how many workers there are.
+    pub(super) fn len(&self) -> usize {
+        self.vxlan.len()
+    }
+
+    /// What each worker gets: VXLAN's, and the one from process to process, if that is open.
+    pub(super) fn into_sides(self) -> impl Iterator<Item = (UdpUnderlay, Option<UdpUnderlay>)> {
+        let mut sleeves = self.sleeve.unwrap_or_default().into_iter();
+        self.vxlan.into_iter().map(move |vxlan| (vxlan, sleeves.next()))
+    }
+}
