@@ -9,6 +9,7 @@
     reason = "a fuzz target reports by panicking"
 )]
 
+mod control;
 mod cut;
 mod mesh;
 mod offload;
@@ -25,6 +26,7 @@ use switch::{
     answer, finish_partial,
 };
 
+pub use control::{journal, probe, stations};
 pub use cut::{fragment, segment};
 pub use mesh::{mesh_batch, mesh_hello, mesh_patch, mesh_record};
 pub use offload::{coalesce, vnet};
@@ -36,12 +38,13 @@ pub use worker::worker;
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 23] = [
     ("answer", icmp_answer),
     ("checksum", checksum),
     ("coalesce", coalesce),
     ("fragment", fragment),
     ("frame", frame),
+    ("journal", journal),
     ("layers", layers),
     ("mac", mac),
     ("mesh_batch", mesh_batch),
@@ -51,9 +54,11 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("mesh_secure", mesh_secure),
     ("neighbour", neighbour),
     ("notices", notices),
+    ("probe", probe),
     ("relay", relay),
     ("segment", segment),
     ("sleeve", sleeve),
+    ("stations", stations),
     ("vnet", vnet),
     ("vxlan", datagram),
     ("worker", worker),
