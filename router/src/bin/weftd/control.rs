@@ -10,7 +10,7 @@ use peer_mesh::PeerName;
 use router::journal::{self, Journal};
 use router::node::Counts;
 use router::{Input, Node, Output, node};
-use switch::{Kind, Mac, MacTable, PlanCell, Port};
+use switch::{Kind, Mac, MacTable, PlanCell, Port, TableEvents};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
@@ -68,6 +68,8 @@ pub(crate) struct View {
     pub(crate) paths: BTreeMap<PeerName, PathView>,
     pub(crate) counts: Counts,
     pub(crate) stations: usize,
+    /// Stations in the frame path's table, and what has happened to it.
+    pub(crate) table: (usize, TableEvents),
     pub(crate) latency: api::Control,
     pub(crate) messages_dropped: u64,
     pub(crate) steps: u64,
@@ -256,6 +258,7 @@ impl Control {
             paths: self.node.paths().map(view).collect(),
             counts: self.node.counts(),
             stations: self.node.stations().len(),
+            table: (self.table.len(), self.table.events()),
             latency: self.latency.report(),
             messages_dropped: self.ways.courier.dropped(),
             steps: self.journal.steps(),

@@ -9,7 +9,7 @@ use peer_mesh::shell::Snapshot;
 use router::guard::{Count, Tally};
 use router::plan::Reason;
 use router::serve::{Look, PathLook, counters};
-use switch::{Counters, PeerId, Quirk};
+use switch::{Counters, PeerId, Quirk, TableEvents};
 
 use crate::control::{PathView, View};
 use crate::data::Sight;
@@ -133,6 +133,16 @@ fn router_groups(view: &View, sight: &Sight) -> Groups {
         ("repairs", sight.repairs),
         ("steering_fallbacks", sight.steering_fallbacks),
     ];
+    let TableEvents { learned, moved, frozen, refused, evicted, aged } = view.table.1;
+    let table = [
+        ("entries", view.table.0 as u64),
+        ("learned", learned),
+        ("moved", moved),
+        ("frozen", frozen),
+        ("refused", refused),
+        ("evicted", evicted),
+        ("aged", aged),
+    ];
     let lost = [
         ("tap_queue_full", sight.drops.tap_queue_full),
         ("socket_buffer_full", sight.drops.socket_buffer_full),
@@ -142,6 +152,7 @@ fn router_groups(view: &View, sight: &Sight) -> Groups {
         ("stations".to_owned(), group(stations)),
         ("control".to_owned(), group(control)),
         ("engine".to_owned(), group(switch)),
+        ("table".to_owned(), group(table)),
         ("kernel_drops".to_owned(), lost.collect()),
     ]
     .into()
@@ -183,4 +194,49 @@ fn group<'a>(of: impl IntoIterator<Item = (&'a str, u64)>) -> BTreeMap<String, u
 pub(crate) fn timestamp(wall: Duration) -> Timestamp {
     let millis = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use switch::engine::{KernelDrops, Supports};
+
+    use super::*;
+
+    #[test]
+    fn every_group_of_counters_is_documented_with_the_names_in_it() {
+        let doc = include_str!("../../../../docs/API.md");
+        let (_, section) = doc.split_once("\n### Counters\n").unwrap();
+        let (section, _) = section.split_once("\n#").unwrap();
+        let view = View {
+            now: Duration::ZERO,
+            paths: BTreeMap::new(),
+            counts: router::node::Counts::default(),
+            stations: 0,
+            table: (0, TableEvents::default()),
+            latency: api::Control::default(),
+            messages_dropped: 0,
+            steps: 0,
+        };
+        let drops = KernelDrops { tap_queue_full: Some(0), socket_buffer_full: Some(0) };
+        let sight = Sight {
+            counters: Vec::new(),
+            supports: Supports::default(),
+            drops,
+            restarts: 0,
+            repairs: 0,
+            steering_fallbacks: 0,
+            running: true,
+        };
+
+        let mut groups = router_groups(&view, &sight);
+        groups.insert("guard".to_owned(), guard_group(&Tally::default()));
+
+        for (name, group) in groups {
+            let row = section.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+            let row = row.unwrap_or_else(|| panic!("no row for {name}"));
+            for counter in group.keys() {
+                assert!(row.contains(&format!("`{counter}`")), "{name}: {counter}");
+            }
+        }
+    }
 }
