@@ -29,6 +29,10 @@ use reach::{Stated, links_of};
 pub(crate) const LIMBO: Duration = Duration::from_secs(3600);
 /// Records in limbo, never reached or gone. When it is full, the oldest go.
 pub(crate) const MAX_LIMBO: usize = 4096;
+/// Records kept of a peer beside the present one, and for how long: until the last batch that waits to say that it has changed
+/// has gone out.
+const MAX_OLDER: usize = 4;
+const OLDER_FOR: Duration = Duration::from_secs(2);
 /// Peers up or silent. Three times the largest mesh we promise.
 pub(crate) const MAX_PEERS: usize = 16_384;
 
@@ -53,7 +57,9 @@ pub(crate) struct Entry {
     /// Peers to which links count.
     pub(crate) neighbours: BTreeSet<PeerName>,
     /// How the present record follows from the one before, for those who have that.
-    pub(crate) patch: Option<Box<Patch>>,
+    patch: Option<Box<Patch>>,
+    /// Records before the present one that were passed on not long ago, the latest last.
+    older: Vec<(Record, Duration)>,
     /// Whether the present record was passed on.
     pub(crate) passed_on: bool,
     /// The connection it came on.
@@ -173,6 +179,11 @@ impl Directory {
         let useful = entry.passed_on;
         let patch = patch.or_else(|| Patch::between(&entry.record, &record));
         entry.patch = patch.filter(|_| useful).map(Box::new);
+        if entry.passed_on {
+            entry.older.push((entry.record.clone(), now));
+            let outdated = entry.older.len().saturating_sub(MAX_OLDER);
+            entry.older.drain(..outdated);
+        }
         if entry.standing == Standing::Up {
             self.digest.toggle(name, entry.record.stamp().hash);
             self.digest.toggle(name, record.stamp().hash);
@@ -254,6 +265,10 @@ impl Directory {
     /// Ends what has lasted too long: silence after `hold`, limbo after an hour. To be called about once a second.
     pub(crate) fn age(&mut self, hold: Duration, now: Duration) {
         let over = |entry: &Entry, limit| now.saturating_sub(entry.since) >= limit;
+        for entry in self.peers.values_mut().filter(|entry| !entry.older.is_empty()) {
+            entry.older.retain(|(_, since)| now < *since + OLDER_FOR);
+            entry.older.shrink_to_fit();
+        }
         let silent: Vec<_> = self
             .iter()
             .filter(|(_, e)| e.standing == Standing::Silent && over(e, hold))
@@ -295,6 +310,22 @@ impl Entry {
         matches!(self.standing, Standing::Heard | Standing::Gone(_))
     }
 
+    /// The hash of the record that a patch to the present one is for, if there is one.
+    pub(crate) fn base(&self) -> Option<u64> {
+        self.patch.as_ref().map(|patch| patch.base())
+    }
+
+    /// A patch to the present record for who has the one of this hash.
+    pub(crate) fn patch_to(&self, base: u64) -> Option<Patch> {
+        match &self.patch {
+            Some(patch) if patch.base() == base => Some((**patch).clone()),
+            Some(_) | None => {
+                let older = self.older.iter().find(|(old, _)| old.stamp().hash == base);
+                Patch::between(&older?.0, &self.record)
+            }
+        }
+    }
+
     fn new(record: Record, standing: Standing, since: Duration) -> Self {
         Self {
             links: links_of(&record),
@@ -303,6 +334,7 @@ impl Entry {
             since,
             neighbours: BTreeSet::new(),
             patch: None,
+            older: Vec::new(),
             source: None,
             passed_on: false,
             told: None,

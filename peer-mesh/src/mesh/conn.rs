@@ -149,7 +149,14 @@ impl Mesh {
         if self.conns.contains_key(&id) {
             self.outputs.push_back(Output::Close { conn: id });
         }
-        self.ended(id, reason, now);
+        self.lost(id, reason, now);
+    }
+
+    /// A connection is no more, and others are told if it was a link.
+    pub(super) fn lost(&mut self, id: ConnId, reason: &CloseReason, now: Duration) {
+        if let Some(name) = self.ended(id, reason, now) {
+            self.unpublish(name, now);
+        }
     }
 
     /// The other end closes and says why.
@@ -158,7 +165,14 @@ impl Mesh {
         if self.conns.contains_key(&id) {
             self.outputs.push_back(Output::Close { conn: id });
         }
-        self.ended(id, reason, now);
+        match (self.ended(id, reason, now), reason) {
+            // Who leaves is gone whatever we say of our link, and who closes one too many says so itself.
+            (Some(name), CloseReason::Leaving | CloseReason::Surplus) => {
+                self.unpublish_late(name, now);
+            }
+            (Some(name), _) => self.unpublish(name, now),
+            (None, _) => {}
+        }
         match reason {
             CloseReason::Full | CloseReason::Surplus => {
                 if let Some(peer) = peer {
@@ -187,9 +201,9 @@ impl Mesh {
         }
     }
 
-    /// Takes a connection out of everything it was part of.
-    pub(super) fn ended(&mut self, id: ConnId, reason: &CloseReason, now: Duration) {
-        let Some(conn) = self.conns.remove(&id) else { return };
+    /// Takes a connection out of everything it was part of. To whom it was a link, if it was one.
+    fn ended(&mut self, id: ConnId, reason: &CloseReason, now: Duration) -> Option<PeerName> {
+        let conn = self.conns.remove(&id)?;
         if matches!(reason, CloseReason::Malformed(_)) {
             self.stats.malformed += 1;
         }
@@ -202,8 +216,8 @@ impl Mesh {
             Some(name) if self.links.get(&name) == Some(&id) => {
                 self.links.remove(&name);
                 self.channels.link_down(name);
-                self.unpublish(name, now);
                 self.event(Event::LinkDown { name, reason: reason.clone() });
+                Some(name)
             }
             Some(_) | None => {
                 self.event(Event::Refused {
@@ -211,6 +225,7 @@ impl Mesh {
                     outbound: conn.outbound,
                     reason: reason.clone(),
                 });
+                None
             }
         }
     }

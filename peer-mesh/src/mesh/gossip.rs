@@ -121,16 +121,16 @@ impl Mesh {
 
     /// Passes the present record of a peer on to the neighbours whose turn it is.
     pub(super) fn pass_on(&mut self, name: PeerName, except: Option<ConnId>, now: Duration) {
-        if let Some(entry) = self.directory.get_mut(name) {
-            entry.passed_on = true;
-        }
+        let Some(entry) = self.directory.get_mut(name) else { return };
+        entry.passed_on = true;
+        let news = Form::News(entry.base());
         for (&far, id) in &self.links {
             if Some(*id) != except
                 && (self.links.len() <= ALL_EAGER && self.neighbours.mesh_size() <= ALL_EAGER
                     || self.is_eager(far, name))
                 && let Some(conn) = self.conns.get_mut(id)
             {
-                conn.out.want(name, Form::Patch, now);
+                conn.out.want(name, news, now);
             }
         }
     }

@@ -177,13 +177,13 @@ impl Mesh {
 
     /// It could not be opened.
     pub fn handle_dial_failed(&mut self, id: ConnId, why: &str, now: Duration) {
-        self.ended(id, &CloseReason::Unreachable(why.to_owned()), now);
+        self.lost(id, &CloseReason::Unreachable(why.to_owned()), now);
         self.flush(now);
     }
 
     /// The connection ended. Not needed after `Output::Close`, and ignored then.
     pub fn handle_closed(&mut self, id: ConnId, why: &str, now: Duration) {
-        self.ended(id, &CloseReason::Lost(why.to_owned()), now);
+        self.lost(id, &CloseReason::Lost(why.to_owned()), now);
         self.flush(now);
     }
 
@@ -229,6 +229,7 @@ impl Mesh {
         self.sync.tick(self.directory.digest().root(), now);
         self.channels.age(now);
         self.publish_exceptions(now);
+        self.publish_late(now);
         self.settle_down(now);
         if std::mem::take(&mut self.unsaved) {
             self.event(Event::Save);

@@ -25,7 +25,7 @@ pub(super) struct Outgoing {
     queue: Queue,
     /// What others gossip. However much it is, links stay up and records travel.
     bulk: Queue,
-    /// Names whose records are to be sent: whole, or as a patch if there is one.
+    /// Names whose records are to be sent, and how.
     records: BTreeMap<PeerName, Form>,
     in_flight: usize,
     at: Option<Duration>,
@@ -68,9 +68,11 @@ impl Queue {
 }
 
 /// How a record is sent.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Form {
-    Patch,
+    /// It is news: as a patch to the record of this hash, which the other end has.
+    News(Option<u64>),
+    /// Whole, as it was asked for, or the other end has none.
     Whole,
 }
 
@@ -97,13 +99,16 @@ impl Outgoing {
         self.bulk.push(message)
     }
 
-    /// Has a record sent with the next batch. What is asked for does not wait as long as what is news.
+    /// Has a record sent with the next batch. What is asked for does not wait as long as what is news. Of news that waits
+    /// already the other end has what it had then, however often the record has changed since.
     pub(super) fn want(&mut self, name: PeerName, form: Form, now: Duration) {
         let wanted = self.records.entry(name).or_insert(form);
-        *wanted = form.max(*wanted);
         let due = match form {
-            Form::Patch => (now + BATCH).max(self.spaced),
-            Form::Whole => now + BATCH,
+            Form::News(_) => (now + BATCH).max(self.spaced),
+            Form::Whole => {
+                *wanted = Form::Whole;
+                now + BATCH
+            }
         };
         self.at = Some(self.at.map_or(due, |at| at.min(due)));
     }
@@ -193,11 +198,12 @@ impl Mesh {
         }
         while let Some((&name, &form)) = conn.out.records.first_key_value() {
             if let Some(entry) = self.directory.get(name) {
-                let patch = entry.patch.as_ref().filter(|_| form == Form::Patch);
-                let message = patch.map_or_else(
-                    || Message::Record(entry.record.clone()),
-                    |p| Message::Patch((**p).clone()),
-                );
+                let patch = match form {
+                    Form::News(base) => base.and_then(|base| entry.patch_to(base)),
+                    Form::Whole => None,
+                };
+                let whole = || Message::Record(entry.record.clone());
+                let message = patch.map_or_else(whole, Message::Patch);
                 if batch.len() + message.emitted_len() > MAX_BATCH {
                     return batch;
                 }

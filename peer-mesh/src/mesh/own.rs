@@ -1,9 +1,10 @@
 //! Our own record: what it says, and when it is published.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Mesh;
-use crate::directory::Standing;
+use crate::directory::{Entry, Standing};
 use crate::wire::{Announcement, MAX_COUNT, MAX_NAME, Record, clip, next_count};
 use crate::{Config, PeerName, PeerUid};
 
@@ -15,6 +16,8 @@ const PUBLISH_SLOWEST: Duration = Duration::from_secs(5);
 const URGENT: Duration = Duration::from_secs(1);
 /// and this much of it may be used at once: ten neighbours that lose their power together are noticed within a second.
 const URGENT_BURST: Duration = Duration::from_secs(8);
+/// A link that the other end has closed on purpose is not ours to tell of, unless that end has not in this time.
+const LATE: Duration = Duration::from_secs(1);
 /// A data path that does not work is published after this time.
 const UNREACHED_AFTER: Duration = Duration::from_secs(10);
 /// Exceptions a record lists; with more it says `isolated`.
@@ -34,11 +37,13 @@ pub(super) struct Publisher {
     pause: Duration,
     /// When all that was published would have been, with `URGENT` between.
     paid: Duration,
+    /// Links that their other ends have closed, and when we look whether those have said so.
+    late: BTreeMap<PeerName, Duration>,
 }
 
 impl Publisher {
     pub(super) fn new(now: Duration) -> Self {
-        Self { at: None, last: now, pause: PUBLISH, paid: now }
+        Self { at: None, last: now, pause: PUBLISH, paid: now, late: BTreeMap::new() }
     }
 
     /// When the next record may be published.
@@ -104,6 +109,29 @@ impl Mesh {
         self.directory.merge(record_of(&self.own), None, now);
         self.pass_on(self.own.name, None, now);
         self.apply_changes(now);
+    }
+
+    /// A link is down that the other end has closed on purpose: it is said together with the next thing there is to say, or by
+    /// itself if the other end has not.
+    pub(super) fn unpublish_late(&mut self, name: PeerName, now: Duration) {
+        self.own.links.retain(|link| link.name != name);
+        self.publisher.late.insert(name, now + LATE);
+    }
+
+    /// Says what nobody else has said.
+    pub(super) fn publish_late(&mut self, now: Duration) {
+        let due: Vec<_> =
+            self.publisher.late.extract_if(.., |_, at| *at <= now).map(|(name, _)| name).collect();
+        let states = |entry: &Entry| {
+            matches!(entry.standing, Standing::Up | Standing::Silent)
+                && entry.record.links().any(|link| link.name == self.own.name)
+        };
+        let stated = |name: &PeerName| {
+            !self.links.contains_key(name) && self.directory.get(*name).is_some_and(states)
+        };
+        if due.iter().any(stated) {
+            self.publish_soon(true, now);
+        }
     }
 
     /// A link is down. Others wait for that if they know of it; if they do not, whatever else is to be published goes at once,

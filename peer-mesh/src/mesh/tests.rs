@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::*;
 use crate::{ChannelName, PeerState};
 
+mod lost;
 mod names;
 
 /// One direction of a connection: whose, and which.

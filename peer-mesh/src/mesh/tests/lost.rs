@@ -1,0 +1,62 @@
+//! Links that are lost: who says so, and when.
+
+use super::*;
+
+/// After this nobody has anything left to say.
+const CALM: Duration = Duration::from_secs(120);
+
+fn version(table: &Table, index: usize) -> u64 {
+    table.meshes[index].own.version
+}
+
+fn states(table: &Table, at: usize, of: usize, far: usize) -> bool {
+    let entry = table.meshes[at].directory.get(name(of)).unwrap();
+    entry.record.links().any(|link| link.name == name(far))
+}
+
+#[test]
+fn who_leaves_costs_the_others_no_record() {
+    let mut table = Table::chain(3);
+    table.run(CALM);
+    let before = [1, 2].map(|index| version(&table, index));
+
+    let now = table.now;
+    table.meshes[0].leave(now);
+    table.run(Duration::from_secs(20));
+
+    assert_eq!([1, 2].map(|index| version(&table, index)), before);
+    assert_eq!(table.meshes[1].root(), table.meshes[2].root());
+    assert!(!table.meshes[1].directory.is_up(name(0)));
+}
+
+#[test]
+fn a_link_that_one_end_closes_is_told_by_that_end() {
+    let mut table = Table::chain(3);
+    table.run(CALM);
+    let before = version(&table, 1);
+
+    let (now, id) = (table.now, table.meshes[0].links[&name(1)]);
+    table.meshes[0].neighbours.pass_over(name(1), now);
+    table.meshes[0].close(id, &CloseReason::Surplus, now);
+    table.run(Duration::from_millis(900));
+
+    assert_eq!(version(&table, 1), before);
+    assert!(!states(&table, 2, 0, 1));
+}
+
+#[test]
+fn a_link_whose_other_end_closes_it_and_dies_is_told_all_the_same() {
+    let mut table = Table::chain(3);
+    table.run(Duration::from_secs(20));
+
+    let (now, id) = (table.now, table.meshes[0].links[&name(1)]);
+    table.meshes[0].close(id, &CloseReason::Surplus, now);
+    table.perform(0);
+    table.run(Duration::from_millis(5));
+    table.kill(0);
+    table.run(Duration::from_secs(5));
+
+    assert!(!states(&table, 2, 1, 0));
+    assert!(!table.meshes[1].directory.is_up(name(0)));
+    assert!(!table.meshes[2].directory.is_up(name(0)));
+}
