@@ -261,7 +261,11 @@ impl Node {
             return;
         }
         self.leaving.remove(&name);
-        self.reach.track(name, now);
+        if self.may_go_directly(&peer) {
+            self.reach.track(name, now);
+        } else {
+            self.reach.forget(name);
+        }
         if before.is_some_and(|it| it.uid != peer.uid) {
             // The mesh has forgotten what it was told of the one before.
             self.told.unreached.remove(&name);

@@ -50,6 +50,8 @@ pub struct Fact {
     pub label: Option<Label>,
     /// The peers through which frames go to it: empty when they go directly, `None` when there is no way.
     pub route: Option<Vec<PeerName>>,
+    /// Whether frames may go to it directly.
+    pub allowed: bool,
     /// Whether it answers probes on the direct path, as far as we know.
     pub answers: bool,
     /// The largest inner IP packet that the direct path to it carries, once measured.
@@ -68,8 +70,10 @@ pub enum Reason {
     Direct,
     /// It does not answer our probes.
     Unanswered,
-    /// It says that the direct path does not work, or it is not to be used.
+    /// It says that the direct path does not work.
     NotReached,
+    /// It is no neighbour, and there is no discovery.
+    NotGiven,
     /// There is no way to it, not over four hops either: UDP 6783 is tried.
     NoRoute,
     /// It is silent, and keeps what it had.
@@ -86,6 +90,7 @@ impl fmt::Display for Reason {
             Self::Direct => "reached directly",
             Self::Unanswered => "no answer to probes on the direct path",
             Self::NotReached => "the peer says that the direct path does not work",
+            Self::NotGiven => "no neighbour: without discovery frames go directly to those only",
             Self::NoRoute => "no peer reaches both ends",
             Self::Kept => "silent: the path it had is kept",
             Self::NoAddress => "it tells no address that can be sent to",
@@ -172,12 +177,20 @@ fn choose(id: PeerId, fact: &Fact, known: &Known<'_>) -> Chosen {
     let addr = usable(fact, config).next();
     let sleeve = addr;
     let vxlan = addr.and_then(|at| Some(SocketAddr::new(at.ip(), at.port().checked_add(1)?)));
-    let why = if fact.answers { Reason::NotReached } else { Reason::Unanswered };
+    let why = match (fact.allowed, fact.answers) {
+        (false, _) => Reason::NotGiven,
+        (true, true) => Reason::NotReached,
+        (true, false) => Reason::Unanswered,
+    };
     let (path, reason) = match (vxlan, fact.route.as_deref()) {
         (None, _) => (Path::Down, Reason::NoAddress),
         // What neither end can tell to work may work all the same.
-        (Some(_), None) if fact.standing == Standing::Up => (Path::Sleeve, Reason::NoRoute),
+        (Some(_), None) if fact.allowed && fact.standing == Standing::Up => {
+            (Path::Sleeve, Reason::NoRoute)
+        }
         (Some(_), None) => (Path::Down, Reason::NoRoute),
+        // The mesh has not been told yet.
+        (Some(_), Some([])) if !fact.allowed => (Path::Down, why),
         (Some(_), Some([])) => (Path::User, Reason::Direct),
         (Some(_), Some([relay, ..])) => match slots.get(*relay) {
             Some(relay) => (Path::Relay(relay), why),

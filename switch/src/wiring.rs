@@ -58,6 +58,8 @@ pub struct Installed {
     pub bridge: u32,
     /// The TAP's interface index.
     pub tap: u32,
+    /// The bridge's address.
+    pub mac: Option<Mac>,
     /// What was done, in the order it was done; empty when all was as it should be.
     pub done: Vec<Change>,
     /// Settings of an adopted bridge that differ from what weft would have chosen.
@@ -227,7 +229,7 @@ impl Wiring {
         if !bridge.is_bridge() {
             return Err(WiringError::NotABridge(name.clone()));
         }
-        installed.bridge = bridge.index;
+        (installed.bridge, installed.mac) = (bridge.index, bridge.mac);
         if bridge.mac == Some(self.spec.mac) && !bridge.is_ours() {
             // Nobody else gives a bridge this address: an earlier run of ours was cut short.
             self.mark_bridge().await?;

@@ -67,7 +67,11 @@ impl Node {
     }
 
     fn goes_directly(&self, name: PeerName, peer: &Peer) -> bool {
-        self.reach.answers(name) && (self.config.discovery || peer.neighbour)
+        self.reach.answers(name) && self.may_go_directly(peer)
+    }
+
+    pub(super) fn may_go_directly(&self, peer: &Peer) -> bool {
+        self.config.discovery || peer.neighbour
     }
 
     fn assign_slots(&mut self, outputs: &mut Vec<Output>) {
@@ -85,6 +89,7 @@ impl Node {
                 addresses: peer.addresses.clone(),
                 label: peer.label,
                 route: peer.route.clone(),
+                allowed: self.may_go_directly(peer),
                 answers: self.reach.answers(*name),
                 mtu: self.carries.get(name).copied(),
                 least: peer.least,
@@ -125,14 +130,12 @@ impl Node {
         outputs.push(Output::Install(folded.plan.clone()));
         let mut before = std::mem::take(&mut self.told.paths);
         for (name, chosen) in &folded.paths {
-            let via = || topology.get(name).and_then(|fact| fact.route.clone()).unwrap_or_default();
-            let relayed = matches!(chosen.route.path, switch::Path::Relay(_));
             let (was, stranded) = (before.remove(name), folded.stranded.contains(name));
-            let kept = was.as_ref().filter(|was| same_way(&was.chosen, chosen));
+            let via = via(chosen, topology.get(name), was.as_ref());
+            let kept = was.as_ref().filter(|was| same_way(&was.chosen, chosen) && was.via == via);
             let path = match kept {
                 Some(kept) => Path { chosen: *chosen, stranded, ..kept.clone() },
                 None => {
-                    let via = if relayed { via() } else { Vec::new() };
                     let from = was.map(|was| was.chosen);
                     let word = Word::Path { name: *name, from, to: *chosen, via: via.clone() };
                     outputs.push(Output::Say(word));
@@ -223,7 +226,16 @@ fn hash_of(it: &impl Serialize) -> u64 {
     Blake2s256::digest(&octets).first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
 }
 
-/// Whether frames go the same way as before: reason and MTU may differ.
+/// Through whom frames go. The mesh knows no way to a peer that is silent: it keeps the one it had.
+fn via(chosen: &Chosen, fact: Option<&Fact>, was: Option<&Path>) -> Vec<PeerName> {
+    if !matches!(chosen.route.path, switch::Path::Relay(_)) {
+        return Vec::new();
+    }
+    let route = fact.and_then(|fact| fact.route.as_ref()).filter(|route| !route.is_empty());
+    route.or_else(|| was.map(|was| &was.via)).cloned().unwrap_or_default()
+}
+
+/// Whether frames leave the same way as before, for the same reason: the MTU may differ.
 fn same_way(a: &Chosen, b: &Chosen) -> bool {
     (a.id, a.peer.addr, a.route.path, a.reason) == (b.id, b.peer.addr, b.route.path, b.reason)
 }

@@ -261,6 +261,13 @@ fn without_discovery_only_neighbours_are_reached_directly() {
 
     let told: Vec<_> = outputs.iter().filter(|it| matches!(it, Output::DataPath(..))).collect();
     assert!(matches!(told[..], [Output::DataPath(far, false)] if *far == name(2)), "{told:?}");
+    // Not for the moment either that the mesh needs to hear of it, and not by probes.
+    assert!(matches!(node.told.paths[&name(2)].chosen.route.path, Way::Down));
+    let later = (1..100).flat_map(|n| node.step(ms(n * 100), []));
+    let sent =
+        later.filter_map(|it| if let Output::Send { to, .. } = it { Some(to) } else { None });
+    let sent: BTreeSet<_> = sent.map(|to| to.ip()).collect();
+    assert_eq!(sent, BTreeSet::from([IpAddr::from([10, 99, 0, 1])]));
 }
 
 #[test]
@@ -290,8 +297,22 @@ fn a_relayed_path_names_its_relay_and_one_word_is_said_for_each_change() {
     let path = &node.told.paths[&name(2)];
     assert!(matches!(path.chosen.route.path, Way::Relay(_)));
     assert_eq!((&path.via[..], path.since), (&[name(1)][..], ms(2)));
-    let words = outputs.iter().filter(|it| matches!(it, Output::Say(Word::Path { .. })));
-    assert_eq!(words.count(), 1);
+    let words = |outputs: &[Output]| {
+        outputs.iter().filter(|it| matches!(it, Output::Say(Word::Path { .. }))).count()
+    };
+    assert_eq!(words(&outputs), 1);
+
+    // Further on it goes another way.
+    let through = Peer { route: Some(vec![name(1), name(3)]), ..peer(2) };
+    let outputs = node.step(ms(3), [Input::Peer(name(2), through.clone())]);
+    let path = &node.told.paths[&name(2)];
+    assert_eq!((&path.via[..], path.since), (&[name(1), name(3)][..], ms(3)));
+    assert_eq!(words(&outputs), 1);
+
+    // Of a silent peer the mesh knows nothing, and its path is kept.
+    let silent = Peer { route: None, standing: Standing::Silent, ..through };
+    node.step(ms(4), [Input::Peer(name(2), silent)]);
+    assert_eq!(node.told.paths[&name(2)].via, [name(1), name(3)]);
 }
 
 fn inputs() -> impl Strategy<Value = Input> {

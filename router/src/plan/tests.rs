@@ -31,6 +31,7 @@ fn fact(n: u8, route: Option<&[u64]>) -> Fact {
         addresses: vec![SocketAddr::new(ip(n), 6783)],
         label: Some(label(100 + u32::from(n))),
         route: route.map(|hops| hops.iter().map(|hop| name(*hop)).collect()),
+        allowed: true,
         answers: true,
         mtu: None,
         least: None,

@@ -55,7 +55,7 @@ pub enum ListenError {
         why: io::Error,
     },
     /// An address cannot be listened on.
-    #[error("cannot listen on {addr} (TCP): {why}: give another address in WEAVE_HTTP_ADDR")]
+    #[error("cannot listen on {addr} (TCP): {why}: give another --http-addr (WEAVE_HTTP_ADDR)")]
     Tcp {
         /// The address.
         addr: SocketAddr,

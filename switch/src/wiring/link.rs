@@ -70,6 +70,7 @@ impl Link {
             (self.stp, "STP is on"),
             (self.snooping, "multicast snooping is on"),
             (self.mtu > u32::from(mtu.octets()), "its MTU is larger than the overlay's"),
+            (self.mtu < u32::from(mtu.octets()), "its MTU is smaller than the overlay's"),
         ];
         settings.into_iter().filter(|(differs, _)| *differs).map(|(_, what)| what).collect()
     }

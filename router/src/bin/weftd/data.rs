@@ -52,8 +52,6 @@ pub(crate) struct Data {
     pub(crate) sight: watch::Sender<Sight>,
     /// What the bridge's MTU is to be.
     pub(crate) mtu: watch::Receiver<Mtu>,
-    /// The bridge's own address: a station of this node, whatever is plugged in.
-    pub(crate) own: Mac,
     pub(crate) complaint: Option<String>,
 }
 
@@ -129,7 +127,7 @@ impl Data {
                 Some(Input::Learned(mac))
             }
             Notice::StationGone { mac, port, bridge } if self.engine.is_local(port, bridge) => {
-                Some(Input::Unlearned(mac)).filter(|_| mac != self.own)
+                Some(Input::Unlearned(mac)).filter(|_| Some(mac) != self.engine.installed().mac)
             }
             Notice::Station { .. } | Notice::StationGone { .. } | Notice::Link => None,
             Notice::Overrun => {
@@ -146,7 +144,8 @@ impl Data {
     async fn learn_local(&mut self) -> anyhow::Result<()> {
         match self.engine.local_stations().await {
             Ok(mut macs) => {
-                macs.push(self.own);
+                // The bridge itself is a station of this node, whatever is plugged in.
+                macs.extend(self.engine.installed().mac);
                 self.tell(Input::Local(macs)).await
             }
             Err(error) => self.settle(Err(error.into())).await,

@@ -93,6 +93,7 @@ impl Daemon for Desk {
                 all
             }
         };
+        self.renew().await;
         match done {
             Ok(true) => Ok(api::Given { peers: given.texts() }),
             Ok(false) => Err(refusal(
@@ -114,6 +115,7 @@ impl Daemon for Desk {
         for peer in unwanted {
             self.mesh.forget(peer).await.map_err(|_| stopped("forget"))?;
         }
+        self.renew().await;
         Ok(api::Given { peers: given.texts() })
     }
 
@@ -132,6 +134,13 @@ impl Desk {
         let (to, answer) = oneshot::channel();
         self.control.send(Request::View(to)).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
+    }
+
+    /// Who asks after a change is told of it.
+    async fn renew(&self) {
+        // A mesh that has stopped tells nothing.
+        let _ = self.mesh.snapshot().await;
+        self.last.lock().await.look = None;
     }
 
     /// What the guard has counted, if it tells.

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use peer_mesh::shell::{StartError, StateError};
+use switch::engine;
 use switch::{OpenError, WiringError};
 
 /// Prints an error as one line; exit code 0 or 1.
@@ -47,6 +48,12 @@ fn remedy(error: &(dyn Error + 'static)) -> Option<&'static str> {
     if matches!(errno, Some(libc::EMFILE | libc::ENFILE)) {
         return Some("raise the limit of open files (ulimit -n)");
     }
+    // It passes for its source, which is then not in the chain.
+    match error.downcast_ref::<engine::StartError>() {
+        Some(engine::StartError::Socket(error)) => return socket(error),
+        Some(engine::StartError::Wiring(error)) => return wiring(error),
+        Some(engine::StartError::Thread(_)) | None => {}
+    }
     if let Some(error) = error.downcast_ref::<OpenError>() {
         return socket(error);
     }
@@ -56,7 +63,11 @@ fn remedy(error: &(dyn Error + 'static)) -> Option<&'static str> {
     if let Some(StartError::Listen(_, why)) = error.downcast_ref::<StartError>() {
         return listening(why.kind());
     }
-    match error.downcast_ref::<WiringError>()? {
+    wiring(error.downcast_ref::<WiringError>()?)
+}
+
+fn wiring(error: &WiringError) -> Option<&'static str> {
+    match error {
         WiringError::NotABridge(_) => {
             Some("choose another name with --bridge, or remove that link")
         }

@@ -90,9 +90,9 @@ impl Starting {
         refresh.notify_one();
         let (orders, ordered) = mpsc::channel(256);
         let (sight_to, sight) = watch::channel(data::sight(&engine).await);
-        let (tables, own) = (shared.tables.clone(), shared.own);
+        let tables = shared.tables.clone();
         let data =
-            Data { engine, bell, watch, inbox, tables, sight: sight_to, mtu, own, complaint: None };
+            Data { engine, bell, watch, inbox, tables, sight: sight_to, mtu, complaint: None };
         tasks.spawn(data.run(ordered));
         let (requests, requested) = mpsc::channel(16);
         let courier = Courier::start(mesh.clone(), refresh);
@@ -158,6 +158,9 @@ impl Shared {
         }
         let installed = engine.installed();
         self.tables.relocate(installed.bridge, installed.tap);
+        if let Some(mac) = installed.mac.filter(|mac| *mac != self.own) {
+            warn!(bridge = %config.bridge, %mac, name = %self.own, "the bridge has another MAC than this node's name, and keeps it");
+        }
         Ok(engine)
     }
 

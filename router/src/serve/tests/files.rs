@@ -130,7 +130,7 @@ async fn an_address_that_is_taken_is_told_and_no_socket_is_left() {
     let refused = Server::start(listen, Arc::clone(&there.daemon)).await.unwrap_err();
 
     let expected = format!(
-        "cannot listen on {addr} (TCP): Address already in use (os error 98): give another address in WEAVE_HTTP_ADDR"
+        "cannot listen on {addr} (TCP): Address already in use (os error 98): give another --http-addr (WEAVE_HTTP_ADDR)"
     );
     assert_eq!(refused.to_string(), expected);
     assert!(!socket.exists());
