@@ -34,7 +34,7 @@ fn main() -> Result<()> {
         show_pings(&pods)?;
         show_throughput("TCP between pods on different nodes", &pods)?;
         for what in ["status", "status connections", "status peers", "status paths"] {
-            show_weft(&daemons[0], what)?;
+            daemons.iter().take(1).try_for_each(|first| show_weft(first, what))?;
         }
         show_cut(&nodes, &daemons, &pods)?;
         show_healed(&nodes, &daemons, &pods)?;

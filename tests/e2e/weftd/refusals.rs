@@ -94,9 +94,9 @@ fn ports_that_are_taken_are_named_with_what_to_do() {
         a.run(&["ip", "link", "add", "vx", "type", "vxlan", "id", "1", "dstport", "6784"])?;
         a.run(&["ip", "link", "set", "vx", "up"])?;
         refused(a, &[], &[], 1, &["6784", "type vxlan", "--port"])?;
+        a.run(&["ip", "link", "del", "vx"])?;
         let elsewhere = ["--http-addr", "192.0.2.1:80"];
         refused(a, &[], &elsewhere, 1, &["192.0.2.1:80", "--http-addr"])?;
-        a.run(&["ip", "link", "del", "vx"])?;
         refused(a, &[], &["--local", "10.99.0.77"], 1, &["10.99.0.77", "--local", "ip address"])?;
 
         // With nobody in the way it starts.
