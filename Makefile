@@ -23,9 +23,10 @@ demo: packages ## A small cluster at work, then cleaned up
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) run --release -q -p weft-tests --bin demo
 
-bench: packages ## weft beside kernel vxlan and Open vSwitch: ratios (target/bench/); micro benches; what a mesh costs
+bench: packages ## weft beside kernel vxlan and Open vSwitch: ratios (target/bench/); micro benches; what a mesh and recording cost
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench -p weft-benches
+	$(CARGO) bench -p router --bench journal
 
 fmt: ## Formatting
 	$(CARGO) fmt --all --check
@@ -46,7 +47,7 @@ sim: packages ## Simulations and the allocation count
 lab: packages ## The lab: real devices, real peers (needs root)
 	$(CARGO) build --workspace --bins --examples
 	$(CARGO) test -p weft-tests --test harness --test switch --test sleeve --test engine --test wire --test fdb --test guard --test offload --test foreign
-	$(CARGO) test -p weft-tests --test load --test mesh --test weftd -- --test-threads=1
+	$(CARGO) test -p weft-tests --test load --test mesh --test weftd --test stations -- --test-threads=1
 
 fuzz-replay: packages ## The committed fuzz corpus
 	$(CARGO) test -p weft-tests --test fuzz_replay

@@ -85,6 +85,8 @@ struct Told {
     placements: BTreeMap<Mac, Placement>,
     /// Which station has an address, and whether it is on this node.
     answers: BTreeMap<IpAddr, (Mac, bool)>,
+    /// Which station had an address that is nobody's now, and until when: pods may still go by that.
+    had: BTreeMap<IpAddr, (Mac, Duration)>,
     /// Which stations say that they have an address.
     claims: BTreeSet<(IpAddr, Mac)>,
     digest: u64,
@@ -240,6 +242,7 @@ impl Node {
             Input::Learned(mac) => self.learned(mac, now, outputs),
             Input::Unlearned(mac) => self.unlearned(mac, now),
             Input::Address(mac, addr) => self.address(mac, addr, now, outputs),
+            Input::Heard(mac, addr) => self.heard(mac, addr, now, outputs),
             Input::Sighting(mac) => self.sighting(mac, now, outputs),
             Input::Probe { from, frame } => self.probe(from, &frame, now, outputs),
             Input::Carries(name, mtu) => {
@@ -296,6 +299,9 @@ impl Node {
 
     /// What the old name owned is no longer ours: it is announced under the new one.
     fn renamed(&mut self, name: PeerName, now: Duration) {
+        if name == self.own {
+            return;
+        }
         self.peer_gone(name);
         self.leaving.remove(&name);
         self.slots.release(name);
@@ -387,14 +393,5 @@ impl Node {
             }
             Finding::Answers(..) => self.topology_changed = true,
         }
-    }
-
-    fn keep_house(&mut self, now: Duration, outputs: &mut Vec<Output>) {
-        self.housekeeping_at = now + HOUSEKEEPING;
-        self.stations.age(now);
-        self.local.age(now);
-        self.stations_changed = true;
-        // The mesh forgets it of a peer that it thought gone for a moment.
-        outputs.extend(self.told.unreached.iter().map(|name| Output::DataPath(*name, false)));
     }
 }

@@ -11,6 +11,8 @@
 use peer_mesh::PeerName;
 use switch::{PROBE, Vni, vxlan};
 
+/// Octets of a probe's frame that say something, addresses among them; zeros follow.
+pub const HEAD: usize = 6 + 6 + 2 + 4 + 4 + 8;
 /// Octets of a probe's frame.
 const FRAME: usize = 60;
 const MAGIC: [u8; 4] = *b"weft";
@@ -89,6 +91,8 @@ mod tests {
             assert_eq!((vni, frame.len()), (Vni::DEFAULT, 60));
             assert!(switch::Frame::parse(frame).unwrap().is_probe());
             assert_eq!(Probe::parse(frame), Some(probe));
+            assert_eq!(Probe::parse(&frame[..HEAD]), Some(probe));
+            assert_eq!(Probe::parse(&frame[..HEAD - 1]), None);
         }
     }
 

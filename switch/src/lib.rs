@@ -16,6 +16,7 @@ mod checksum;
 mod coalesce;
 mod counters;
 mod drop;
+mod ear;
 pub mod engine;
 mod fdb;
 mod flow;
@@ -52,6 +53,7 @@ pub use checksum::finish_partial;
 pub use coalesce::{BUNDLES, Bundle, Coalescer, PARTS, Place};
 pub use counters::{Counter, Counters, PeerCounters, RefusalCounters, Traffic, Via};
 pub use drop::DropReason;
+pub use ear::Ear;
 pub use fdb::{
     Applied, Edit, Entries, Fdb, FdbError, Kind, PROTOCOL, Refusal, Refused, enable_ipv6,
 };

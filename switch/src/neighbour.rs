@@ -20,13 +20,13 @@ use crate::frame::ETHERNET_LEN;
 use crate::layers::ICMP_V6;
 pub use announce::{Announcement, announce};
 
-const ARP: u16 = 0x0806;
-const IPV6: u16 = 0x86dd;
+pub(crate) const ARP: u16 = 0x0806;
+pub(crate) const IPV6: u16 = 0x86dd;
 
 /// Neighbour solicitation and advertisement, and which option of theirs has the address that the
 /// message is about: the source's, the target's link-layer address (RFC 4861 §4.3, §4.4, §4.6).
-const SOLICITATION: u8 = 135;
-const ADVERTISEMENT: u8 = 136;
+pub(crate) const SOLICITATION: u8 = 135;
+pub(crate) const ADVERTISEMENT: u8 = 136;
 const SOURCE_LINK: u8 = 1;
 const TARGET_LINK: u8 = 2;
 

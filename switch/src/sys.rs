@@ -77,6 +77,27 @@ pub(crate) fn socket_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(values.get(SK_MEMINFO_DROPS).copied().unwrap_or_default())
 }
 
+/// Binds a packet socket to one interface and one EtherType: from now on it receives.
+pub(crate) fn bind_packet(
+    socket: BorrowedFd<'_>,
+    interface: u32,
+    ether_type: u16,
+) -> io::Result<()> {
+    let addr = libc::sockaddr_ll {
+        sll_family: libc::sa_family_t::try_from(libc::AF_PACKET).unwrap_or_default(),
+        sll_protocol: ether_type.to_be(),
+        sll_ifindex: libc::c_int::try_from(interface).unwrap_or_default(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let len = socklen(size_of_val(&addr))?;
+    // SAFETY: the kernel reads `len` octets of `addr`, which is that long and lives across the call.
+    let done = unsafe { libc::bind(socket.as_raw_fd(), (&raw const addr).cast(), len) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 fn socklen(len: usize) -> io::Result<libc::socklen_t> {
     libc::socklen_t::try_from(len).map_err(io::Error::other)
 }

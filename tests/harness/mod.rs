@@ -26,6 +26,7 @@ mod inside;
 mod lab;
 pub mod mesh;
 mod node;
+pub mod node_daemon;
 pub mod ovs;
 mod pcap;
 mod pod;

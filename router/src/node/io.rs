@@ -56,13 +56,15 @@ pub enum Input {
     Unlearned(Mac),
     /// A station on this node says that it has an address.
     Address(Mac, IpAddr),
+    /// A station that the bridge has heard, here or elsewhere, says that it has an address.
+    Heard(Mac, IpAddr),
     /// A station that is said to be elsewhere has sent something on this node.
     Sighting(Mac),
     /// A peer sent a probe.
     Probe {
         /// Its slot.
         from: PeerId,
-        /// The frame.
+        /// The frame: what of it says something, at least.
         #[serde(with = "octets")]
         frame: Vec<u8>,
     },
@@ -106,7 +108,7 @@ pub enum Output {
     Place(Mac, PeerId),
     /// A station is behind that peer no longer.
     Displace(Mac, PeerId),
-    /// An address is behind a station on another node; `None`: behind none any more.
+    /// An address is a station's, here or elsewhere; `None`: nobody's any more.
     Answer(IpAddr, Option<Mac>),
     /// An address has another station: tell the pods here.
     Moved(IpAddr, Mac),

@@ -78,7 +78,8 @@ impl Node {
         if !mac.is_station() || self.local.has(mac) {
             return;
         }
-        if self.stations.owner(mac).is_some_and(|owner| owner != self.own) {
+        let elsewhere = self.stations.owner(mac).filter(|owner| *owner != self.own);
+        if elsewhere.is_some() {
             if !self.local.admit_move(mac, now) {
                 self.counts.frozen += 1;
                 outputs.push(Output::Say(Word::Frozen(mac)));
@@ -90,6 +91,11 @@ impl Node {
             self.counts.full += 1;
             outputs.push(Output::Say(Word::Full(self.own)));
             return;
+        }
+        if let Some(said) = elsewhere.and_then(|owner| self.stations.get(owner, mac)) {
+            // It comes with its addresses, but for those that another has by now.
+            let own = |addr: &&IpAddr| self.told.answers.get(addr).is_none_or(|it| it.0 == mac);
+            self.local.addresses.entry(mac).or_default().extend(said.addresses.iter().filter(own));
         }
         self.local.macs.insert(mac);
         self.announce(mac, now);
@@ -136,6 +142,19 @@ impl Node {
             .collect::<Vec<_>>()
         {
             self.announce(changed, now);
+        }
+    }
+
+    /// The bridge hears what peers flood, too: that tells nothing of where the station is.
+    pub(super) fn heard(
+        &mut self,
+        mac: Mac,
+        addr: IpAddr,
+        now: Duration,
+        outputs: &mut Vec<Output>,
+    ) {
+        if !self.told.placements.contains_key(&mac) {
+            self.address(mac, addr, now, outputs);
         }
     }
 

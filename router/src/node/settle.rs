@@ -9,12 +9,17 @@ use peer_mesh::PeerName;
 use serde::Serialize;
 use switch::{Label, Mac, Mtu, PeerId};
 
-use super::{Node, Output, Path, Peer, Placement, Told, Word};
+use super::{HOUSEKEEPING, Node, Output, Path, Peer, Placement, Told, Word};
 use crate::choose_label;
 use crate::plan::{Chosen, Fact, Folded, Known, Own, Topology, fold};
 
 /// Between two times that stations are placed: each looks at all of them.
 pub(super) const REST: Duration = Duration::from_millis(10);
+/// How long it is remembered whose an address was: a pod that goes on sending keeps to what it knows
+/// for longer than its own timeouts (Linux: `gc_stale_time`, 60 s).
+pub(super) const REMEMBERED: Duration = Duration::from_secs(600);
+/// And of how many.
+const REMEMBERED_MAX: usize = 65_536;
 
 impl Node {
     /// Brings the outside up to date.
@@ -33,7 +38,7 @@ impl Node {
         }
         if self.topology_changed || self.stations_changed && rested {
             self.tell_placements(now, outputs);
-            self.tell_answers(outputs);
+            self.tell_answers(now, outputs);
             self.release_slots(outputs);
             self.settled_at = Some(now);
             (self.topology_changed, self.stations_changed) = (false, false);
@@ -43,6 +48,16 @@ impl Node {
             self.told.digest = digest;
             outputs.push(Output::Digest(digest));
         }
+    }
+
+    pub(super) fn keep_house(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+        self.housekeeping_at = now + HOUSEKEEPING;
+        self.stations.age(now);
+        self.local.age(now);
+        self.told.had.retain(|_, (_, since)| now < *since + REMEMBERED);
+        self.stations_changed = true;
+        // The mesh forgets it of a peer that it thought gone for a moment.
+        outputs.extend(self.told.unreached.iter().map(|name| Output::DataPath(*name, false)));
     }
 
     /// Label, MTU, and whom we do not reach.
@@ -169,7 +184,7 @@ impl Node {
 
     /// Which station has an address: the one that has said so last; of several that did at once the one with the highest
     /// number.
-    fn tell_answers(&mut self, outputs: &mut Vec<Output>) {
+    fn tell_answers(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         let mut claims: BTreeMap<IpAddr, Vec<Claim>> = BTreeMap::new();
         for (mac, owner, addresses) in self.stations.placed() {
             let sequence = self.stations.get(owner, mac).map_or(0, |said| said.sequence);
@@ -182,11 +197,15 @@ impl Node {
         let told = std::mem::take(&mut self.told.answers);
         let all = claims.iter().flat_map(|(addr, all)| all.iter().map(|it| (*addr, it.mac)));
         self.told.claims = all.collect();
-        for addr in told.keys().filter(|addr| !claims.contains_key(addr)) {
+        for (addr, (mac, _)) in told.iter().filter(|(addr, _)| !claims.contains_key(addr)) {
             outputs.push(Output::Answer(*addr, None));
+            if self.told.had.len() < REMEMBERED_MAX {
+                self.told.had.insert(*addr, (*mac, now));
+            }
         }
         for (addr, claims) in claims {
             let before = told.get(&addr).copied();
+            let had = self.told.had.remove(&addr).map(|(mac, _)| mac);
             let new = claims.iter().filter(|claim| claim.new).max();
             let kept = || claims.iter().find(|claim| before.is_some_and(|it| it.0 == claim.mac));
             let Some(claim) = new.or_else(kept).or_else(|| claims.iter().max()) else { continue };
@@ -195,8 +214,9 @@ impl Node {
             if before == Some(answer) {
                 continue;
             }
-            outputs.push(Output::Answer(addr, (!claim.here).then_some(claim.mac)));
-            if before.is_some_and(|(mac, _)| mac != claim.mac) {
+            // Of those that are here, too: with that the bridge keeps what is asked for them off the TAP.
+            outputs.push(Output::Answer(addr, Some(claim.mac)));
+            if before.map(|(mac, _)| mac).or(had).is_some_and(|mac| mac != claim.mac) {
                 self.counts.addresses_moved += 1;
                 outputs.push(Output::Moved(addr, claim.mac));
             }

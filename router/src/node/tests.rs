@@ -220,7 +220,7 @@ fn an_address_that_gets_another_station_is_said_to_the_pods_of_every_node() {
     world.put(0, Input::Address(mac(1), ip(5)));
     world.run(1_000);
     let answer = |it: &Output| matches!(it, Output::Answer(addr, Some(at)) if (*addr, *at) == (ip(5), mac(1)));
-    assert!(world.done[1].iter().any(answer) && !world.done[0].iter().any(answer));
+    assert!(world.done.iter().all(|done| done.iter().any(answer)));
 
     world.put(1, Input::Learned(mac(2)));
     world.put(1, Input::Address(mac(2), ip(5)));
@@ -229,6 +229,72 @@ fn an_address_that_gets_another_station_is_said_to_the_pods_of_every_node() {
     let moved =
         |it: &Output| matches!(it, Output::Moved(addr, at) if (*addr, *at) == (ip(5), mac(2)));
     assert!(world.done.iter().all(|done| done.iter().filter(|it| moved(it)).count() == 1));
+}
+
+#[test]
+fn an_address_that_was_nobodys_for_a_while_and_gets_another_station_is_said_to_the_pods() {
+    let mut world = World::new(3);
+    world.put(0, Input::Learned(mac(1)));
+    world.put(0, Input::Address(mac(1), ip(5)));
+    world.run(1_000);
+    world.put(0, Input::Unlearned(mac(1)));
+    world.run(5_000);
+
+    world.put(1, Input::Learned(mac(2)));
+    world.put(1, Input::Heard(mac(2), ip(5)));
+    world.run(50);
+
+    let moved =
+        |it: &Output| matches!(it, Output::Moved(addr, at) if (*addr, *at) == (ip(5), mac(2)));
+    assert!(world.done.iter().all(|done| done.iter().filter(|it| moved(it)).count() == 1));
+}
+
+#[test]
+fn an_address_that_comes_back_with_the_station_it_had_is_not_said_to_the_pods() {
+    let mut world = World::new(2);
+    for _ in 0..2 {
+        world.put(0, Input::Learned(mac(1)));
+        world.put(0, Input::Address(mac(1), ip(5)));
+        world.run(1_000);
+        world.put(0, Input::Unlearned(mac(1)));
+        world.run(1_000);
+    }
+
+    assert!(!world.done.iter().flatten().any(|it| matches!(it, Output::Moved(..))));
+}
+
+#[test]
+fn what_the_bridge_hears_is_believed_of_stations_here_and_of_no_others() {
+    let mut world = World::new(2);
+    world.put(0, Input::Learned(mac(1)));
+    world.put(1, Input::Learned(mac(2)));
+    world.run(1_000);
+
+    [0, 1].into_iter().for_each(|n| world.put(n, Input::Heard(mac(1), ip(1))));
+    world.run(50);
+
+    assert_eq!(world.nodes[1].stations.owner(mac(1)), Some(name(0)));
+    let said = world.nodes[1].stations.get(name(0), mac(1)).unwrap();
+    assert_eq!(said.addresses, [ip(1)].into());
+    assert_eq!(world.nodes[1].counts().moved_here, 0);
+}
+
+#[test]
+fn a_station_that_moves_comes_with_its_addresses_but_for_those_that_another_has_by_now() {
+    let mut world = World::new(3);
+    world.put(0, Input::Learned(mac(1)));
+    [1, 2].into_iter().for_each(|n| world.put(0, Input::Address(mac(1), ip(n))));
+    world.run(1_000);
+    world.put(2, Input::Learned(mac(2)));
+    world.put(2, Input::Address(mac(2), ip(2)));
+    world.run(1_000);
+
+    world.put(1, Input::Sighting(mac(1)));
+    world.run(50);
+
+    let said = world.nodes[2].stations.get(name(1), mac(1)).unwrap();
+    assert_eq!(said.addresses, [ip(1)].into());
+    assert_eq!(world.nodes[2].told.answers[&ip(1)].0, mac(1));
 }
 
 #[test]
@@ -268,6 +334,20 @@ fn without_discovery_only_neighbours_are_reached_directly() {
         later.filter_map(|it| if let Output::Send { to, .. } = it { Some(to) } else { None });
     let sent: BTreeSet<_> = sent.map(|to| to.ip()).collect();
     assert_eq!(sent, BTreeSet::from([IpAddr::from([10, 99, 0, 1])]));
+}
+
+#[test]
+fn a_node_that_is_told_the_name_it_has_stays_as_it_is_and_one_with_a_new_name_meets_the_old_one() {
+    let mut node = Node::new(name(0), config());
+    node.step(ms(1), [Input::Local(vec![mac(1)]), Input::Peer(name(1), peer(1))]);
+    let before = (node.hash(), node.counts());
+    node.step(ms(2), [Input::Renamed(name(0))]);
+    assert_eq!((node.hash(), node.counts()), before);
+
+    node.step(ms(3), [Input::Renamed(name(9)), Input::Peer(name(0), peer(2))]);
+
+    assert_eq!(node.paths().map(|(name, _)| name).collect::<Vec<_>>(), [name(0), name(1)]);
+    assert_eq!(node.stations.owner(mac(1)), Some(name(9)));
 }
 
 #[test]
@@ -347,6 +427,7 @@ fn inputs() -> impl Strategy<Value = Input> {
         macs().prop_map(Input::Sighting),
         prop::collection::vec(macs(), 0..6).prop_map(Input::Local),
         (macs(), 0_u8..9).prop_map(|(mac, n)| Input::Address(mac, ip(n))),
+        (macs(), 0_u8..9).prop_map(|(mac, n)| Input::Heard(mac, ip(n))),
         (0_u16..6, octets()).prop_map(|(n, frame)| Input::Probe { from: PeerId::new(n), frame }),
         (peers(), prop::option::of(600_u16..2_000))
             .prop_map(|(peer, mtu)| Input::Carries(peer, mtu.and_then(Mtu::new))),

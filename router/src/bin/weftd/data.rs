@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use router::Input;
+use router::{Input, probe};
 use switch::engine::{Engine, KernelDrops, Supports};
 use switch::{Bell, Counters, Fault, Mac, Mtu, Notice, Told, Watch, neighbour};
 use tokio::sync::{mpsc, watch};
@@ -49,6 +49,8 @@ pub(crate) struct Data {
     pub(crate) watch: Watch,
     pub(crate) inbox: Inbox,
     pub(crate) tables: Tables,
+    /// Where the bridge is.
+    pub(crate) bridge: watch::Sender<u32>,
     pub(crate) sight: watch::Sender<Sight>,
     /// What the bridge's MTU is to be.
     pub(crate) mtu: watch::Receiver<Mtu>,
@@ -111,7 +113,9 @@ impl Data {
         while let Some(told) = self.engine.poll_told() {
             let input = match told {
                 Told::Probe(punt) => {
-                    Input::Probe { from: punt.from, frame: punt.octets().to_vec() }
+                    // The rest would only fill the journal.
+                    let head = punt.octets().iter().copied().take(probe::HEAD);
+                    Input::Probe { from: punt.from, frame: head.collect() }
                 }
                 Told::Address { mac, ip } => Input::Address(mac, ip),
                 Told::Sighting { mac } => Input::Sighting(mac),
@@ -137,7 +141,10 @@ impl Data {
             }
         };
         let outcome = self.engine.handle_notice(notice).await;
-        self.settle(outcome.map_err(anyhow::Error::from)).await?;
+        // Stations come in thousands, and leave bridge and TAP where they are.
+        if notice == Notice::Overrun || outcome.is_err() {
+            self.settle(outcome.map_err(anyhow::Error::from)).await?;
+        }
         if let Some(input) = input { self.tell(input).await } else { Ok(()) }
     }
 
@@ -177,6 +184,10 @@ impl Data {
     async fn settle(&mut self, outcome: anyhow::Result<()>) -> anyhow::Result<()> {
         let installed = self.engine.installed();
         self.tables.relocate(installed.bridge, installed.tap);
+        let (bridge, moved) = (installed.bridge, *self.bridge.borrow() != installed.bridge);
+        if moved {
+            self.bridge.send_replace(bridge);
+        }
         self.look().await;
         let complaint = outcome.err().map(|error| Line(&error).to_string());
         if let Some(text) = complaint.as_ref().filter(|_| complaint != self.complaint) {

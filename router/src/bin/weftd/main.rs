@@ -5,6 +5,7 @@ mod control;
 mod courier;
 mod data;
 mod desk;
+mod ear;
 mod failure;
 mod given;
 mod kernel;

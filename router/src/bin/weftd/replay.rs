@@ -85,7 +85,9 @@ fn told(input: &Input) -> Option<String> {
         Input::Local(macs) => format!("the bridge has {} stations", macs.len()),
         Input::Learned(mac) => format!("the bridge has learned {mac}"),
         Input::Unlearned(mac) => format!("the bridge has forgotten {mac}"),
-        Input::Address(mac, addr) => format!("{mac} says that it has {addr}"),
+        Input::Address(mac, addr) | Input::Heard(mac, addr) => {
+            format!("{mac} says that it has {addr}")
+        }
         Input::Sighting(mac) => format!("{mac} was seen here"),
         Input::Carries(name, Some(mtu)) => format!("the path to {name} carries {mtu}"),
         Input::Carries(name, None) => format!("nobody knows what the path to {name} carries"),

@@ -28,7 +28,7 @@ use crate::latency::Latency;
 use crate::look::{Facts, timestamp};
 use crate::tick::{self, Clock};
 use crate::topology::{self, Ruler};
-use crate::{run, sentry};
+use crate::{ear, run, sentry};
 
 /// Peers that are counted one by one: more are served as well.
 const SLOTS: usize = 4096;
@@ -89,10 +89,12 @@ impl Starting {
         tasks.spawn(topology::follow(mesh.clone(), look, ruler, inbox.clone(), mtu_to));
         refresh.notify_one();
         let (orders, ordered) = mpsc::channel(256);
-        let (sight_to, sight) = watch::channel(data::sight(&engine).await);
+        let (sight_to, sighted) = watch::channel(data::sight(&engine).await);
         let tables = shared.tables.clone();
-        let data =
-            Data { engine, bell, watch, inbox, tables, sight: sight_to, mtu, complaint: None };
+        let (bridge, bridge_at) = watch::channel(engine.installed().bridge);
+        tasks.spawn(ear::listen(inbox.clone(), bridge_at));
+        let (sight, complaint) = (sight_to, None);
+        let data = Data { engine, bell, watch, inbox, tables, bridge, sight, mtu, complaint };
         tasks.spawn(data.run(ordered));
         let (requests, requested) = mpsc::channel(16);
         let courier = Courier::start(mesh.clone(), refresh);
@@ -104,7 +106,7 @@ impl Starting {
             mesh,
             control: requests,
             guard: guard_asks,
-            sight,
+            sight: sighted,
             given: Mutex::new(given),
             facts: facts(&config, password),
             clock: shared.clock,

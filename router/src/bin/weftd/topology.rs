@@ -87,7 +87,8 @@ impl Seen {
     ) -> Vec<Input> {
         let mut inputs = Vec::new();
         if let Some((snapshot, routes)) = look {
-            if self.name.replace(snapshot.name).is_some_and(|before| before != snapshot.name) {
+            // At the first look, too: the mesh may have had to rename itself before that.
+            if self.name.replace(snapshot.name) != Some(snapshot.name) {
                 inputs.push(Input::Renamed(snapshot.name));
             }
             let peers = peers(&snapshot, &routes);

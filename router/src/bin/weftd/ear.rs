@@ -1,0 +1,73 @@
+//! Tells the control loop what the bridge hears pods say of their addresses.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use router::Input;
+use switch::{Ear, Mac};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use crate::control::Inbox;
+
+/// The control loop is told the same once in this time, and in it of so many stations at most.
+const AGAIN: Duration = Duration::from_secs(1);
+const MOST: usize = 1024;
+/// Between two times that everything is taken that was said: who says more is not heard.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Pause after listening has failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Listens until nobody moves the bridge, or the control loop has ended.
+pub(crate) async fn listen(inbox: Inbox, mut bridge: watch::Receiver<u32>) -> anyhow::Result<()> {
+    let mut complaint = None;
+    loop {
+        let at = *bridge.borrow_and_update();
+        let failed = tokio::select! {
+            failed = hear(&inbox, at) => failed.to_string(),
+            moved = bridge.changed() => match moved {
+                Ok(()) => continue,
+                Err(_) => anyhow::bail!("the data plane has ended: please report this"),
+            }
+        };
+        if complaint.as_ref() != Some(&failed) {
+            warn!(
+                error = failed,
+                "cannot listen on the bridge (that takes CAP_NET_RAW): a pod's new address may go unnoticed; trying again"
+            );
+        }
+        complaint = Some(failed);
+        sleep(RETRY).await;
+    }
+}
+
+/// Until it fails.
+async fn hear(inbox: &Inbox, bridge: u32) -> anyhow::Error {
+    let ear = match Ear::open(bridge) {
+        Ok(ear) => ear,
+        Err(error) => return error.into(),
+    };
+    let mut told = BTreeSet::<(Mac, IpAddr)>::new();
+    let mut forget_at = Instant::now() + AGAIN;
+    loop {
+        let heard = match ear.heard().await {
+            Ok(heard) => heard,
+            Err(error) => return error.into(),
+        };
+        if Instant::now() >= forget_at {
+            told.clear();
+            forget_at = Instant::now() + AGAIN;
+        }
+        for (mac, addr) in heard {
+            if told.len() < MOST
+                && told.insert((mac, addr))
+                && inbox.send(Input::Heard(mac, addr)).await.is_err()
+            {
+                return anyhow::anyhow!("the control loop has ended: please report this");
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}

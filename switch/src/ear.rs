@@ -1,0 +1,121 @@
+//! What the bridge device hears pods say of their addresses.
+//!
+//! With `neigh_suppress` on the TAP's port the bridge keeps from the TAP what it can answer itself, and
+//! what nobody has asked for: requests for known addresses, gratuitous ARP, unsolicited advertisements,
+//! duplicate address detection. So frame threads hear nothing of a pod that only says these. The bridge
+//! device gets every broadcast and multicast of its ports, and packet sockets hear that: also what came
+//! from peers through the TAP. Of whom it is, the listener has to know.
+//!
+//! Unicast between two pods is not heard. A filter in the kernel leaves out all IPv6 but neighbour
+//! discovery, and what finds the sockets' buffers full is lost: it will be said again.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::net::RecvFlags;
+use socket2::{Domain, SockFilter, Socket, Type};
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+
+use crate::neighbour::{self, ADVERTISEMENT, ARP, IPV6, SOLICITATION};
+use crate::{Mac, sys};
+
+/// The largest message that is looked at: Ethernet, IPv6, and a few options.
+const MESSAGE: u16 = 256;
+/// Frames that wait to be heard, in octets of kernel memory: some hundred.
+const BUFFER: usize = 128 << 10;
+/// Frames taken at once from each socket.
+const BATCH: usize = 256;
+
+/// Listens on a bridge. What it hears is what the bridge device gets from now on.
+#[derive(Debug)]
+pub struct Ear {
+    arp: AsyncFd<Arc<OwnedFd>>,
+    discovery: AsyncFd<Arc<OwnedFd>>,
+}
+
+impl Ear {
+    /// Listens on the bridge of this interface index. To be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Packet sockets are not for us (they need CAP_NET_RAW), or there is no such interface.
+    pub fn open(bridge: u32) -> io::Result<Self> {
+        Ok(Self { arp: listen(bridge, ARP, &[])?, discovery: listen(bridge, IPV6, &DISCOVERY)? })
+    }
+
+    /// Waits until somebody says something, and returns who is said to have which address: all that
+    /// waits, but not more than some hundred of them. May be empty.
+    ///
+    /// # Errors
+    /// The bridge went down or away: this ear is deaf.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn heard(&self) -> io::Result<Vec<(Mac, IpAddr)>> {
+        tokio::select! {
+            ready = self.arp.readable() => take(ready?),
+            ready = self.discovery.readable() => take(ready?),
+        }
+    }
+}
+
+fn listen(
+    bridge: u32,
+    ether_type: u16,
+    filter: &[SockFilter],
+) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
+    // Of no protocol until it is bound: nothing comes in unfiltered.
+    let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), None)?;
+    socket.set_recv_buffer_size(BUFFER)?;
+    if !filter.is_empty() {
+        socket.attach_filter(filter)?;
+    }
+    sys::bind_packet(socket.as_fd(), bridge, ether_type)?;
+    sys::readable(Arc::new(socket.into()))
+}
+
+fn take(mut ready: AsyncFdReadyGuard<'_, Arc<OwnedFd>>) -> io::Result<Vec<(Mac, IpAddr)>> {
+    let (mut heard, mut message) = (Vec::new(), [0; MESSAGE as usize]);
+    for _ in 0..BATCH {
+        let got = ready.try_io(|socket| {
+            let (len, _) = rustix::net::recv(socket.get_ref(), &mut message, RecvFlags::empty())?;
+            Ok(len)
+        });
+        match got {
+            Ok(Ok(len)) => heard.extend(neighbour::told_by(message.get(..len).unwrap_or_default())),
+            Ok(Err(error)) => return Err(error),
+            Err(_nothing_more) => break,
+        }
+    }
+    Ok(heard)
+}
+
+/// Where ICMPv6's type is, without extension headers, and where IPv6 says what follows it: Ethernet has 14 octets, IPv6 40.
+const KIND: u32 = 14 + 40;
+const NEXT_HEADER: u32 = 14 + 6;
+
+/// Classic BPF (linux/bpf_common.h): only neighbour solicitations and advertisements pass.
+const DISCOVERY: [SockFilter; 7] = [
+    load_octet(NEXT_HEADER),
+    unless(crate::layers::ICMP_V6, 4),
+    load_octet(KIND),
+    when(SOLICITATION, 1),
+    unless(ADVERTISEMENT, 1),
+    pass(MESSAGE as u32),
+    pass(0),
+];
+
+const fn load_octet(at: u32) -> SockFilter {
+    SockFilter::new(0x30, 0, 0, at)
+}
+/// Goes on when the octet is that, else over so many.
+const fn unless(octet: u8, over: u8) -> SockFilter {
+    SockFilter::new(0x15, 0, over, octet as u32)
+}
+const fn when(octet: u8, over: u8) -> SockFilter {
+    SockFilter::new(0x15, over, 0, octet as u32)
+}
+const fn pass(octets: u32) -> SockFilter {
+    SockFilter::new(0x06, 0, 0, octets)
+}
