@@ -133,16 +133,6 @@ fn router_groups(view: &View, sight: &Sight) -> Groups {
         ("repairs", sight.repairs),
         ("steering_fallbacks", sight.steering_fallbacks),
     ];
-    let TableEvents { learned, moved, frozen, refused, evicted, aged } = view.table.1;
-    let table = [
-        ("entries", view.table.0 as u64),
-        ("learned", learned),
-        ("moved", moved),
-        ("frozen", frozen),
-        ("refused", refused),
-        ("evicted", evicted),
-        ("aged", aged),
-    ];
     let lost = [
         ("tap_queue_full", sight.drops.tap_queue_full),
         ("socket_buffer_full", sight.drops.socket_buffer_full),
@@ -152,10 +142,23 @@ fn router_groups(view: &View, sight: &Sight) -> Groups {
         ("stations".to_owned(), group(stations)),
         ("control".to_owned(), group(control)),
         ("engine".to_owned(), group(switch)),
-        ("table".to_owned(), group(table)),
+        ("table".to_owned(), table_group(view)),
         ("kernel_drops".to_owned(), lost.collect()),
     ]
     .into()
+}
+
+fn table_group(view: &View) -> BTreeMap<String, u64> {
+    let (entries, TableEvents { learned, moved, frozen, refused, evicted, aged }) = view.table;
+    group([
+        ("entries", entries as u64),
+        ("learned", learned),
+        ("moved", moved),
+        ("frozen", frozen),
+        ("refused", refused),
+        ("evicted", evicted),
+        ("aged", aged),
+    ])
 }
 
 fn guard_group(tally: &Tally) -> BTreeMap<String, u64> {
