@@ -1,8 +1,9 @@
 //! Through whom frames go to a peer that cannot be reached directly.
 //!
 //! The data graph is nearly complete: any two peers that are up reach each other, except those of which one says
-//! that it does not reach the other. So a relay is found among almost everybody; a rendezvous hash over
-//! the pair spreads them, so that one node blocked from many makes no hot spot, and both ends choose alike.
+//! that it does not reach the other. So a relay is found among almost everybody. As peers say so only after a while,
+//! those with links in the mesh to the ends come first: a lost link is known at once. Among these a rendezvous hash
+//! over the pair spreads them, so that one node blocked from many makes no hot spot, and both ends choose alike.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,7 +85,11 @@ impl DataGraph {
         };
         let weight =
             |relay: &PeerName| mix(relay.to_u64() ^ mix(from.to_u64().wrapping_add(to.to_u64())));
-        among.filter(between).max_by_key(weight)
+        let links = |relay: &PeerName| {
+            let says = self.peers.get(relay);
+            says.map_or(0, |it| [from, to].iter().filter(|end| it.neighbours.contains(end)).count())
+        };
+        among.filter(between).max_by_key(|relay| (links(relay), weight(relay)))
     }
 
     /// The shortest ways over any number of relays, the lowest names first.
@@ -186,6 +191,20 @@ mod tests {
             (2..=51).filter_map(|n| graph.route(name(1), name(n))).flatten().collect();
 
         assert!(relays.len() > 15, "{}", relays.len());
+    }
+
+    #[test]
+    fn a_peer_with_links_to_both_ends_is_the_relay_before_one_that_has_not_said_yet_that_it_reaches_neither()
+     {
+        let mut graph = graph(9, &[(1, 2)]);
+        assert_ne!(graph.route(name(1), name(2)), Some(vec![name(7)]), "by chance");
+        for (a, b) in [(1, 7), (2, 7), (1, 3), (2, 4)] {
+            graph.peers.get_mut(&name(a)).unwrap().neighbours.insert(name(b));
+            graph.peers.get_mut(&name(b)).unwrap().neighbours.insert(name(a));
+        }
+
+        assert_eq!(graph.route(name(1), name(2)), Some(vec![name(7)]));
+        assert_eq!(graph.route(name(2), name(1)), Some(vec![name(7)]));
     }
 
     #[test]
