@@ -280,6 +280,8 @@ impl Wired {
             queues: 1,
             mac: Mac::local(0x7766),
             mtu: Mtu::over(1500, node.addr()).context("an MTU")?,
+            learning: false,
+            neigh_suppress: false,
         })?;
         let (taps, installed) = wiring.install().await?;
         let (bridge, tap) = (installed.bridge, installed.tap);
