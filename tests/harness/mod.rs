@@ -35,6 +35,7 @@ mod traffic;
 mod underlay;
 mod wait;
 pub mod weft;
+pub mod weftd;
 
 pub use capture::{Capture, Direction};
 pub use fault::{Proto, cut, cut_port};

@@ -17,8 +17,9 @@ use super::wait::poll;
 const HOLDER_WAIT: Duration = Duration::from_secs(10);
 
 /// What makes a mount namespace a node: its own `/run` and `/var/lib`, its own layer over
-/// `/etc`, and the `/sys` of its network namespace. `/run/netns` stays the machine's, so that
-/// pods have a path. Slave propagation brings later namespaces in and lets deleted ones go.
+/// `/etc` with its own machine-id, and the `/sys` of its network namespace. `/run/netns` stays the
+/// machine's, so that pods have a path. Slave propagation brings later namespaces in and lets
+/// deleted ones go.
 const MOUNTS: &str = "
 mkdir -p /run/netns
 mount -t tmpfs -o mode=755 lab /mnt
@@ -26,6 +27,7 @@ mkdir -p /mnt/netns /mnt/etc /mnt/work /mnt/lib
 mount --rbind /run/netns /mnt/netns
 mount -t overlay -o lowerdir=/etc,upperdir=/mnt/etc,workdir=/mnt/work lab /etc
 mkdir -p /etc/cni/net.d
+tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
 mount --bind /mnt/lib /var/lib
 mkdir -p /mnt/run
 mount -t tmpfs -o mode=755 lab /run
