@@ -1,31 +1,44 @@
-//! `make demo`: three nodes with two pods each, joined by weft-switch, at work and then gone.
+//! `make demo`: three nodes with two pods each, joined by weftd, at work; a link is cut and healed; then all is gone.
 #![expect(clippy::print_stdout, reason = "it is a show")]
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use weft_tests::harness::weft::{Switch, counter, mesh};
-use weft_tests::harness::{Lab, Node, Pod, PodSpec, Underlay, require_root};
+use weft_tests::harness::weftd::{Daemon, all_answer, cluster};
+use weft_tests::harness::{
+    Lab, Node, Ping, Pod, PodSpec, Stopwatch, Underlay, cut, require_root, wait_until,
+};
 
 const NODES: usize = 3;
 /// How long iperf3 sends.
 const SECONDS: u64 = 3;
+/// How long anything else may take.
+const WAIT: Duration = Duration::from_secs(20);
 
 fn main() -> Result<()> {
     require_root()?;
     Lab::with("demo", |lab| {
         let nodes = lab.nodes::<NODES>(&Underlay::default().switched())?;
-        let mut switches = mesh(&nodes, &[])?;
+        let daemons = cluster(&nodes, &[])?;
+        let started = Stopwatch::start();
         let pods = plug_pods(&nodes)?;
+        all_answer(&pods, WAIT)?;
+        let met = started.elapsed();
 
-        show_cluster(&nodes, &pods);
+        show_cluster(&nodes, &daemons, &pods);
+        println!("All pods answered {} ms after the last start.", met.as_millis());
+        for daemon in &daemons {
+            daemon.wait_for_peers(NODES, WAIT)?;
+        }
         show_pings(&pods)?;
-        show_throughput(&pods)?;
-        show_stations(&nodes, &pods, &mut switches)?;
-        show_links(&nodes)?;
-        show_counters(&nodes, &mut switches)?;
-        Ok(())
+        show_throughput("TCP between pods on different nodes", &pods)?;
+        for what in ["status", "status connections", "status peers", "status paths"] {
+            daemons.iter().take(1).try_for_each(|first| show_weft(first, what))?;
+        }
+        show_cut(&nodes, &daemons, &pods)?;
+        show_healed(&nodes, &daemons, &pods)?;
+        show_counters(&daemons)
     })?;
     println!("\nNamespaces, devices and processes of the demo are removed again.");
     Ok(())
@@ -45,12 +58,14 @@ fn plug_pods(nodes: &[Node]) -> Result<Vec<Pod>> {
     Ok(pods)
 }
 
-fn show_cluster(nodes: &[Node], pods: &[Pod]) {
-    title("A cluster: three nodes, two pods each, one underlay that knows nothing of pods");
-    for node in nodes {
-        let others = nodes.iter().filter(|it| it.addr() != node.addr());
-        let peers: String = others.map(|it| format!(" --peer {}", it.addr())).collect();
-        println!("{}  weft-switch --local {}{peers}", node.name(), node.addr());
+fn show_cluster(nodes: &[Node], daemons: &[Daemon], pods: &[Pod]) {
+    title(
+        "A cluster: three nodes, two pods each; the nodes are given the first one's address only",
+    );
+    let first = nodes.first().map(|node| node.addr().to_string()).unwrap_or_default();
+    for (n, (node, daemon)) in nodes.iter().zip(daemons).enumerate() {
+        let peer = if n == 0 { "" } else { &first };
+        println!("{} {:<11} weftd {peer:<11} named {}", node.name(), node.addr(), daemon.name());
         for pod in pods.iter().filter(|pod| pod.node().addr() == node.addr()) {
             println!("    pod {:<4} {}  {}", short(pod), pod.addr(), pod.mac());
         }
@@ -70,7 +85,8 @@ fn show_pings(pods: &[Pod]) -> Result<()> {
                 print!("{:>8}", "-");
                 continue;
             }
-            let ping = from.ping(to.addr(), 5)?;
+            let ping =
+                from.ping_with(&Ping::new(to.addr(), 5).interval(Duration::from_millis(10)))?;
             match ping.rtt().filter(|_| ping.perfect()) {
                 Some(rtt) => print!("{:>8}", rtt.as_micros()),
                 None => print!("{:>8}", "lost"),
@@ -81,14 +97,11 @@ fn show_pings(pods: &[Pod]) -> Result<()> {
     Ok(())
 }
 
-fn show_throughput(pods: &[Pod]) -> Result<()> {
-    title("TCP between pods on different nodes (iperf3, one stream)");
+fn show_throughput(what: &str, pods: &[Pod]) -> Result<()> {
+    title(&format!("{what} (iperf3, one stream)"));
     let (Some(from), Some(to)) = (pods.first(), pods.last()) else { return Ok(()) };
-    let _server = {
-        let mut server = to.spawn(&["iperf3", "-s", "--forceflush"])?;
-        server.wait_for_line("listening", Duration::from_secs(10))?;
-        server
-    };
+    let mut server = to.spawn(&["iperf3", "-s", "--forceflush"])?;
+    server.wait_for_line("listening", WAIT)?;
     let (target, seconds) = (to.addr().to_string(), SECONDS.to_string());
     for (direction, flag) in [("->", "--forceflush"), ("<-", "-R")] {
         let argv = ["iperf3", "-J", "-c", &target, "-t", &seconds, flag];
@@ -101,40 +114,62 @@ fn show_throughput(pods: &[Pod]) -> Result<()> {
     Ok(())
 }
 
-fn show_stations(nodes: &[Node], pods: &[Pod], switches: &mut [Switch]) -> Result<()> {
-    title("What each switch has learned (kill -USR1; bridges are stations too)");
-    let name = |mac: &str| pods.iter().find(|pod| pod.mac() == mac).map_or("", |pod| short(pod));
-    for (node, switch) in nodes.iter().zip(switches) {
-        println!("{}", node.name());
-        for (mac, at) in switch.stations()? {
-            println!("    {mac}  at {at:<12} {}", name(&mac));
-        }
-    }
+fn show_weft(daemon: &Daemon, what: &str) -> Result<()> {
+    title(&format!("{}: weft {what}", daemon.node().name()));
+    print!("{}", daemon.weft(what)?);
     Ok(())
 }
 
-fn show_links(nodes: &[Node]) -> Result<()> {
-    title("What the kernel says on the first node (bridge link, bridge fdb)");
-    let Some(node) = nodes.first() else { return Ok(()) };
-    print!("{}", node.run(&["bridge", "link"])?);
-    let fdb = node.run(&["bridge", "fdb", "show", "br", "weave"])?;
-    for line in fdb.lines().filter(|line| !line.contains("permanent")) {
-        println!("{line}");
+/// The first and the last node do not reach each other any more.
+fn show_cut(nodes: &[Node], daemons: &[Daemon], pods: &[Pod]) -> Result<()> {
+    let ([first, relay, last], [one, _, other]) = (daemons, nodes) else { return Ok(()) };
+    title("The underlay drops everything between n1 and n3, both ways");
+    cut(one, other)?;
+    cut(other, one)?;
+    let watch = Stopwatch::start();
+    wait_for_answer(pods)?;
+    println!("pods of n1 and n3 speak again after {} ms", watch.elapsed().as_millis());
+    for (from, to) in [(first, last), (last, first)] {
+        from.wait_for_path(to.name(), WAIT, |path| path.is_through(relay.name()))?;
+        show_weft(from, "status paths")?;
     }
-    Ok(())
+    show_throughput("TCP through the relay", pods)
 }
 
-fn show_counters(nodes: &[Node], switches: &mut [Switch]) -> Result<()> {
-    title("Counters (--stats; every drop has a name)");
-    for (node, switch) in nodes.iter().zip(switches) {
-        let stats = switch.stats()?;
-        let drops = stats.get("drops").and_then(Value::as_object).context("no drops")?;
+fn show_healed(nodes: &[Node], daemons: &[Daemon], pods: &[Pod]) -> Result<()> {
+    let [first, _, last] = daemons else { return Ok(()) };
+    title("The underlay is whole again");
+    nodes.iter().try_for_each(Node::heal)?;
+    let watch = Stopwatch::start();
+    for (from, to) in [(first, last), (last, first)] {
+        from.wait_for_path(to.name(), WAIT, |path| path.is_direct())?;
+    }
+    println!("n1 and n3 go the direct way again after {} ms", watch.elapsed().as_millis());
+    wait_for_answer(pods)?;
+    show_weft(first, "status paths")
+}
+
+/// Waits until the first pod has an answer from the last.
+fn wait_for_answer(pods: &[Pod]) -> Result<()> {
+    let (Some(from), Some(to)) = (pods.first(), pods.last()) else { return Ok(()) };
+    let ping = Ping::new(to.addr(), 1).wait(Duration::from_millis(100));
+    wait_until(WAIT, "an answer", || from.ping_with(&ping).is_ok_and(|it| it.received == 1))
+}
+
+fn show_counters(daemons: &[Daemon]) -> Result<()> {
+    title("Counters (weft report; every drop has a name)");
+    for daemon in daemons {
+        let report = daemon.report()?;
+        let drops = report.pointer("/counters/drops").and_then(Value::as_object);
+        let drops = drops.context("no drops")?;
         let drops: Vec<_> = drops.iter().filter(|(_, count)| count.as_u64() > Some(0)).collect();
+        let count = |path: &str| report.pointer(path).and_then(Value::as_u64).unwrap_or_default();
         println!(
-            "{}  from pods {:>9} frames, to pods {:>9} frames, dropped {drops:?}",
-            node.name(),
-            counter(&stats, "/from_tap/frames")?,
-            counter(&stats, "/to_tap/frames")?,
+            "{}  from pods {:>9} frames, to pods {:>9}, relayed {:>9}, dropped {drops:?}",
+            daemon.node().name(),
+            count("/counters/from_tap/frames"),
+            count("/counters/to_tap/frames"),
+            count("/counters/relayed/frames"),
         );
     }
     Ok(())
