@@ -8,9 +8,9 @@
 //! ```text
 //! file      "weftjrnl" 8 | format u16 | len u16 | release (text) | segment* | 0 u8 | digest 32
 //! segment   1 u8 | len u32 | state | step*
-//! step      2 u8 | len u32 | (microseconds u64, wall clock in milliseconds u64, inputs, hash or nil)
+//! step      2 u8 | len u32 | what `step` says
 //! ```
-//! State and steps are MessagePack. The digest is BLAKE2s-256 of all that is before it: a journal that was cut off or
+//! The state is MessagePack. The digest is BLAKE2s-256 of all that is before it: a journal that was cut off or
 //! altered is told from a whole one. It is no signature.
 
 use std::collections::VecDeque;
@@ -18,9 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blake2::{Blake2s256, Digest as _};
-use serde::{Deserialize, Serialize};
 
 use crate::node::{Input, Node, Output, Word};
+
+mod step;
+
+use step::Step;
 
 const MAGIC: [u8; 8] = *b"weftjrnl";
 /// The format that we write, and the only one we read.
@@ -41,28 +44,22 @@ const STEP: u8 = 2;
 #[derive(Debug)]
 pub struct Journal {
     limit: usize,
-    /// The last one is written to.
-    segments: VecDeque<Arc<Vec<u8>>>,
-    /// How long the state is that the last segment begins with.
+    /// Segments that are full, the oldest first.
+    older: VecDeque<Arc<Vec<u8>>>,
+    /// The one that is written to.
+    current: Vec<u8>,
+    /// How long the state is that it begins with.
     state: usize,
     last_hash: u64,
     /// Steps that were recorded.
     steps: u64,
 }
 
-/// A step as it is written.
-#[derive(Debug, Deserialize, Serialize)]
-struct Step {
-    micros: u64,
-    wall_millis: u64,
-    inputs: Vec<Input>,
-    hash: Option<u64>,
-}
-
 impl Journal {
     /// A journal of at most `limit` octets; `0` records nothing.
     pub fn new(limit: usize) -> Self {
-        Self { limit, segments: VecDeque::new(), state: 0, last_hash: 0, steps: 0 }
+        let (older, current) = (VecDeque::new(), Vec::new());
+        Self { limit, older, current, state: 0, last_hash: 0, steps: 0 }
     }
 
     /// Runs a step and records it. `wall` is the time since 1970, for people.
@@ -76,20 +73,21 @@ impl Journal {
         if self.limit < LEAST_LIMIT {
             return node.step(now, inputs);
         }
-        let full = |segment: &Arc<Vec<u8>>| segment.len() >= self.state + self.limit / SEGMENTS;
-        if self.segments.back().is_none_or(full) {
+        if self.current.len() >= self.state + self.limit / SEGMENTS || self.current.is_empty() {
             self.begin(node);
         }
         // A core's time has microseconds: what is replayed must have the same.
         let now = Duration::from_micros(micros(now));
-        let outputs = node.step(now, inputs.iter().cloned());
+        let wall_millis = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+        let start = self.open(STEP);
+        let written = step::emit_inputs(&mut self.current, micros(now), wall_millis, &inputs);
+        // The inputs are written before the core takes them: they need no copy.
+        let outputs = node.step(now, inputs);
         let hash = Some(node.hash()).filter(|hash| *hash != self.last_hash);
         self.last_hash = node.hash();
         self.steps += 1;
-        let wall_millis = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
-        let step = Step { micros: micros(now), wall_millis, inputs, hash };
-        // With the fields' names: a later release may have more of them.
-        self.write(STEP, |segment| rmp_serde::encode::write_named(segment, &step).is_ok());
+        step::emit_hash(&mut self.current, hash);
+        self.close(start, written);
         outputs
     }
 
@@ -100,10 +98,8 @@ impl Journal {
 
     /// What is recorded now. Only the last segment is copied.
     pub fn copy(&self) -> Copy {
-        let mut segments: Vec<_> = self.segments.iter().cloned().collect();
-        if let Some(last) = segments.last_mut() {
-            *last = Arc::new(last.to_vec());
-        }
+        let mut segments: Vec<_> = self.older.iter().cloned().collect();
+        segments.push(Arc::new(self.current.clone()));
         Copy { segments }
     }
 
@@ -113,28 +109,36 @@ impl Journal {
     }
 
     fn begin(&mut self, node: &Node) {
-        self.segments.push_back(Arc::default());
-        self.last_hash = node.hash();
-        self.write(STATE, |segment| rmp_serde::encode::write(segment, node).is_ok());
-        self.state = self.segments.back().map_or(0, |segment| segment.len());
-        let len = |all: &VecDeque<Arc<Vec<u8>>>| all.iter().map(|it| it.len()).sum::<usize>();
-        let last = self.limit - self.limit / SEGMENTS;
-        while self.segments.len() > 1 && len(&self.segments) > last {
-            self.segments.pop_front();
+        let full = std::mem::take(&mut self.current);
+        if !full.is_empty() {
+            self.older.push_back(Arc::new(full));
         }
+        // Growing bit by bit costs more than what is written.
+        self.current.reserve(self.limit / SEGMENTS);
+        self.last_hash = node.hash();
+        let start = self.open(STATE);
+        let written = rmp_serde::encode::write(&mut self.current, node).is_ok();
+        self.close(start, written);
+        self.state = self.current.len();
+        let last = self.limit - self.limit / SEGMENTS;
+        while self.older.iter().map(|it| it.len()).sum::<usize>() + self.current.len() > last
+            && self.older.pop_front().is_some()
+        {}
     }
 
-    fn write(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>) -> bool) {
-        let Some(segment) = self.segments.back_mut().map(Arc::make_mut) else { return };
-        let start = segment.len();
-        segment.push(kind);
-        segment.extend([0; 4]);
-        let written = write(segment);
-        let len = u32::try_from(segment.len() - start - 5).ok().filter(|_| written);
-        match (len, segment.get_mut(start + 1..start + 5)) {
+    /// Begins an entry, and says where.
+    fn open(&mut self, kind: u8) -> usize {
+        let start = self.current.len();
+        self.current.extend([kind, 0, 0, 0, 0]);
+        start
+    }
+
+    fn close(&mut self, start: usize, written: bool) {
+        let len = u32::try_from(self.current.len() - start - 5).ok().filter(|_| written);
+        match (len, self.current.get_mut(start + 1..start + 5)) {
             (Some(len), Some(room)) => room.copy_from_slice(&len.to_be_bytes()),
             // Nothing of ours is as long as this, and memory can be written to.
-            (None, _) | (_, None) => segment.truncate(start),
+            (None, _) | (_, None) => self.current.truncate(start),
         }
     }
 }
@@ -252,12 +256,13 @@ pub fn replay(file: &[u8], mut look: impl FnMut(Moment<'_>)) -> Result<Outcome, 
             continue;
         }
         let Some(node) = &mut node else { return Err(BadJournal::Empty) };
-        let step: Step = rmp_serde::from_slice(body).map_err(|why| unreadable("a step", why))?;
-        let now = Duration::from_micros(step.micros);
+        let Step { micros, wall_millis, inputs, hash: then } =
+            step::parse(body).map_err(|why| unreadable("a step", why))?;
+        let now = Duration::from_micros(micros);
         let start = *first.get_or_insert(now);
-        let outputs = node.step(now, step.inputs.iter().cloned());
+        let outputs = node.step(now, inputs.iter().cloned());
         let changed = node.hash() != hash;
-        let same = node.hash() == step.hash.unwrap_or(hash);
+        let same = node.hash() == then.unwrap_or(hash);
         hash = node.hash();
         outcome.steps += 1;
         outcome.changes += u64::from(changed);
@@ -266,8 +271,8 @@ pub fn replay(file: &[u8], mut look: impl FnMut(Moment<'_>)) -> Result<Outcome, 
         let words = outputs
             .into_iter()
             .filter_map(|output| if let Output::Say(word) = output { Some(word) } else { None });
-        let (wall, words) = (Duration::from_millis(step.wall_millis), words.collect());
-        look(Moment { now, wall, inputs: &step.inputs, words, node, changed, same });
+        let (wall, words) = (Duration::from_millis(wall_millis), words.collect());
+        look(Moment { now, wall, inputs: &inputs, words, node, changed, same });
     }
     if outcome.steps == 0 { Err(BadJournal::Empty) } else { Ok(outcome) }
 }
