@@ -56,6 +56,11 @@ impl<'a> Frame<'a> {
         self.ether_type().0 == EtherType::Other(PROBE)
     }
 
+    /// Whether it says that it carries IP, tagged or not.
+    pub fn is_ip(self) -> bool {
+        matches!(self.ether_type().0, EtherType::Ipv4 | EtherType::Ipv6)
+    }
+
     /// The EtherType behind up to two VLAN tags (802.1Q, 802.1ad), and the octets of the tags.
     pub fn ether_type(self) -> (EtherType, usize) {
         let [.., a, b] = *self.header;

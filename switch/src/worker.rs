@@ -7,6 +7,7 @@ mod sleeve;
 mod snoop;
 mod transmit;
 mod tunnels;
+mod whole;
 
 use std::io;
 use std::sync::Arc;

@@ -89,6 +89,7 @@ impl Bench {
             64..=79 => self.hear(STRANGER, octets),
             // All paths are wide enough for the least MTU there is, or no fragment fits.
             80..=95 => self.net.set_mtu(650 + u32::from(len)),
+            112..=127 => self.hear_run(&octets),
             _ => {
                 self.now = Tick::from_millis(self.now.as_millis() + u64::from(len));
                 self.take_punts();
@@ -159,6 +160,33 @@ impl Bench {
         }
     }
 
+    /// The network delivers octets with a stride, as `UDP_GRO` does: the first two of them.
+    fn hear_run(&mut self, octets: &[u8]) {
+        let Some(([a, b], octets)) = octets.split_first_chunk() else { return };
+        let stride = usize::from(u16::from_be_bytes([*a, *b])).max(1);
+        let datagrams: Vec<_> = octets.chunks(stride).collect();
+        let several = datagrams.iter().skip(1).any(|datagram| is_ours(datagram));
+        let before = self.dropped() + self.counters.punted.load();
+        let segmented = self.counters.segmented.load();
+
+        let run =
+            Datagram { from: [10, 0, 0, 2].into(), to: HOME.into(), payload: octets.to_vec() };
+        self.net.deliver_run(run, stride);
+        assert_eq!(self.worker.turn(self.now).unwrap().reads, 1);
+
+        assert_eq!(self.net.take(), None);
+        let emitted = self.take_emitted();
+        let handled = emitted.len() as u64 + self.dropped() + self.counters.punted.load() - before;
+        let apart = handled == datagrams.len().max(1) as u64;
+        let whole = handled == 1 && !several;
+        assert!(apart || whole || self.counters.segmented.load() > segmented);
+        // Nobody is given the datagrams of others along with his own.
+        let longest = if several { stride - vxlan::HEADER_LEN } else { octets.len() };
+        assert!(emitted.iter().all(|frame| frame.len() <= longest));
+        while self.worker.punts().take().is_some() {}
+        self.probes.clear();
+    }
+
     /// Control takes what was put aside for it.
     fn take_punts(&mut self) {
         let punts = self.worker.punts();
@@ -193,4 +221,9 @@ impl Bench {
         let mut frame = Vec::new();
         std::iter::from_fn(|| self.cable.recv(&mut frame).then(|| frame.clone())).collect()
     }
+}
+
+/// Whether it is a datagram of the overlay.
+fn is_ours(datagram: &[u8]) -> bool {
+    vxlan::parse(datagram).is_ok_and(|(vni, _)| vni == Vni::DEFAULT)
 }

@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 
+use super::whole::is_super_frame;
 use super::{Context, FRAME_MAX, Shared};
 use crate::buf::{Batch, Slot};
 use crate::checksum::{field_of, pseudo_header, put};
@@ -46,14 +47,13 @@ impl Receive {
             let counters = &context.shared.counters;
             return (0..datagrams).for_each(|_| counters.count_drop(DropReason::UnknownVtep));
         };
-        // A kernel sender on a virtual link hands over its super-frame whole, under one header; the
-        // stride is then that of the packets it stands for.
-        let whole = stride == 0 || stride >= len || covers_run(slot.buf.octets(), stride);
+        let own = context.shared.plan.vni();
+        let whole = stride == 0 || stride >= len || is_super_frame(slot.buf.octets(), stride, own);
         let step = if whole { len } else { stride };
         let mut start = 0;
         loop {
             let place = Place { slot: at, start, end: (start + step).min(len) };
-            match open(slots, place, context.shared.plan.vni())
+            match open(slots, place, own)
                 .and_then(|place| accept(slots, place, (id, Via::User), context))
             {
                 Ok(None) => {}
@@ -198,12 +198,6 @@ pub(super) fn accept<T, U>(
         // Split horizon: what came from a peer goes to no other.
         Verdict::Peer(_) | Verdict::Flood => Err(DropReason::NoPath),
     }
-}
-
-/// Whether a run of datagrams is really one, whose inner packet is longer than a datagram of it.
-fn covers_run(octets: &[u8], stride: usize) -> bool {
-    let layers = octets.get(HEADER_LEN..).and_then(Layers::parse);
-    layers.is_some_and(|layers| HEADER_LEN + layers.end > stride)
 }
 
 fn takes_protocol(takes: Takes, protocol: u8) -> bool {

@@ -37,4 +37,9 @@ impl Run {
         self.octets += len;
         self.closed = len < self.size;
     }
+
+    /// Nothing is to follow.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
 }

@@ -1,4 +1,5 @@
 mod forwarding;
+mod lies;
 mod offload;
 mod received;
 mod refusals;

@@ -64,6 +64,9 @@ struct Job {
     /// Payload octets of the packets that a super-frame stands for; 0 for a plain frame.
     segment: usize,
     layers: Option<Layers>,
+    /// It says that it is IP, and its headers lie: it shares no run with frames of others. A
+    /// receiver that believes in its length might take theirs for a part of it.
+    alone: bool,
 }
 
 impl Transmit {
@@ -104,6 +107,7 @@ impl Transmit {
             shared.counters.from_tap.count(octets.len());
             return shared.counters.count_drop(DropReason::Runt);
         };
+        let alone = layers.is_none() && frame.is_ip();
         let offload = Offload::parse(&slot.vnet, octets, layers.as_ref());
         let segment = offload.map_or(0, |offload| usize::from(offload.segment));
         let packets = layers.map_or(1, |it| packets_in(&it, octets, segment));
@@ -117,7 +121,7 @@ impl Transmit {
             complete_checksum(slot, layers.as_ref());
         }
         let flow = FlowHash::of(slot.buf.octets(), layers.as_ref());
-        let job = Job { slot: at, flow, segment, layers };
+        let job = Job { slot: at, flow, segment, layers, alone };
         match verdict {
             Verdict::Peer(id) => self.send(slots, id, job, context),
             Verdict::Flood => {
@@ -164,7 +168,8 @@ impl Transmit {
         }
         let octets = slot.buf.octets();
         let header = (waits && !octets.starts_with(&way.header)).then_some(way.header);
-        self.push_waiting(Waiting { slot: job.slot, id, lane, len: octets.len(), header });
+        let (len, alone) = (octets.len(), job.alone);
+        self.push_waiting(Waiting { slot: job.slot, id, lane, len, header, alone });
         if self.waiting.len() == WAITING {
             self.flush(slots, context);
         }

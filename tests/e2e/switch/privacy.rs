@@ -1,11 +1,12 @@
 //! Who sees what: a pod's unicast traffic is nobody else's.
+#![expect(clippy::print_stdout, reason = "the figures belong to the result")]
 
 use std::time::Duration;
 
 use anyhow::Result;
-use weft_tests::harness::{Capture, Lab, PodSpec, Underlay, transfer, udp_echo};
+use weft_tests::harness::{Capture, Lab, Pod, PodSpec, Underlay, transfer, udp_echo};
 
-use crate::Cluster;
+use crate::{Cluster, carries, hex, mac_octets};
 
 #[test]
 fn a_third_pod_sees_nothing_of_two_that_talk() {
@@ -32,8 +33,8 @@ fn a_third_pod_sees_nothing_of_two_that_talk() {
             let seen = capture.stop()?;
             assert!(seen.is_empty(), "{} foreign frames, first {:?}", seen.len(), seen[0]);
         }
-        let pair = [pods[0].mac(), pods[1].mac()].map(crate::mac_octets).concat();
-        let twin = [pods[1].mac(), pods[0].mac()].map(crate::mac_octets).concat();
+        let pair = [pods[0].mac(), pods[1].mac()].map(mac_octets).concat();
+        let twin = [pods[1].mac(), pods[0].mac()].map(mac_octets).concat();
         let leaked = wire.stop()?;
         // Inner addresses start behind Ethernet 14, IPv4 20, UDP 8 and VXLAN 8.
         let inner = |it: &weft_tests::harness::Packet| it.octets.get(50..62).map(<[u8]>::to_vec);
@@ -43,6 +44,60 @@ fn a_third_pod_sees_nothing_of_two_that_talk() {
         Ok(())
     })
     .unwrap();
+}
+
+/// Octets of all frames of the next test: those of one size share a run.
+const LEN: usize = 142;
+
+#[test]
+fn a_pod_whose_frames_lie_sees_nothing_of_the_others() {
+    Lab::with("lies", |lab| {
+        let Cluster { nodes, pods, mut switches } =
+            Cluster::<2>::new(lab, &Underlay::default(), &[])?;
+        let accomplice = nodes[1].add_pod(&PodSpec::new("a", "10.32.0.101/24"))?;
+        nodes[1].plug(&accomplice)?;
+        for pod in [&pods[1], &accomplice] {
+            assert!(pods[0].ping(pod.addr(), 2)?.perfect());
+        }
+        let mut frames = Vec::new();
+        // Of many flows: some of both kinds leave by one port.
+        for n in 0..64 {
+            frames.push(hex(&lying(&accomplice, n)));
+            frames.push(hex(&honest(&pods[1], n)));
+        }
+        // Longer than any that was sent: those would be too many to capture.
+        let spy = Capture::start(&accomplice, "eth0", &format!("greater {}", LEN + 1))?;
+
+        let blast = format!("raw-blast eth0 2 {}", frames.join(" "));
+        pods[0].peer(Duration::from_secs(20), &blast)?;
+
+        let arrived = switches[1].wait_for_count("/to_tap/frames", 1000)?;
+        let seen = spy.stop()?;
+        let leaks = seen.iter().filter(|it| carries(it, b"SECRET")).count();
+        println!("{arrived} frames arrived, {leaks} with those of others in them");
+        assert_eq!(leaks, 0);
+        assert_eq!(switches[1].count("/segmented")?, 0);
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// A frame with a VLAN tag, which bridges let through unseen, whose packet says that it is longer.
+fn lying(to: &Pod, n: u8) -> Vec<u8> {
+    let addresses = [&mac_octets(to.mac())[..], &[2, 0, 0, 0, 0x66, n]].concat();
+    let tag = [0x81, 0, 0, 5, 8, 0];
+    let ip = [0x45, 0, 2, 0x30, 0, 1, 0, 0, 64, 253, 0, 0, 10, 32, 0, 1, 10, 32, 0, 101];
+    padded([&addresses[..], &tag, &ip, b"LYING"].concat())
+}
+
+fn honest(to: &Pod, n: u8) -> Vec<u8> {
+    let addresses = [&mac_octets(to.mac())[..], &[2, 0, 0, 0, 0x67, n]].concat();
+    padded([&addresses[..], &[0x88, 0xb6], b"SECRET"].concat())
+}
+
+fn padded(mut frame: Vec<u8>) -> Vec<u8> {
+    frame.resize(LEN, 0);
+    frame
 }
 
 #[test]

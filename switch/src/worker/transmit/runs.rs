@@ -25,6 +25,8 @@ pub(super) struct Waiting {
     /// The tunnel header, where it is not the one that the frame has: a flood goes to several
     /// peers, and each may have its own.
     pub(super) header: Option<[u8; HEADER_LEN]>,
+    /// Whether it has to leave by itself.
+    pub(super) alone: bool,
 }
 
 /// Which message of the last call a frame was in, where in that, and what became of it.
@@ -125,6 +127,7 @@ impl Transmit {
                 let needs = if second.is_empty() { 1 } else { 2 };
                 let Some(room) = parts.get_mut(used..used + needs) else { break };
                 let joins = open > 0
+                    && !frame.alone
                     && runs.get(open - 1).is_some_and(|it| it.takes(frame.id, frame.len, limits));
                 open += usize::from(!joins);
                 let Some(run) = runs.get_mut(open - 1) else { break };
@@ -136,6 +139,9 @@ impl Transmit {
                 }
                 (fate.run, fate.place) = (open - 1, run.datagrams);
                 run.add(frame.len, needs);
+                if frame.alone {
+                    run.close();
+                }
                 used += needs;
             }
             next += 1;
