@@ -20,6 +20,8 @@ mod text;
 pub mod wire;
 
 pub use config::{Config, Known, Saved};
+#[doc(hidden)]
+pub use mesh::is_notice;
 pub use mesh::{GonePeer, LinkView, Mesh, NextHop, Peer, Pending, Progress, Stats, Target};
 pub use name::{NotAName, PeerName, PeerUid};
 pub use output::{CloseReason, ConnId, Event, GoneReason, Output, PeerState};

@@ -63,6 +63,14 @@ pub fn mesh_batch(octets: &[u8]) {
     let errors = read.iter().filter(|message| message.is_err()).count();
     assert!(errors == 0 || (errors == 1 && read.last().unwrap().is_err()));
 
+    // What peers say on the mesh's own channel is read, too, and what is understood is what was said.
+    for message in read.iter().flatten() {
+        if let Message::Broadcast { octets, .. } | Message::Unicast { octets, .. } = message {
+            peer_mesh::is_notice(octets);
+        }
+    }
+    peer_mesh::is_notice(octets);
+
     let known = |message: &Message| !matches!(message, Message::Unknown(_));
     let said: Vec<_> = read.into_iter().flatten().filter(known).collect();
     let mut batch = Vec::new();

@@ -1,14 +1,11 @@
 //! From arguments to a running peer, and from signals to its end.
 
-use std::env::VarError;
-use std::fs::File;
 use std::future;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use peer_mesh::shell::{self, Handle, Identity, Notice, Notices, StartError};
 use peer_mesh::{Config, Event, Psk};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,9 +14,6 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use crate::args::Args;
 use crate::lines::Lines;
 use crate::print::Printer;
-
-/// Octets of a password file: no password is as long.
-const PASSWORD_MAX: u64 = 4096;
 
 /// Runs a peer until it is told to stop, or its name is refused.
 pub(crate) fn run(args: Args) -> Result<()> {
@@ -41,7 +35,7 @@ async fn peer(args: Args, printer: Printer<'_>) -> Result<()> {
     let endings = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
     let [terminate, interrupt, hangup] = endings.map(signal);
     let (terminate, interrupt, hangup) = (terminate?, interrupt?, hangup?);
-    let psk = psk(&args)?;
+    let psk = Psk::find(args.password_file.as_deref())?;
     let identity = Identity::open(args.state_dir.as_deref(), args.name)?;
     let listen = SocketAddr::new(args.listen, args.port);
     let config = Config {
@@ -72,6 +66,7 @@ fn remedy(error: &StartError) -> Option<&'static str> {
     let remedies = [
         (ErrorKind::AddrInUse, "give another --port, or stop who has this one"),
         (ErrorKind::AddrNotAvailable, "give an address of this host to --listen"),
+        (ErrorKind::InvalidInput, "give an address to --listen that is good without an interface"),
         (ErrorKind::PermissionDenied, "give a --port above 1023, or run as root"),
     ];
     remedies.into_iter().find(|(kind, _)| *kind == why.kind()).map(|(_, remedy)| remedy)
@@ -126,36 +121,6 @@ async fn tick(ticks: &mut Option<Interval>) {
         Some(ticks) => drop(ticks.tick().await),
         None => future::pending().await,
     }
-}
-
-fn psk(args: &Args) -> Result<Psk> {
-    if let Some(path) = &args.password_file {
-        let read = read_password(path).and_then(|password| Ok(Psk::from_password(&password)?));
-        return read.map_err(|why| {
-            let path = path.display();
-            anyhow!("cannot use the password in {path}: {why:#}: give a --password-file with one, or none for an open mesh")
-        });
-    }
-    match std::env::var("WEAVE_PASSWORD") {
-        // An empty variable is how scripts say none.
-        Ok(password) if password.is_empty() => Ok(Psk::open()),
-        Ok(password) => Psk::from_password(&password)
-            .map_err(|why| anyhow!("cannot use WEAVE_PASSWORD: {why}: give a shorter one")),
-        Err(VarError::NotPresent) => Ok(Psk::open()),
-        // Taken for none it would let everybody in.
-        Err(VarError::NotUnicode(_)) => {
-            bail!("cannot use WEAVE_PASSWORD: it is not UTF-8: give a password that is")
-        }
-    }
-}
-
-fn read_password(path: &Path) -> Result<String> {
-    let mut octets = Vec::new();
-    File::open(path)?.take(PASSWORD_MAX + 1).read_to_end(&mut octets)?;
-    ensure!(octets.len() as u64 <= PASSWORD_MAX, "it has more than {PASSWORD_MAX} octets");
-    let text = String::from_utf8(octets).map_err(|_| anyhow!("it is not UTF-8"))?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
 fn host_name() -> String {

@@ -356,6 +356,12 @@ impl Notice {
     }
 }
 
+/// Whether octets on the mesh's own channel say something that we understand: for tests of the parser.
+#[doc(hidden)]
+pub fn is_notice(octets: &[u8]) -> bool {
+    Notice::parse(octets).is_some_and(|notice| octets.starts_with(&notice.emit()))
+}
+
 /// How many hops a message may still take once it is passed on. What came may say anything.
 fn hops_left(hops: u8) -> Option<u8> {
     hops.min(MAX_HOPS).checked_sub(1).filter(|&hops| hops > 0)

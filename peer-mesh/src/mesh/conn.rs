@@ -45,6 +45,8 @@ pub(super) struct Conn {
     pub(super) welcomed: bool,
     /// Whether the other end has told addresses of others.
     pub(super) told_addresses: bool,
+    /// When the other end last showed its digest.
+    pub(super) compared: Option<Duration>,
     pub(super) out: Outgoing,
     /// Keepalives in a row whose root is none of ours.
     pub(super) mismatches: u32,
@@ -71,6 +73,7 @@ impl Conn {
             hello: None,
             welcomed: false,
             told_addresses: false,
+            compared: None,
             out: Outgoing::default(),
             mismatches: 0,
         }

@@ -40,6 +40,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+#[doc(hidden)]
+pub use channel::is_notice;
 pub use views::{GonePeer, LinkView, NextHop, Peer, Pending, Progress, Stats, Target};
 
 use self::channel::Channels;

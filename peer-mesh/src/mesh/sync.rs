@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::outgoing::Form;
 use super::{KEEPALIVE, Mesh};
-use crate::digest::{BUCKETS, covers};
+use crate::digest::{BUCKETS, bucket_of, covers};
 use crate::wire::{MAX_ENTRIES, Message};
 use crate::{ChannelName, ConnId, PeerName};
 
@@ -114,15 +114,34 @@ impl Mesh {
     }
 
     /// A neighbour shows its digest: answer with what we hold where it differs.
+    /// It has no reason to do so before it is a neighbour, nor twice between two keepalives: the answer costs a look at all
+    /// that we know.
     pub(super) fn handle_buckets(&mut self, id: ConnId, buckets: &[u64; BUCKETS], now: Duration) {
-        let mut map = self.directory.digest().differing(buckets);
-        let mut entries: Vec<_> = self.held(map).collect();
-        // What does not fit is left for the next comparison.
-        while entries.len() > MAX_ENTRIES {
-            map &= map - 1;
-            entries = self.held(map).collect();
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.is_linked()) else { return };
+        if conn.compared.is_some_and(|last| now < last + KEEPALIVE / 2) {
+            self.stats.dropped += 1;
+            return;
         }
+        conn.compared = Some(now);
+        let map = self.fitting(self.directory.digest().differing(buckets));
+        let entries: Vec<_> = self.held(map).collect();
         self.send_message(id, Message::Held { buckets: map, entries }, now);
+    }
+
+    /// Of these buckets as many, the last first, as one answer holds. What does not fit is left for the next comparison.
+    fn fitting(&self, map: u64) -> u64 {
+        let mut counts = [0; BUCKETS];
+        for (name, _) in self.held(map) {
+            if let Some(count) = counts.get_mut(bucket_of(name)) {
+                *count += 1;
+            }
+        }
+        let (mut left, mut fitting) = (MAX_ENTRIES, 0);
+        for (bucket, count) in counts.iter().enumerate().rev().filter(|(n, _)| map >> n & 1 == 1) {
+            let Some(rest) = left.checked_sub(*count) else { break };
+            (left, fitting) = (rest, fitting | 1 << bucket);
+        }
+        fitting
     }
 
     fn held(&self, map: u64) -> impl Iterator<Item = (PeerName, u64)> {

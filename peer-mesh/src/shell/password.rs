@@ -1,9 +1,12 @@
 //! The mesh's password: from a file, or from the environment as Weave has it.
 
 use std::env::VarError;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::Psk;
 
@@ -11,6 +14,8 @@ use crate::Psk;
 const VARIABLE: &str = "WEAVE_PASSWORD";
 /// Octets of a password: none is as long.
 const MAX: u64 = 4096;
+/// How long a pipe may keep us waiting for what it has.
+const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// Why there is no password to be had. Going on without one would let everybody in.
 #[derive(Debug, thiserror::Error)]
@@ -66,10 +71,7 @@ impl Psk {
 }
 
 fn read(file: &Path) -> Result<String, NoPassword> {
-    let mut octets = Vec::new();
-    File::open(file)
-        .and_then(|opened| opened.take(MAX + 1).read_to_end(&mut octets))
-        .map_err(|why| NoPassword::Read { file: file.to_owned(), why })?;
+    let octets = read_soon(file).map_err(|why| NoPassword::Read { file: file.to_owned(), why })?;
     if octets.len() as u64 > MAX {
         return Err(NoPassword::Long(file.to_owned()));
     }
@@ -77,6 +79,25 @@ fn read(file: &Path) -> Result<String, NoPassword> {
     let text = text.map_err(|_| NoPassword::NotText(file.display().to_string()))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+/// Reads all there is. A pipe whose other end says nothing is not waited for for ever: no signal would end us meanwhile.
+fn read_soon(file: &Path) -> io::Result<Vec<u8>> {
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new().read(true).custom_flags(nonblock).open(file)?;
+    let (mut opened, mut octets) = (opened.take(MAX + 1), Vec::new());
+    loop {
+        match opened.read_to_end(&mut octets) {
+            Ok(_) => return Ok(octets),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let mut fds = [PollFd::new(opened.get_ref(), PollFlags::IN)];
+                if poll(&mut fds, Some(&PATIENCE))? == 0 {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody writes to it"));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +120,10 @@ mod tests {
         assert!(matches!(with(&[0xff; 40]), Err(NoPassword::NotText(_))));
         assert!(matches!(with(&[b'x'; 5000]), Err(NoPassword::Long(_))));
         assert!(matches!(with(b""), Err(NoPassword::Unusable { .. })));
+        let pipe = scratch.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
+        assert!(matches!(Psk::find(Some(&pipe)), Err(NoPassword::Unusable { .. })));
         let missing = scratch.path().join("missing");
         assert!(matches!(Psk::find(Some(&missing)), Err(NoPassword::Read { .. })));
     }

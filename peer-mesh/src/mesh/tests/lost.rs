@@ -1,5 +1,6 @@
 //! Links that are lost: who says so, and when.
 
+use super::conn::Stage;
 use super::*;
 
 /// After this nobody has anything left to say.
@@ -27,6 +28,24 @@ fn who_leaves_costs_the_others_no_record() {
     assert_eq!([1, 2].map(|index| version(&table, index)), before);
     assert_eq!(table.meshes[1].root(), table.meshes[2].root());
     assert!(!table.meshes[1].directory.is_up(name(0)));
+}
+
+#[test]
+fn a_neighbour_that_asks_without_end_is_answered_between_keepalives_and_a_stranger_not_at_all() {
+    let mut table = Table::chain(2);
+    table.run(CALM);
+    let (now, id) = (table.now, table.meshes[0].links[&name(1)]);
+    let dropped = |table: &Table| table.meshes[0].stats().dropped;
+    let before = dropped(&table);
+
+    (0..100).for_each(|_| table.meshes[0].handle_buckets(id, &[7; 64], now));
+    table.meshes[0].handle_buckets(id, &[7; 64], now + KEEPALIVE);
+
+    assert_eq!(dropped(&table) - before, 99);
+    let conn = table.meshes[0].conns.get_mut(&id).unwrap();
+    (conn.stage, conn.compared) = (Stage::Parting, None);
+    table.meshes[0].handle_buckets(id, &[7; 64], now);
+    assert_eq!(table.meshes[0].conns[&id].compared, None);
 }
 
 #[test]

@@ -113,6 +113,9 @@ fn listening(why: ErrorKind) -> Option<&'static str> {
     match why {
         ErrorKind::AddrInUse => Some("stop who has it (ss -tlpn), or choose another --port"),
         ErrorKind::AddrNotAvailable => Some("give --local an address that `ip address` shows here"),
+        ErrorKind::InvalidInput => {
+            Some("give --local an address that is good without an interface")
+        }
         ErrorKind::PermissionDenied => Some("run as root, or give a --port above 1023"),
         _ => None,
     }
