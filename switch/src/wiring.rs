@@ -8,16 +8,18 @@
 //! uplinks would be a loop.
 
 mod link;
+mod stations;
 
 use std::io;
 
 use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute};
-use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec};
+use rtnetlink::{LinkBridge, LinkBridgePort, LinkUnspec};
 
 use crate::{Backend, KernelTap, Mac, Mtu};
-pub(crate) use link::Entry;
 pub use link::Link;
-use link::Links;
+use link::{Links, StpOff};
+pub use stations::Stations;
+pub(crate) use stations::{Entry, Message, messages};
 
 /// What the links that weft makes are marked with (`ip link show` prints it).
 pub const ALIAS: &str = "weft";
@@ -201,8 +203,8 @@ impl Wiring {
     ///
     /// # Errors
     /// Netlink refused.
-    pub async fn stations(&self, installed: &Installed) -> Result<Vec<Mac>, WiringError> {
-        self.links.stations(installed.bridge, installed.tap).await
+    pub async fn stations(&self, installed: &Installed) -> io::Result<Stations> {
+        stations::read(installed.bridge, installed.tap).await
     }
 
     /// Frames for the TAP that the kernel dropped because its queue was full.
@@ -382,16 +384,5 @@ impl Wiring {
         self.links.change(message, "setting a link up").await?;
         installed.done.push(change);
         Ok(())
-    }
-}
-
-/// `LinkBridge` spells it as an enum of the wire's values.
-trait StpOff {
-    fn set_stp_off(self) -> Self;
-}
-
-impl StpOff for LinkMessageBuilder<LinkBridge> {
-    fn set_stp_off(self) -> Self {
-        self.stp_state(netlink_packet_route::link::BridgeStpState::Disabled)
     }
 }
