@@ -22,6 +22,7 @@ pub(super) struct Fallbacks {
 #[derive(Debug, Default)]
 struct Told {
     udp: bool,
+    pieces: bool,
     tap: bool,
 }
 
@@ -60,14 +61,20 @@ impl Fallbacks {
         let sum = |of: fn(&Counters) -> &Counter| counters.iter().map(|it| of(it).load()).sum();
         let (udp, tap): (u64, u64) = (sum(|it| &it.udp_fallbacks), sum(|it| &it.tap_fallbacks));
         if udp > 0 && !self.told.udp {
-            let [eio, einval] = [sum(|it| &it.udp_refusals.eio), sum(|it| &it.udp_refusals.einval)];
+            let eio: u64 = sum(|it| &it.udp_refusals.eio);
+            let einval: u64 = sum(|it| &it.udp_refusals.einval);
             let emsgsize: u64 = sum(|it| &it.udp_refusals.emsgsize);
             let enobufs: u64 = sum(|it| &it.udp_refusals.enobufs);
-            warn!(
-                eio,
-                einval, emsgsize, enobufs, "runs of datagrams are refused and sent in pieces"
-            );
-            self.told.udp = true;
+            if eio + einval + emsgsize + enobufs > 0 {
+                warn!(
+                    eio,
+                    einval, emsgsize, enobufs, "runs of datagrams are refused and sent in pieces"
+                );
+                self.told.udp = true;
+            } else if !self.told.pieces {
+                info!("runs of datagrams are sent in pieces, as a quirk asks for");
+                self.told.pieces = true;
+            }
         }
         if tap > 0 && !self.told.tap {
             warn!("the TAP refuses super-frames: it is given their packets");
