@@ -2,11 +2,11 @@
 //!
 //! The mesh says who is there; that frames get there, too, is another matter: UDP may be filtered where TCP is not. So
 //! each peer is asked once in a while, by a probe that travels as frames do. A peer is taken to be reached until it has
-//! not answered [`MISSES`] questions in a row; then it has to answer [`HITS`] in a row. A question that was not
+//! not answered `MISSES` questions in a row; then it has to answer `HITS` in a row. A question that was not
 //! answered in time is asked again soon; so is everybody about whom there is a suspicion.
 //!
-//! Limits: a question each [`EACH`] for all peers together, so that with more than 50 of them each is asked less often
-//! than once in [`PERIOD`]. Only peers that answer neither way are noticed: each end asks for itself.
+//! Limits: a question each `EACH` for all peers together, so that with more than 50 of them each is asked less often
+//! than once in `PERIOD`. Only peers that answer neither way are noticed: each end asks for itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

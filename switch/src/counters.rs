@@ -234,6 +234,13 @@ impl Counters {
         }
     }
 
+    /// Counts the frames that a super-frame stood for as dropped.
+    pub fn count_drops(&self, reason: DropReason, frames: usize) {
+        if let Some(counter) = self.drops.get(reason.index()) {
+            counter.add(frames as u64);
+        }
+    }
+
     /// Frames dropped for `reason`.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.drops.get(reason.index()).map_or(0, Counter::load)

@@ -40,6 +40,7 @@ use fallbacks::Fallbacks;
 pub use fallbacks::Supports;
 use frames::Frames;
 pub use limits::{LimitError, default_queues, raise_descriptor_limit};
+use mend::Reading;
 use patience::Patience;
 pub use sockets::{Ports, Sockets};
 
@@ -85,6 +86,7 @@ pub struct Engine {
     /// How often links were mended.
     repairs: u64,
     patience: Patience,
+    reading: Reading,
 }
 
 /// What the kernel lost before it reached the switch; `None` when it does not tell.
@@ -133,6 +135,7 @@ impl Engine {
             restarts: 0,
             repairs: 0,
             patience: Patience::default(),
+            reading: Reading::default(),
         };
         engine.tap_drops_before = engine.wiring.tap_drops().await.unwrap_or(0);
         engine.config.ports.quirks.iter().for_each(|quirk| tell_quirk(quirk));
@@ -231,7 +234,7 @@ impl Engine {
         }
         let offloads = taps.first().and_then(KernelTap::offloads);
         info!(queues = taps.len(), ?offloads, "starting the frame threads");
-        self.fallbacks.note_taps(&taps);
+        self.fallbacks.note_taps(&taps, self.config.spec.backend);
         let injector = taps.first().map(Injector::new).transpose().map_err(StartError::Thread)?;
         let sides = taps.into_iter().zip(sockets.into_sides()).zip(&self.counters);
         let workers = sides.map(|((tap, underlay), counters)| self.worker(tap, underlay, counters));

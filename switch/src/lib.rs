@@ -85,5 +85,5 @@ pub use underlay::{
 };
 pub use vxlan::Vni;
 pub use watch::{Notice, Watch, notices_in};
-pub use wiring::{ALIAS, Change, Installed, Link, Spec, Wiring, WiringError};
+pub use wiring::{ALIAS, Change, Installed, Link, Spec, Stations, Wiring, WiringError};
 pub use worker::{Fault, Moved, Worker};

@@ -1,15 +1,14 @@
 //! What the kernel says about links and bridge stations while the switch runs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
+use futures_util::FutureExt;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 
 use crate::Mac;
-use crate::wiring::Entry;
+use crate::wiring::{Entry, Message, messages};
 
 /// Multicast groups of rtnetlink (include/uapi/linux/rtnetlink.h).
 const RTNLGRP_LINK: u32 = 1;
@@ -17,6 +16,9 @@ const RTNLGRP_NEIGH: u32 = 3;
 
 /// Room for a few thousand notifications; beyond that we are told, and read everything anew.
 const RECEIVE_BUFFER: u32 = 4 << 20;
+
+/// Notices that are taken at a time: what else there is to do comes between two batches.
+const BATCH: usize = 1024;
 
 /// Subscribes to notifications. Dropping it unsubscribes.
 pub struct Watch {
@@ -49,6 +51,19 @@ pub enum Notice {
     Link,
     /// Some notifications were lost: anything may have changed.
     Overrun,
+}
+
+impl Notice {
+    /// What it is about.
+    fn subject(self) -> (Option<(Mac, u32, Option<u32>)>, bool) {
+        match self {
+            Self::Station { mac, port, bridge } | Self::StationGone { mac, port, bridge } => {
+                (Some((mac, port, bridge)), false)
+            }
+            Self::Link => (None, false),
+            Self::Overrun => (None, true),
+        }
+    }
 }
 
 impl Watch {
@@ -87,6 +102,37 @@ impl Watch {
             }
         }
     }
+
+    /// Waits for a notice, and takes with it what waits already, up to a bound. Of what is about
+    /// the same, only the last is given.
+    ///
+    /// # Errors
+    /// As [`Watch::next`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn next_batch(&mut self) -> io::Result<Vec<Notice>> {
+        let mut notices = vec![self.next().await?];
+        while notices.len() < BATCH
+            && let Some(next) = self.next().now_or_never()
+        {
+            match next {
+                Ok(notice) => notices.push(notice),
+                // It is said again when nothing else is left.
+                Err(_) => break,
+            }
+        }
+        coalesce(&mut notices);
+        Ok(notices)
+    }
+}
+
+/// Leaves, of notices about the same, the last one: they stay in order.
+fn coalesce(notices: &mut Vec<Notice>) {
+    let mut seen = BTreeSet::new();
+    notices.reverse();
+    notices.retain(|notice| seen.insert(notice.subject()));
+    notices.reverse();
 }
 
 /// The notices in one datagram of netlink messages: for tests of the parser.
@@ -98,34 +144,17 @@ pub fn notices_in(octets: &[u8]) -> Vec<Notice> {
 }
 
 /// The notices in one datagram of netlink messages. What is not understood is left out.
-fn parse(mut octets: &[u8], notices: &mut VecDeque<Notice>) {
-    while let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(octets) {
-        let len = usize::try_from(message.header.length).unwrap_or(usize::MAX);
-        if let NetlinkPayload::InnerMessage(message) = message.payload {
-            notices.extend(notice_of(&message));
-        }
-        // Messages are aligned to four octets (NLMSG_ALIGN).
-        let Some(rest) = octets.get(len.saturating_add(3) & !3..).filter(|_| len > 0) else {
-            return;
-        };
-        octets = rest;
-    }
-}
-
-fn notice_of(message: &RouteNetlinkMessage) -> Option<Notice> {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of many variants")]
-    match message {
-        RouteNetlinkMessage::NewNeighbour(message) => {
-            let Entry { mac, port, bridge } = Entry::of(message)?;
+fn parse(octets: &[u8], notices: &mut VecDeque<Notice>) {
+    notices.extend(messages(octets).filter_map(|message| match message {
+        Message::Station(Entry { mac, port, bridge }) => {
             Some(Notice::Station { mac, port, bridge })
         }
-        RouteNetlinkMessage::DelNeighbour(message) => {
-            let Entry { mac, port, bridge } = Entry::of(message)?;
+        Message::StationGone(Entry { mac, port, bridge }) => {
             Some(Notice::StationGone { mac, port, bridge })
         }
-        RouteNetlinkMessage::NewLink(_) | RouteNetlinkMessage::DelLink(_) => Some(Notice::Link),
-        _ => None,
-    }
+        Message::Link => Some(Notice::Link),
+        Message::Done | Message::Refused(_) | Message::Other => None,
+    }));
 }
 
 #[cfg(test)]
@@ -140,5 +169,28 @@ mod tests {
             parse(&vec![0xff; len], &mut notices);
             assert!(notices.is_empty());
         }
+    }
+
+    #[test]
+    fn of_notices_about_the_same_the_last_stays_where_it_is() {
+        let [a, b] = [1, 2].map(|n| Mac([2, 0, 0, 0, 0, n]));
+        let station = |mac, port| Notice::Station { mac, port, bridge: Some(9) };
+        let gone = |mac, port| Notice::StationGone { mac, port, bridge: Some(9) };
+        let mut notices = vec![
+            Notice::Link,
+            station(a, 1),
+            gone(a, 1),
+            Notice::Overrun,
+            station(b, 1),
+            station(a, 2),
+            Notice::Link,
+            station(b, 1),
+            Notice::Overrun,
+        ];
+
+        coalesce(&mut notices);
+
+        let left = [gone(a, 1), station(a, 2), Notice::Link, station(b, 1), Notice::Overrun];
+        assert_eq!(notices, left);
     }
 }

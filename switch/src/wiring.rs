@@ -8,16 +8,18 @@
 //! uplinks would be a loop.
 
 mod link;
+mod stations;
 
 use std::io;
 
 use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute};
-use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec};
+use rtnetlink::{LinkBridge, LinkBridgePort, LinkUnspec};
 
 use crate::{Backend, KernelTap, Mac, Mtu};
-pub(crate) use link::Entry;
 pub use link::Link;
-use link::Links;
+use link::{Links, StpOff};
+pub use stations::Stations;
+pub(crate) use stations::{Entry, Message, messages};
 
 /// What the links that weft makes are marked with (`ip link show` prints it).
 pub const ALIAS: &str = "weft";
@@ -95,7 +97,7 @@ pub enum WiringError {
     #[error("link {0} exists and is not a bridge")]
     NotABridge(String),
     /// The TAP's name belongs to a link of another kind.
-    #[error("link {0} exists and is not a TAP device")]
+    #[error("link {0} exists and is not a TAP device as it is asked for")]
     NotATap(String),
     /// The TAP is plugged into another bridge.
     #[error("TAP {0} is a port of another bridge")]
@@ -203,8 +205,8 @@ impl Wiring {
     ///
     /// # Errors
     /// Netlink refused.
-    pub async fn stations(&self, installed: &Installed) -> Result<Vec<Mac>, WiringError> {
-        self.links.stations(installed.bridge, installed.tap).await
+    pub async fn stations(&self, installed: &Installed) -> io::Result<Stations> {
+        stations::read(installed.bridge, installed.tap).await
     }
 
     /// Frames for the TAP that the kernel dropped because its queue was full.
@@ -384,16 +386,5 @@ impl Wiring {
         self.links.change(message, "setting a link up").await?;
         installed.done.push(change);
         Ok(())
-    }
-}
-
-/// `LinkBridge` spells it as an enum of the wire's values.
-trait StpOff {
-    fn set_stp_off(self) -> Self;
-}
-
-impl StpOff for LinkMessageBuilder<LinkBridge> {
-    fn set_stp_off(self) -> Self {
-        self.stp_state(netlink_packet_route::link::BridgeStpState::Disabled)
     }
 }

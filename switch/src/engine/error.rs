@@ -24,7 +24,7 @@ pub enum KeepError {
     Mend(#[source] WiringError),
     /// The bridge's stations are not known; those learned before are kept.
     #[error("cannot read the bridge's stations")]
-    Stations(#[source] WiringError),
+    Stations(#[source] io::Error),
     /// No thread runs.
     #[error("cannot start the frame thread again")]
     Restart(#[source] StartError),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tracing::{info, warn};
 
-use crate::{Counter, Counters, KernelTap, Steering, UdpProbe};
+use crate::{Backend, Counter, Counters, KernelTap, Steering, UdpProbe};
 
 /// What the switch has to do without.
 #[derive(Debug, Default)]
@@ -22,7 +22,9 @@ pub(super) struct Fallbacks {
 #[derive(Debug, Default)]
 struct Told {
     udp: bool,
+    pieces: bool,
     tap: bool,
+    plain: bool,
 }
 
 /// What was found at start; `None` where nothing is known, or nothing was to be found.
@@ -60,14 +62,20 @@ impl Fallbacks {
         let sum = |of: fn(&Counters) -> &Counter| counters.iter().map(|it| of(it).load()).sum();
         let (udp, tap): (u64, u64) = (sum(|it| &it.udp_fallbacks), sum(|it| &it.tap_fallbacks));
         if udp > 0 && !self.told.udp {
-            let [eio, einval] = [sum(|it| &it.udp_refusals.eio), sum(|it| &it.udp_refusals.einval)];
+            let eio: u64 = sum(|it| &it.udp_refusals.eio);
+            let einval: u64 = sum(|it| &it.udp_refusals.einval);
             let emsgsize: u64 = sum(|it| &it.udp_refusals.emsgsize);
             let enobufs: u64 = sum(|it| &it.udp_refusals.enobufs);
-            warn!(
-                eio,
-                einval, emsgsize, enobufs, "runs of datagrams are refused and sent in pieces"
-            );
-            self.told.udp = true;
+            if eio + einval + emsgsize + enobufs > 0 {
+                warn!(
+                    eio,
+                    einval, emsgsize, enobufs, "runs of datagrams are refused and sent in pieces"
+                );
+                self.told.udp = true;
+            } else if !self.told.pieces {
+                info!("runs of datagrams are sent in pieces, as a quirk asks for");
+                self.told.pieces = true;
+            }
         }
         if tap > 0 && !self.told.tap {
             warn!("the TAP refuses super-frames: it is given their packets");
@@ -76,8 +84,14 @@ impl Fallbacks {
     }
 
     /// Takes note of how the TAP was opened.
-    pub(super) fn note_taps(&mut self, taps: &[KernelTap]) {
+    pub(super) fn note_taps(&mut self, taps: &[KernelTap], wanted: Backend) {
         self.supports.tap_offloads = taps.first().and_then(KernelTap::offloads);
+        if self.supports.tap_offloads.is_none() && wanted == Backend::Auto && !self.told.plain {
+            self.told.plain = true;
+            warn!(
+                "the TAP takes no offloads and has one queue: frames cross it one by one; if somebody made it so, remove it (ip link delete) and it is made anew, else this kernel has no better"
+            );
+        }
         self.supports.tap_steering = match taps.first().map(KernelTap::steering) {
             Some(Steering::ByFlow) => Some(true),
             Some(Steering::OneQueue) | None => None,

@@ -1,10 +1,24 @@
 //! Upkeep: what is done while the threads run, and when they no longer do.
 
+use std::io;
+use std::time::Duration;
+
 use tracing::{debug, info, warn};
 
 use super::frames::Frames;
 use super::{Engine, KeepError, Sockets, StartError};
-use crate::{Fault, Installed, Mac, Mtu, Notice, Port, WiringError};
+use crate::{Fault, Installed, Mtu, Notice, Port, Stations, Tick, WiringError};
+
+/// For so long the stations are not read again because notices were lost.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// When the bridge's stations are to be read anew.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    is_due: bool,
+    next: Tick,
+    done: bool,
+}
 
 impl Engine {
     /// The bridge's MTU from the next [`Engine::mend`] on.
@@ -21,11 +35,28 @@ impl Engine {
     pub async fn keep_house(&mut self) -> Result<(), KeepError> {
         self.table.age(self.clock.now());
         self.fallbacks.note_counters(&self.counters);
-        if self.is_running() { self.mend().await } else { self.restart().await }
+        if !self.is_running() {
+            return self.restart().await;
+        }
+        let mended = self.mend().await;
+        let now = self.clock.now();
+        if !self.reading.is_due || now < self.reading.next {
+            return mended;
+        }
+        debug!("notifications were lost, reading all stations");
+        self.reading = Reading { is_due: false, next: now + PAUSE, done: true };
+        self.learn_local().await.and(mended)
+    }
+
+    /// Whether the bridge's stations were read anew, because notices of them were lost, since this
+    /// was last asked.
+    pub fn has_read_anew(&mut self) -> bool {
+        std::mem::take(&mut self.reading.done)
     }
 
     /// Does what a notice asks for: where bridge or TAP may have changed they are mended, and the
-    /// stations of the bridge are learned as [`Port::Local`] and forgotten with it.
+    /// stations of the bridge are learned as [`Port::Local`] and forgotten with it. Where notices
+    /// were lost, housekeeping mends and reads the stations anew.
     ///
     /// # Errors
     /// As [`KeepError`] says.
@@ -41,10 +72,10 @@ impl Engine {
             }
             Notice::Station { .. } | Notice::StationGone { .. } => Ok(()),
             Notice::Link => self.mend().await,
+            // A flood loses notices all the time, and reading is dear: housekeeping does it.
             Notice::Overrun => {
-                debug!("notifications were lost, reading all stations");
-                let mended = self.mend().await;
-                self.learn_local().await.and(mended)
+                self.reading.is_due = true;
+                Ok(())
             }
         }
     }
@@ -54,22 +85,25 @@ impl Engine {
         bridge == Some(self.installed.bridge) && port != self.installed.tap
     }
 
-    /// The stations that the bridge knows behind ports other than the TAP.
+    /// The stations that the bridge knows behind ports other than the TAP: the first 8 192.
     ///
     /// # Errors
     /// Netlink refused.
-    pub async fn local_stations(&self) -> Result<Vec<Mac>, WiringError> {
+    pub async fn local_stations(&self) -> io::Result<Stations> {
         self.wiring.stations(&self.installed).await
     }
 
-    /// Learns the stations that the bridge already knows, and forgets those it knows no longer.
+    /// Learns the stations that the bridge already knows, and forgets those it knows no longer. Where
+    /// there are more than anybody has pods, the first 8 192 are learned, and nobody is forgotten.
     ///
     /// # Errors
     /// [`KeepError::Stations`].
     pub async fn learn_local(&mut self) -> Result<(), KeepError> {
         let stations = self.local_stations().await.map_err(KeepError::Stations)?;
-        self.table.flush(Port::Local);
-        for mac in stations {
+        if stations.complete {
+            self.table.flush(Port::Local);
+        }
+        for mac in stations.macs {
             self.table.learn(mac, Port::Local, self.clock.now());
         }
         Ok(())

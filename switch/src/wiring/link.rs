@@ -2,13 +2,11 @@ use std::io;
 
 use futures_util::TryStreamExt;
 use netlink_packet_core::Nla;
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
     BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoTun,
     LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
-use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
-use rtnetlink::Handle;
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder};
 
 use super::{ALIAS, WiringError};
 use crate::{Mac, Mtu};
@@ -194,46 +192,6 @@ impl Links {
         let deleted = self.0.link().del(index).execute().await;
         deleted.map_err(|error| error_of("removing a link", error))
     }
-
-    pub(super) async fn stations(&self, bridge: u32, tap: u32) -> Result<Vec<Mac>, WiringError> {
-        let request = self.0.neighbours().get().set_address_family(AddressFamily::Bridge);
-        let dump = request.execute().try_collect::<Vec<_>>().await;
-        let dump = dump.map_err(|error| error_of("reading the bridge's stations", error))?;
-        let local = |entry: &Entry| entry.bridge == Some(bridge) && entry.port != tap;
-        Ok(dump.iter().filter_map(Entry::of).filter(local).map(|entry| entry.mac).collect())
-    }
-}
-
-/// An entry of a bridge's FDB.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Entry {
-    pub(crate) mac: Mac,
-    pub(crate) port: u32,
-    pub(crate) bridge: Option<u32>,
-}
-
-impl Entry {
-    /// `None` for a neighbour that is no bridge's, for a group, and for a port's own address: no
-    /// station is behind that.
-    pub(crate) fn of(message: &NeighbourMessage) -> Option<Self> {
-        let header = &message.header;
-        if header.family != AddressFamily::Bridge || header.state == NeighbourState::Permanent {
-            return None;
-        }
-        let mut mac = None;
-        let mut bridge = None;
-        #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of many variants")]
-        for attribute in &message.attributes {
-            match attribute {
-                NeighbourAttribute::LinkLayerAddress(octets) => {
-                    mac = octets.as_slice().try_into().ok().map(Mac).filter(|mac| mac.is_station());
-                }
-                NeighbourAttribute::Controller(index) => bridge = Some(*index),
-                _ => {}
-            }
-        }
-        Some(Self { mac: mac?, port: message.header.ifindex, bridge })
-    }
 }
 
 fn errno(error: &rtnetlink::Error) -> Option<i32> {
@@ -248,5 +206,16 @@ fn error_of(what: &'static str, error: rtnetlink::Error) -> WiringError {
     match errno(&error) {
         Some(libc::EPERM) => WiringError::Denied(what),
         _ => WiringError::Netlink(what, error),
+    }
+}
+
+/// `LinkBridge` spells it as an enum of the wire's values.
+pub(super) trait StpOff {
+    fn set_stp_off(self) -> Self;
+}
+
+impl StpOff for LinkMessageBuilder<LinkBridge> {
+    fn set_stp_off(self) -> Self {
+        self.stp_state(BridgeStpState::Disabled)
     }
 }

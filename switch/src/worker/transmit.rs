@@ -52,7 +52,7 @@ struct Missing {
 
 impl Missing {
     fn count(&self, counters: &Counters) {
-        (0..self.packets).for_each(|_| counters.count_drop(self.why.into()));
+        counters.count_drops(self.why.into(), self.packets);
     }
 }
 
@@ -63,6 +63,8 @@ struct Job {
     flow: FlowHash,
     /// Payload octets of the packets that a super-frame stands for; 0 for a plain frame.
     segment: usize,
+    /// How many these are, for who drops them; 1 for a plain frame.
+    packets: usize,
     layers: Option<Layers>,
     /// It says that it is IP, and its headers lie: it shares no run with frames of others. A
     /// receiver that believes in its length might take theirs for a part of it.
@@ -121,7 +123,7 @@ impl Transmit {
             complete_checksum(slot, layers.as_ref());
         }
         let flow = FlowHash::of(slot.buf.octets(), layers.as_ref());
-        let job = Job { slot: at, flow, segment, layers, alone };
+        let job = Job { slot: at, flow, segment, packets, layers, alone };
         match verdict {
             Verdict::Peer(id) => self.send(slots, id, job, context),
             Verdict::Flood => {
@@ -131,9 +133,11 @@ impl Transmit {
                     next += 1;
                 }
             }
-            Verdict::Drop(reason) => context.shared.counters.count_drop(reason),
+            Verdict::Drop(reason) => context.shared.counters.count_drops(reason, packets),
             // Split horizon: what came from the TAP never returns to it.
-            Verdict::Local => context.shared.counters.count_drop(DropReason::LocalDestination),
+            Verdict::Local => {
+                context.shared.counters.count_drops(DropReason::LocalDestination, packets);
+            }
         }
     }
 
@@ -194,7 +198,8 @@ impl Transmit {
         while segments.left() > 0 {
             match self.send_segments(&mut segments, id, job.flow, context) {
                 Ok(()) => {}
-                Err(Missing { why: SendError::TooBig, .. }) => {
+                Err(Missing { why: SendError::TooBig, packets }) => {
+                    let job = Job { packets: packets + segments.left(), ..job };
                     context.shared.narrow(id, context.underlay, context.now);
                     return self.handle_super_too_big(slots, id, job, context);
                 }

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use serde_json::Value;
+use weft_tests::harness::weft::counter;
 use weft_tests::harness::{Capture, Lab, Pod, PodSpec, Underlay, transfer, udp_echo};
 
 use crate::{Cluster, carries, hex, mac_octets};
@@ -130,4 +132,47 @@ fn a_flooding_pod_costs_the_others_no_entry() {
         Ok(())
     })
     .unwrap();
+}
+
+/// Between two lines of counters, which are due every 0.2 s, in milliseconds.
+const GAP_MAX: u64 = 3000;
+/// What a switch may have in memory, in KiB.
+const RSS_MAX: u64 = 65_536;
+
+#[test]
+fn a_flooding_pod_keeps_the_switch_from_nothing_else() {
+    Lab::with("flood-control", |lab| {
+        let Cluster { nodes, pods, mut switches } =
+            Cluster::<2>::new(lab, &Underlay::default(), &[])?;
+        assert!(pods[0].ping(pods[1].addr(), 2)?.perfect());
+
+        for _ in 0..2 {
+            pods[0].peer(Duration::from_secs(60), "mac-flood eth0 100000")?;
+        }
+        // Notices of the flood are still waiting.
+        nodes[0].run(&["ip", "link", "set", "weave-tap", "nomaster"])?;
+        switches[0].wait_for_count("/repairs", 1)?;
+
+        assert!(pods[0].ping(pods[1].addr(), 3)?.perfect());
+        for switch in &mut switches {
+            let rss = switch.proc.rss_kib()?;
+            let times = times_of(&switch.proc.stdout());
+            let gap = times.windows(2).map(|pair| pair[1] - pair[0]).max();
+            println!("{rss} KiB; at most {gap:?} ms between two of {} lines", times.len());
+            assert!(rss < RSS_MAX, "{rss} KiB");
+            assert!(gap.is_some_and(|gap| gap < GAP_MAX), "{gap:?} ms");
+        }
+        let last = times_of(&switches[0].proc.stdout()).pop();
+        let stopped = counter(&switches.remove(0).stop()?, "/time_ms")?;
+        println!("stopped {:?} ms after the last line", last.map(|last| stopped - last));
+        assert!(last.is_some_and(|last| stopped - last < GAP_MAX));
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// The times of all lines of counters.
+fn times_of(stdout: &str) -> Vec<u64> {
+    let lines = stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter_map(|line| counter(&line, "/time_ms").ok()).collect()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use router::{Input, probe};
 use switch::engine::{Engine, KernelDrops, Supports};
-use switch::{Bell, Counters, Fault, Mac, Mtu, Notice, Told, Watch, neighbour};
+use switch::{Bell, Counters, Fault, Mac, Mtu, Notice, Stations, Told, Watch, neighbour};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
@@ -72,18 +72,6 @@ impl Data {
                     rung.context("cannot wait for the frame threads")?;
                     self.pass_on().await?;
                 }
-                notice = self.watch.next() => match notice {
-                    Ok(Notice::Link) => {
-                        mend_at.get_or_insert_with(|| Instant::now() + GATHER);
-                    }
-                    Ok(notice) => self.handle_notice(notice).await?,
-                    Err(error) => {
-                        warn!(%error, "lost sight of the bridge, looking again");
-                        sleep(RETRY).await;
-                        self.watch = Watch::open().context("cannot watch the bridge")?;
-                        self.handle_notice(Notice::Overrun).await?;
-                    }
-                },
                 Some(order) = orders.recv() => self.obey(&order),
                 () = sleep_until(due) => {
                     mend_at = None;
@@ -95,6 +83,24 @@ impl Data {
                         self.settle(outcome.map_err(anyhow::Error::from)).await?;
                     }
                 }
+                // Last: a pod that floods makes them without end.
+                notices = self.watch.next_batch() => match notices {
+                    Ok(notices) => {
+                        for notice in notices {
+                            if notice == Notice::Link {
+                                mend_at.get_or_insert_with(|| Instant::now() + GATHER);
+                            } else {
+                                self.handle_notice(notice).await?;
+                            }
+                        }
+                    }
+                    Err(error) => {
+                        warn!(%error, "lost sight of the bridge, looking again");
+                        sleep(RETRY).await;
+                        self.watch = Watch::open().context("cannot watch the bridge")?;
+                        self.handle_notice(Notice::Overrun).await?;
+                    }
+                },
             }
         }
     }
@@ -133,12 +139,8 @@ impl Data {
             Notice::StationGone { mac, port, bridge } if self.engine.is_local(port, bridge) => {
                 Some(Input::Unlearned(mac)).filter(|_| Some(mac) != self.engine.installed().mac)
             }
-            Notice::Station { .. } | Notice::StationGone { .. } | Notice::Link => None,
-            Notice::Overrun => {
-                debug!("notifications were lost, reading all stations");
-                self.learn_local().await?;
-                None
-            }
+            Notice::Station { .. } | Notice::StationGone { .. } => None,
+            Notice::Link | Notice::Overrun => None,
         };
         let outcome = self.engine.handle_notice(notice).await;
         // Stations come in thousands, and leave bridge and TAP where they are.
@@ -150,10 +152,17 @@ impl Data {
 
     async fn learn_local(&mut self) -> anyhow::Result<()> {
         match self.engine.local_stations().await {
-            Ok(mut macs) => {
+            Ok(Stations { mut macs, complete }) => {
                 // The bridge itself is a station of this node, whatever is plugged in.
                 macs.extend(self.engine.installed().mac);
-                self.tell(Input::Local(macs)).await
+                if complete {
+                    return self.tell(Input::Local(macs)).await;
+                }
+                // Somebody floods: who is not among these is not gone.
+                for mac in macs {
+                    self.tell(Input::Learned(mac)).await?;
+                }
+                Ok(())
             }
             Err(error) => self.settle(Err(error.into())).await,
         }
@@ -172,7 +181,7 @@ impl Data {
         self.engine.set_mtu(mtu);
         let before = self.engine.restarts();
         let outcome = self.engine.keep_house().await;
-        if self.engine.restarts() != before {
+        if self.engine.restarts() != before || self.engine.has_read_anew() {
             self.learn_local().await?;
         }
         self.settle(outcome.map_err(anyhow::Error::from)).await?;

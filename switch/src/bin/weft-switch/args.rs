@@ -52,7 +52,7 @@ struct Args {
     table_size: usize,
 
     /// Threads, each with a queue of the TAP and sockets of its own [default: half the processors,
-    /// at least 2 where there are as many, at most 8]
+    /// at least 2 where there are as many, at most 8]. Each takes some megabytes of memory
     #[arg(long, value_name = "N", value_parser = queues)]
     queues: Option<usize>,
 

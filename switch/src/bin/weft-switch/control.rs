@@ -127,8 +127,12 @@ impl Switch {
                 }
                 Event::PrintStats => self.print_stats().await,
                 Event::Housekeeping => self.keep_house().await,
-                Event::Notice(Ok(notice)) => self.handle_notice(notice).await,
-                Event::Notice(Err(error)) => {
+                Event::Notices(Ok(notices)) => {
+                    for notice in notices {
+                        self.handle_notice(notice).await;
+                    }
+                }
+                Event::Notices(Err(error)) => {
                     warn!(%error, "lost sight of the bridge, looking again");
                     sleep(RETRY).await;
                     sources.watch = Watch::open().context("cannot watch the bridge")?;

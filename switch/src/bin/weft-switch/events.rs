@@ -18,7 +18,7 @@ pub(crate) enum Event {
     PrintStats,
     Housekeeping,
     Reload,
-    Notice(std::io::Result<Notice>),
+    Notices(std::io::Result<Vec<Notice>>),
     FramesEnded(Fault),
 }
 
@@ -57,7 +57,7 @@ impl Sources {
             _ = self.user.recv() => Event::PrintStations,
             _ = or_never(self.stats.as_mut().map(|it| Box::pin(it.tick()))) => Event::PrintStats,
             _ = self.housekeeping.tick() => Event::Housekeeping,
-            notice = self.watch.next() => Event::Notice(notice),
+            notices = self.watch.next_batch() => Event::Notices(notices),
         }
     }
 }

@@ -189,7 +189,25 @@ fn a_super_frame_whose_packets_are_too_big_is_answered_once() {
 
     assert_eq!(mtu_told(&node.answer()), 1450);
     assert!(node.sent().is_empty());
-    assert_eq!(node.drops(), [(DropReason::TooBig, 1)]);
+    assert_eq!(node.drops(), [(DropReason::TooBig, 14)], "each packet of 1 460 octets");
+}
+
+#[test]
+fn each_packet_of_a_super_frame_that_is_dropped_is_counted() {
+    let frame = tcp(POD, FAR, &[7; 5000]);
+    for (behind, reason) in
+        [(Some(Port::Local), DropReason::LocalDestination), (None, DropReason::NoPath)]
+    {
+        let mut node = Node::offloading();
+        match behind {
+            Some(port) => node.know(FAR, port),
+            None => node.cell.install(Plan::new(Vni::DEFAULT, [])),
+        }
+
+        node.emit_with(&vnet(&frame, 1000), &half_done(&frame));
+
+        assert_eq!(node.drops(), [(reason, 5)]);
+    }
 }
 
 #[test]

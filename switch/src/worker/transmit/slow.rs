@@ -23,7 +23,7 @@ impl Transmit {
         let Some((frame, layers)) = super_frame(slots, job) else { return };
         let mtu = context.shared.mtu_of(id);
         if Remedy::of(frame, Some(&layers)) != Remedy::Fragment {
-            return self.refuse(frame, Some(&layers), id, context);
+            return self.refuse((frame, job.packets), Some(&layers), id, context);
         }
         if let Some(mut smaller) = Segments::fitting(frame, layers, mtu) {
             while smaller.left() > 0 {
@@ -60,21 +60,22 @@ impl Transmit {
             send_fragments(slot.buf.octets(), id, &mut scratch, context);
             self.scratch = scratch;
         } else {
-            self.refuse(slot.buf.octets(), layers.as_ref(), id, context);
+            self.refuse((slot.buf.octets(), 1), layers.as_ref(), id, context);
         }
     }
 
-    /// Drops a packet that is too big, and tells its sender where there is a way to.
+    /// Drops a frame, of so many packets that are too big, and tells its sender where there is a
+    /// way to.
     fn refuse<T: Tap, U: Underlay>(
         &mut self,
-        frame: &[u8],
+        (frame, packets): (&[u8], usize),
         layers: Option<&Layers>,
         id: PeerId,
         context: &mut Context<'_, T, U>,
     ) {
         let Context { shared, tap, now, .. } = context;
         let counters = &shared.counters;
-        counters.count_drop(DropReason::TooBig);
+        counters.count_drops(DropReason::TooBig, packets);
         let Some(layers) = layers.filter(|it| Remedy::of(frame, Some(it)) == Remedy::Answer) else {
             return;
         };
