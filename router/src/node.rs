@@ -193,7 +193,7 @@ impl Node {
 
     /// When [`Self::step`] is to be called at the latest.
     pub fn poll_timeout(&self) -> Duration {
-        let settle = self.settled_at.filter(|_| self.stations_changed).map(|at| at + settle::REST);
+        let settle = self.settled_at.filter(|_| self.stations_changed).map(|at| at + self.rest());
         let timers = [self.reach.poll_timeout(), self.flush_at, settle];
         timers.into_iter().flatten().fold(self.housekeeping_at, Duration::min)
     }
@@ -270,8 +270,11 @@ impl Node {
             self.reach.forget(name);
         }
         if before.is_some_and(|it| it.uid != peer.uid) {
-            // The mesh has forgotten what it was told of the one before.
+            // The mesh has forgotten what it was told of the one before, and what that did not answer is no reproach.
             self.told.unreached.remove(&name);
+            self.reach.renew(name, now);
+        } else if before.is_some_and(|it| it.standing != peer.standing) {
+            self.reach.suspect(name, now);
         }
         if before.is_some_and(|it| it.neighbour && !peer.neighbour) {
             self.reach.suspect(name, now);

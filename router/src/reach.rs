@@ -77,6 +77,13 @@ impl Reach {
         self.peers.entry(name).or_insert(fresh);
     }
 
+    /// A peer has started again: what was asked of it before is forgotten, and it is asked at once.
+    pub fn renew(&mut self, name: PeerName, now: Duration) {
+        if self.peers.remove(&name).is_some() {
+            self.track(name, now);
+        }
+    }
+
     /// A peer is not to be asked any more.
     pub fn forget(&mut self, name: PeerName) {
         self.peers.remove(&name);

@@ -175,6 +175,14 @@ impl Node {
         }
     }
 
+    /// Another station has said later than ours that it has this address.
+    pub(super) fn give_up(&mut self, mac: Mac, addr: IpAddr, now: Duration) {
+        let all = self.local.addresses.get_mut(&mac);
+        if all.is_some_and(|all| all.remove(&addr)) && self.local.has(mac) {
+            self.announce(mac, now);
+        }
+    }
+
     /// Announces a station that is here, as it is.
     pub(super) fn announce(&mut self, mac: Mac, now: Duration) {
         let addresses = self.local.addresses.get(&mac).cloned().unwrap_or_default();

@@ -13,8 +13,10 @@ use super::{HOUSEKEEPING, Node, Output, Path, Peer, Placement, Told, Word};
 use crate::choose_label;
 use crate::plan::{Chosen, Fact, Folded, Known, Own, Topology, fold};
 
-/// Between two times that stations are placed: each looks at all of them.
-pub(super) const REST: Duration = Duration::from_millis(10);
+/// Between two times that stations are placed, as each looks at all of them: this,
+const REST: Duration = Duration::from_millis(10);
+/// and for each station this, a few times what it takes.
+const REST_EACH: Duration = Duration::from_micros(5);
 /// How long it is remembered whose an address was: a pod that goes on sending keeps to what it knows
 /// for longer than its own timeouts (Linux: `gc_stale_time`, 60 s).
 pub(super) const REMEMBERED: Duration = Duration::from_secs(600);
@@ -29,7 +31,7 @@ impl Node {
             self.tell_mesh(outputs);
             self.assign_slots(outputs);
         }
-        let rested = self.settled_at.is_none_or(|at| now >= at + REST);
+        let rested = self.settled_at.is_none_or(|at| now >= at + self.rest());
         if self.topology_changed {
             let topology = self.topology();
             let folded = self.fold(&topology);
@@ -38,10 +40,11 @@ impl Node {
         }
         if self.topology_changed || self.stations_changed && rested {
             self.tell_placements(now, outputs);
-            self.tell_answers(now, outputs);
+            let lost = self.tell_answers(now, outputs);
             self.release_slots(outputs);
             self.settled_at = Some(now);
             (self.topology_changed, self.stations_changed) = (false, false);
+            lost.into_iter().for_each(|(mac, addr)| self.give_up(mac, addr, now));
         }
         let digest = self.stations.digest();
         if digest != self.told.digest {
@@ -58,6 +61,10 @@ impl Node {
         self.stations_changed = true;
         // The mesh forgets it of a peer that it thought gone for a moment.
         outputs.extend(self.told.unreached.iter().map(|name| Output::DataPath(*name, false)));
+    }
+
+    pub(super) fn rest(&self) -> Duration {
+        REST + REST_EACH * u32::try_from(self.stations.len()).unwrap_or(u32::MAX)
     }
 
     /// Label, MTU, and whom we do not reach.
@@ -184,7 +191,9 @@ impl Node {
 
     /// Which station has an address: the one that has said so last; of several that did at once the one with the highest
     /// number.
-    fn tell_answers(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+    ///
+    /// Returns the addresses that stations of this node have lost to others.
+    fn tell_answers(&mut self, now: Duration, outputs: &mut Vec<Output>) -> Vec<(Mac, IpAddr)> {
         let mut claims: BTreeMap<IpAddr, Vec<Claim>> = BTreeMap::new();
         for (mac, owner, addresses) in self.stations.placed() {
             let sequence = self.stations.get(owner, mac).map_or(0, |said| said.sequence);
@@ -203,6 +212,7 @@ impl Node {
                 self.told.had.insert(*addr, (*mac, now));
             }
         }
+        let mut lost = Vec::new();
         for (addr, claims) in claims {
             let before = told.get(&addr).copied();
             let had = self.told.had.remove(&addr).map(|(mac, _)| mac);
@@ -216,11 +226,16 @@ impl Node {
             }
             // Of those that are here, too: with that the bridge keeps what is asked for them off the TAP.
             outputs.push(Output::Answer(addr, Some(claim.mac)));
+            // Only its owner can say that a station has it no longer; should it come back, that is news.
+            lost.extend(
+                before.filter(|(mac, here)| *here && *mac != claim.mac).map(|it| (it.0, addr)),
+            );
             if before.map(|(mac, _)| mac).or(had).is_some_and(|mac| mac != claim.mac) {
                 self.counts.addresses_moved += 1;
                 outputs.push(Output::Moved(addr, claim.mac));
             }
         }
+        lost
     }
 
     fn release_slots(&mut self, outputs: &mut Vec<Output>) {

@@ -298,6 +298,41 @@ fn a_station_that_moves_comes_with_its_addresses_but_for_those_that_another_has_
 }
 
 #[test]
+fn an_address_that_goes_back_to_who_had_it_before_is_followed_back_and_forth() {
+    let mut world = World::new(3);
+    world.put(0, Input::Learned(mac(1)));
+    world.put(1, Input::Learned(mac(2)));
+
+    for round in 0..6 {
+        let (node, mac) = (round % 2, mac(round as u64 % 2 + 1));
+        world.put(node, Input::Address(mac, ip(5)));
+        world.run(1_000);
+
+        let answers = world.nodes.iter().map(|node| node.told.answers[&ip(5)].0);
+        assert_eq!(answers.collect::<BTreeSet<_>>(), BTreeSet::from([mac]), "round {round}");
+    }
+    world.agree();
+}
+
+#[test]
+fn a_peer_that_starts_again_is_not_reproached_with_what_it_did_not_answer_before() {
+    let mut world = World::new(2);
+    world.run(3_000);
+    world.cut = BTreeSet::from([(0, 1), (1, 0)]);
+    world.run(1_500);
+
+    world.cut.clear();
+    world.put(0, Input::Peer(name(1), Peer { uid: 2, ..peer(1) }));
+    world.cut = BTreeSet::from([(0, 1), (1, 0)]);
+    world.run(700);
+    world.cut.clear();
+    world.run(3_000);
+
+    let unreached = |it: &Output| matches!(it, Output::DataPath(_, false));
+    assert!(!world.done[0].iter().any(unreached));
+}
+
+#[test]
 fn a_peer_that_does_not_answer_is_reported_to_the_mesh_and_so_is_that_it_does_again() {
     let mut world = World::new(2);
     let told = |world: &World| {
