@@ -271,6 +271,7 @@ impl Mesh {
         self.learn_own_address(local);
         self.publish_soon(false, now);
         self.event(Event::LinkUp { name, addr, outbound });
+        self.publish_lost(now);
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.out.want(self.own.name, Form::Whole, now);
         }

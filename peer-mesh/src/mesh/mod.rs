@@ -218,6 +218,7 @@ impl Mesh {
             // Of some we may have heard already since we woke.
             let forgiven = |heard: Duration| (heard + overslept - TICK).min(now);
             self.conns.values_mut().for_each(|conn| conn.heard = forgiven(conn.heard));
+            self.publisher.overslept = true;
         }
     }
 

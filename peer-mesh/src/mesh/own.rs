@@ -37,13 +37,16 @@ pub(super) struct Publisher {
     pause: Duration,
     /// When all that was published would have been, with `URGENT` between.
     paid: Duration,
+    /// We have stood still since the last record.
+    pub(super) overslept: bool,
     /// Links that their other ends have closed, and when we look whether those have said so.
     late: BTreeMap<PeerName, Duration>,
 }
 
 impl Publisher {
     pub(super) fn new(now: Duration) -> Self {
-        Self { at: None, last: now, pause: PUBLISH, paid: now, late: BTreeMap::new() }
+        let late = BTreeMap::new();
+        Self { at: None, last: now, pause: PUBLISH, paid: now, overslept: false, late }
     }
 
     /// When the next record may be published.
@@ -97,6 +100,18 @@ impl Mesh {
         self.publisher.at = Some(self.publisher.at.map_or(at, |planned| planned.min(at)));
     }
 
+    /// We have stood still, and somebody new is about to be told our record: not one with links that are lost. It would bring
+    /// back the dead of hours ago, until the next one is out.
+    pub(super) fn publish_lost(&mut self, now: Duration) {
+        let published = self.directory.get(self.own.name);
+        let lost = published.is_some_and(|entry| {
+            entry.record.links().any(|link| !self.links.contains_key(&link.name))
+        });
+        if lost && self.publisher.overslept && self.publisher.at.is_some() {
+            self.publish(now);
+        }
+    }
+
     pub(super) fn publish(&mut self, now: Duration) {
         self.publisher.at = None;
         let published = self.directory.get(self.own.name).map(|entry| &entry.record);
@@ -105,6 +120,7 @@ impl Mesh {
             return;
         }
         self.publisher.published(now);
+        self.publisher.overslept = false;
         self.next_version();
         self.directory.merge(record_of(&self.own), None, now);
         self.pass_on(self.own.name, None, now);

@@ -95,6 +95,39 @@ fn an_address_that_another_pod_elsewhere_has_now_answers_in_under_a_second() {
     .unwrap();
 }
 
+#[test]
+fn an_address_that_goes_back_to_a_pod_that_had_it_is_followed_each_time() {
+    let _turn = serial().unwrap();
+    Lab::with("stations-back", |lab| {
+        let nodes = lab.nodes::<3>(&Underlay::default())?;
+        let _daemons = cluster(&nodes, &[])?;
+        let watcher = pod(&nodes[0], "w", 1)?;
+        let holders = [pod(&nodes[1], "a", 2)?, pod(&nodes[2], "b", 3)?];
+        for holder in &holders {
+            both_answer(&watcher, holder, Stopwatch::start())?;
+        }
+
+        for round in 0..5 {
+            let [from, to] = [&holders[(round + 1) % 2], &holders[round % 2]];
+            from.sh("ip addr del 10.32.0.77/24 dev eth0 2>/dev/null || true")?;
+            let watch = Stopwatch::start();
+            // It asks for somebody in the address's name, as every pod does that has forgotten its neighbours.
+            to.sh("ip addr add 10.32.0.77/24 dev eth0; ip neigh flush dev eth0; ping -c 1 -W 1 -I 10.32.0.77 10.32.0.1 || true")?;
+            let ping = Ping::new(std::net::Ipv4Addr::new(10, 32, 0, 77), 1);
+            let ping = ping.wait(Duration::from_millis(100));
+            wait_until(WAIT, "the address answers", || {
+                watcher.ping_with(&ping).is_ok_and(|stats| stats.received > 0)
+            })?;
+            let (took, seen) = (watch.elapsed(), watcher.sh("ip neigh show 10.32.0.77")?);
+            println!("round {round}: answers after {took:?}");
+            ensure!(took < SOON, "after {took:?}");
+            ensure!(seen.contains(to.mac()), "{seen}");
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
 fn both_answer(from: &Pod, to: &Pod, watch: Stopwatch) -> Result<Duration> {
     let took = answered_since(watch, from, to, WAIT)?;
     let six = Ping::new(to.addr6()?, 2).interval(Duration::from_millis(20));

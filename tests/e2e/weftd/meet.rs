@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weft_tests::harness::weftd::{Daemon, all_answer, all_ping, cluster, pods, text};
-use weft_tests::harness::{Lab, Node, Pod, Stopwatch, Underlay, pause, serial};
+use weft_tests::harness::{Lab, Node, Ping, Pod, Stopwatch, Underlay, pause, serial};
 
 use crate::Cluster;
 
@@ -68,6 +68,35 @@ fn a_killed_daemon_carries_again_three_seconds_after_its_start_and_its_pods_were
         ensure!(gone.is_empty(), "{gone:?}");
         same_node_new_start(&before, &daemons[2].status()?)?;
         all_ping(&pods, 5)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_daemon_that_is_started_again_at_once_does_not_go_dark_a_second_time() {
+    let _turn = serial().unwrap();
+    Lab::with("restart-at-once", |lab| {
+        let Cluster { nodes: _nodes, mut daemons, pods } = Cluster::<3>::new(lab, &[])?;
+        for round in 0..3 {
+            daemons[2].kill()?;
+            // As long as it takes whoever watches over it.
+            pause(Duration::from_millis(800));
+            let watch = Stopwatch::start();
+            daemons[2].restart()?;
+            all_answer(&pods, Duration::from_secs(3))?;
+            let took = watch.elapsed();
+
+            let ping = Ping::new(pods[2].addr(), 80).interval(Duration::from_millis(50));
+            let stats = pods[0].ping_with(&ping)?;
+
+            let lost = stats.sent - stats.received;
+            println!(
+                "round {round}: all pods answered after {took:?}, then {lost} of {} lost",
+                stats.sent
+            );
+            ensure!(lost <= 2, "{lost} lost");
+        }
+        Ok(())
     })
     .unwrap();
 }
