@@ -24,6 +24,9 @@ fn of_two_clones_of_a_disk_both_run_one_is_renamed_and_both_say_so() {
         let original = Peer::start(&nodes[1], &with_state(&dir, &known)?)?;
         all_see(&peers, "up", &[&original.name], SETTLE)?;
         copy_dir(&dir, &copy)?;
+        // The whole disk is copied, and with it what tells machines apart.
+        let machine = nodes[1].run(&["cat", "/etc/machine-id"])?;
+        nodes[2].sh(&format!("echo {} >/etc/machine-id", machine.trim()))?;
         pause(Duration::from_secs(2));
 
         let clone = Peer::start(&nodes[2], &with_state(&copy, &known)?)?;
