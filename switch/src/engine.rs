@@ -35,7 +35,7 @@ use crate::{
     Clock, Counters, Fault, Forwarder, Injector, Installed, KernelTap, MacTable, Mtu, PlanCell,
     Poll, Quirk, Ringer, Spec, Told, UdpProbe, UdpUnderlay, Wiring, Worker,
 };
-pub use error::{KeepError, StartError};
+pub use error::{KeepError, StartError, remedy};
 use fallbacks::Fallbacks;
 pub use fallbacks::Supports;
 use frames::Frames;

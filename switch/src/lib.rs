@@ -29,6 +29,7 @@ mod mac;
 mod mtu;
 pub mod neighbour;
 mod offload;
+pub mod options;
 mod plan;
 mod punt;
 mod quirks;

@@ -17,10 +17,18 @@ mod recorder;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use weft_tests::harness::weftd::{self, Daemon};
 use weft_tests::harness::{Node, Ping, Pod, PodSpec, Stopwatch, wait_until};
 
 /// How long what is not measured may take.
 const WAIT: Duration = Duration::from_secs(20);
+
+/// Daemons that all see each other.
+fn cluster(nodes: &[Node], options: &[&str]) -> Result<Vec<Daemon>> {
+    let daemons = weftd::cluster(nodes, options)?;
+    daemons.iter().try_for_each(|daemon| daemon.wait_for_peers(nodes.len(), WAIT))?;
+    Ok(daemons)
+}
 
 /// A pod, plugged: 10.32.0.N and fd00:32::N.
 fn pod(node: &Node, name: &str, number: u8) -> Result<Pod> {

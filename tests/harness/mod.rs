@@ -26,7 +26,6 @@ mod inside;
 mod lab;
 pub mod mesh;
 mod node;
-pub mod node_daemon;
 pub mod ovs;
 mod pcap;
 mod pod;

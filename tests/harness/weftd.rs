@@ -282,6 +282,7 @@ pub fn text(value: &Value, pointer: &str) -> Result<String> {
     Ok(text.with_context(|| format!("no {pointer} in {value}"))?.to_owned())
 }
 
-fn path(program: &str) -> Result<String> {
+/// The path of a program of this workspace.
+pub fn path(program: &str) -> Result<String> {
     bin(program)?.into_os_string().into_string().ok().context("the target directory is no text")
 }

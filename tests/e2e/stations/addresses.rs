@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weft_tests::harness::node_daemon::cluster;
 use weft_tests::harness::{
     Capture, Direction, Lab, Node, Packet, Ping, Pod, PodSpec, Stopwatch, Underlay, pause, serial,
     wait_until,
 };
 
-use crate::{WAIT, answered_since, pod};
+use crate::{WAIT, answered_since, cluster, pod};
 
 /// The bound.
 const SOON: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use weft_tests::harness::node_daemon::{Daemon, path};
+use weft_tests::harness::weftd::{Daemon, path};
 use weft_tests::harness::{Lab, Stopwatch, Underlay, serial, wait_until};
 
 /// The bound.

@@ -8,10 +8,10 @@ use peer_mesh::PeerName;
 use router::choose_label;
 use switch::{Mac, Vni, sleeve, vxlan};
 use weft_tests::harness::mesh::Peer;
-use weft_tests::harness::node_daemon::{Daemon, cluster};
+use weft_tests::harness::weftd::{Daemon, text};
 use weft_tests::harness::{Capture, Host, Lab, Node, Pod, Underlay, pause, serial, wait_until};
 
-use crate::{WAIT, pod, remote};
+use crate::{WAIT, cluster, pod, remote};
 
 const SLEEVE: u16 = 6783;
 const VXLAN: u16 = 6784;
@@ -89,7 +89,7 @@ fn who_calls_itself_by_a_live_peers_name_gets_no_frame_in_and_is_turned_away() {
         let nodes = lab.nodes::<4>(&Underlay::default())?;
         let it = Cluster::start(&nodes[..3])?;
         let (impostor, target) = (&nodes[3], &nodes[0]);
-        let name = it.daemons[1].name()?;
+        let name = it.daemons[1].name();
         let (watching, before) = (it.watching()?, it.guard()?);
 
         let known = target.addr().to_string();
@@ -103,7 +103,10 @@ fn who_calls_itself_by_a_live_peers_name_gets_no_frame_in_and_is_turned_away() {
         println!("an impostor: {arrived} of {MANY} arrived, {counted:?}");
         wait_until(WAIT, "it is turned away", || !mesh.running())?;
         println!("it said: {}", mesh.stderr().lines().last().unwrap_or_default());
-        ensure!(it.daemons[1].name()? == name, "the live peer has lost its name");
+        ensure!(
+            text(&it.daemons[1].status()?, "/router/name")? == name,
+            "the live peer has lost its name"
+        );
         ensure!(arrived == 0 && counted.vxlan == MANY, "{counted:?}");
         it.daemons.iter().try_for_each(|daemon| daemon.wait_for_peers(3, WAIT))
     })
@@ -166,7 +169,7 @@ impl Cluster {
     /// From the second node's label to the first one's.
     fn sleeve(&self) -> Result<Vec<u8>> {
         let label = |daemon: &Daemon| -> Result<_> {
-            let name: PeerName = daemon.name()?.parse()?;
+            let name: PeerName = daemon.name().parse()?;
             Ok(choose_label(name, None, []).raw().to_be_bytes())
         };
         let [first, second, ..] = &self.daemons[..] else { anyhow::bail!("two daemons") };

@@ -5,10 +5,9 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weft_tests::harness::node_daemon::cluster;
 use weft_tests::harness::{Lab, Node, Stopwatch, Underlay, serial, wait_until};
 
-use crate::{WAIT, remote};
+use crate::{WAIT, cluster, remote};
 
 const MANY: usize = 5_000;
 /// The bound, from the first one on the owner's bridge to the last one on the last node's.

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weft_tests::harness::node_daemon::cluster;
 use weft_tests::harness::{Lab, Pod, Proc, Stopwatch, Underlay, pause, serial, wait_until};
 
-use crate::{WAIT, answered_since, pod, unplugged, wait_for_station};
+use crate::{WAIT, answered_since, cluster, pod, unplugged, wait_for_station};
 
 /// The bound of each of these.
 const SOON: Duration = Duration::from_secs(1);

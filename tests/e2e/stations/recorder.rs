@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weft_tests::harness::node_daemon::{Daemon, cluster, path};
+use weft_tests::harness::weftd::{Daemon, path};
 use weft_tests::harness::{Lab, Node, Output, Pod, Stopwatch, Underlay, cut, pause, serial};
 
-use crate::{WAIT, pod};
+use crate::{WAIT, cluster, pod};
 
 /// How often everything is done, and how long that goes on in all: about half a minute.
 const ROUNDS: u8 = 6;

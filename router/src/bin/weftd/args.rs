@@ -1,19 +1,18 @@
 //! The command line and the environment: parsed, then checked as a whole.
 
 use std::ffi::OsString;
-use std::fmt;
-use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use peer_mesh::PeerName;
 use peer_mesh::shell::Endpoint;
 use router::journal::{DEFAULT_LIMIT, LEAST_LIMIT};
-use switch::engine::default_queues;
-use switch::{Backend, Mtu, Poll, QUIRKS, Quirk, Release, Vni, is_host};
+use switch::options::{
+    MtuChoice, TapChoice, Usage, link_name, poll, queues, queues_of, quirk, tap, uplink, vni,
+};
+use switch::{Backend, Poll, Quirk, Release, Vni, is_host};
 use tracing::level_filters::LevelFilter;
 
 /// A node of the pod network: joins the others through any PEER, and carries frames between this node's bridge and theirs.
@@ -117,8 +116,6 @@ struct Args {
     log_level: LevelFilter,
 }
 
-/// As many as a TAP device can have (drivers/net/tun.c, `MAX_TAP_QUEUES`).
-const QUEUES_MAX: usize = 256;
 /// Fewer links than this do not hold a mesh together, more do not fit a record.
 const DEGREES: std::ops::RangeInclusive<usize> = 4..=48;
 
@@ -128,25 +125,9 @@ pub(crate) enum Command {
     Replay(PathBuf),
 }
 
-/// A value of `--tap`.
-#[derive(Clone, Debug)]
-enum TapChoice {
-    Name(String),
-    Backend(Backend),
-}
-
 /// A value of `--http-addr`.
 #[derive(Clone, Copy, Debug)]
 struct HttpAddr(Option<SocketAddr>);
-
-/// Where the overlay's MTU comes from.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum MtuChoice {
-    /// From the paths to the peers.
-    Auto,
-    /// From the operator.
-    Fixed(Mtu),
-}
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -184,58 +165,14 @@ impl Config {
     }
 }
 
-/// Why the command line was not accepted, or that help was asked for.
-pub(crate) enum Usage {
-    Clap(clap::Error),
-    Wrong(String),
-}
-
-impl Usage {
-    /// Prints help to stdout, or one line to stderr; exit code 0 or 2.
-    pub(crate) fn exit(&self) -> ExitCode {
-        match self {
-            Self::Clap(error) if !error.use_stderr() => {
-                drop(error.print());
-                ExitCode::SUCCESS
-            }
-            Self::Clap(_) | Self::Wrong(_) => {
-                drop(writeln!(std::io::stderr(), "weftd: {self}"));
-                ExitCode::from(2)
-            }
-        }
-    }
-}
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Clap(error) => {
-                let text = error.render().to_string();
-                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-                let what: Vec<_> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
-                let what = what.join(" ");
-                let what = what.strip_prefix("error: ").unwrap_or(&what);
-                let what = what.strip_suffix("For more information, try '--help'.").unwrap_or(what);
-                write!(f, "{}; see weftd --help", what.trim_end())
-            }
-            Self::Wrong(what) => f.write_str(what),
-        }
-    }
-}
-
 /// Reads the command line and the environment.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Usage> {
     let args = Args::try_parse_from(args).map_err(Usage::Clap)?;
     if let Some(file) = args.replay {
         return Ok(Command::Replay(file));
     }
-    let (tap, backend) = names(&args.bridge, &args.tap)?;
-    let plain = backend == Backend::Plain;
-    if plain && args.queues.is_some_and(|queues| queues > 1) {
-        return Err(Usage::Wrong(
-            "--tap plain has one queue: leave out --queues, or use --tap offload".into(),
-        ));
-    }
+    let (tap, backend) = uplink(&args.bridge, args.tap)?;
+    let queues = queues_of(backend, args.queues)?;
     let mut peers = args.peers;
     peers.extend(kube_peers(std::env::var("KUBE_PEERS").ok().as_deref())?);
     let local = args.local.unwrap_or_else(|| any_address(&peers));
@@ -257,35 +194,12 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         state_dir: args.state_dir,
         socket: args.socket,
         http_addr: args.http_addr.0,
-        queues: if plain { 1 } else { args.queues.unwrap_or_else(default_queues) },
+        queues,
         poll: args.poll,
         quirks: Quirk::of(Release::running(), &args.quirks),
         journal_size: args.journal_size,
         log_level: args.log_level,
     })))
-}
-
-fn names(bridge: &str, choices: &[TapChoice]) -> Result<(String, Backend), Usage> {
-    let (mut names, mut backends) = (Vec::new(), Vec::new());
-    for choice in choices {
-        match choice {
-            TapChoice::Name(name) => names.push(name.clone()),
-            TapChoice::Backend(backend) => backends.push(*backend),
-        }
-    }
-    if names.len() > 1 || backends.len() > 1 {
-        return Err(Usage::Wrong(
-            "--tap is given twice: once for a name and once for auto, offload or plain at most"
-                .into(),
-        ));
-    }
-    let tap = names.pop().unwrap_or_else(|| "weave-tap".into());
-    if bridge == tap {
-        return Err(Usage::Wrong(format!(
-            "--bridge and --tap are both {tap}: give them two names"
-        )));
-    }
-    Ok((tap, backends.pop().unwrap_or(Backend::Auto)))
 }
 
 fn kube_peers(text: Option<&str>) -> Result<Vec<Endpoint>, Usage> {
@@ -309,27 +223,6 @@ fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// As the kernel's `dev_valid_name`: 1 to 15 octets, no slash, colon or white space, not `.` or `..`.
-fn link_name(text: &str) -> Result<String, String> {
-    let bad = |c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace() || c.is_control();
-    if text.is_empty() || text.len() > 15 || text.contains(bad) || matches!(text, "." | "..") {
-        return Err("a link's name has 1 to 15 characters, without '/', ':', '%' or spaces".into());
-    }
-    if matches!(text, "all" | "default") {
-        return Err("the kernel keeps this name for settings of all links: choose another".into());
-    }
-    Ok(text.into())
-}
-
-fn tap(text: &str) -> Result<TapChoice, String> {
-    Ok(match text {
-        "auto" => TapChoice::Backend(Backend::Auto),
-        "offload" => TapChoice::Backend(Backend::Offload),
-        "plain" => TapChoice::Backend(Backend::Plain),
-        name => TapChoice::Name(link_name(name)?),
-    })
-}
-
 fn local(text: &str) -> Result<IpAddr, String> {
     let addr: IpAddr = text.parse().map_err(|_| "give an address of this host".to_owned())?;
     if addr.is_unspecified() || is_host(addr) {
@@ -339,25 +232,16 @@ fn local(text: &str) -> Result<IpAddr, String> {
     }
 }
 
+/// A variable that is empty, or 0 as Weave has it, is how scripts say none.
+fn mtu(text: &str) -> Result<MtuChoice, String> {
+    if matches!(text, "" | "0") { Ok(MtuChoice::Auto) } else { switch::options::mtu(text) }
+}
+
 fn nickname(text: &str) -> Result<String, String> {
     if text.len() > 64 {
         return Err("a nickname has 64 octets at most".into());
     }
     Ok(text.to_owned())
-}
-
-fn vni(text: &str) -> Result<Vni, String> {
-    let vni = text.parse().ok().and_then(Vni::new);
-    vni.ok_or_else(|| format!("a VNI is a number from 0 to {}", Vni::MAX))
-}
-
-fn mtu(text: &str) -> Result<MtuChoice, String> {
-    // A variable that is empty, or 0 as Weave has it, is how scripts say none.
-    if matches!(text, "auto" | "" | "0") {
-        return Ok(MtuChoice::Auto);
-    }
-    let mtu = text.parse().ok().and_then(Mtu::new).map(MtuChoice::Fixed);
-    mtu.ok_or_else(|| format!("an MTU is `auto` or a number from {} to {}", Mtu::MIN, Mtu::MAX))
 }
 
 fn conn_limit(text: &str) -> Result<usize, String> {
@@ -382,35 +266,6 @@ fn http_addr(text: &str) -> Result<HttpAddr, String> {
     addr.map_err(|_| {
         "give an address of this host and a port, such as 127.0.0.1:6784, or `off`".into()
     })
-}
-
-fn queues(text: &str) -> Result<usize, String> {
-    let queues = text.parse().ok().filter(|queues| (1..=QUEUES_MAX).contains(queues));
-    queues.ok_or_else(|| format!("1 to {QUEUES_MAX} queues are possible"))
-}
-
-fn quirk(text: &str) -> Result<(&'static Quirk, bool), String> {
-    let known = || QUIRKS.map(|quirk| quirk.name).join(", ");
-    let (name, state) = text.split_once('=').ok_or("NAME=on or NAME=off is expected")?;
-    let quirk = Quirk::named(name).ok_or_else(|| format!("known are {}", known()))?;
-    match state {
-        "on" => Ok((quirk, true)),
-        "off" => Ok((quirk, false)),
-        _ => Err("NAME=on or NAME=off is expected".into()),
-    }
-}
-
-fn poll(text: &str) -> Result<Poll, String> {
-    match text {
-        "adaptive" => Ok(Poll::Adaptive),
-        "off" => Ok(Poll::Off),
-        text => {
-            let us = text.parse().ok().filter(|us| (1..=1_000_000).contains(us));
-            let us =
-                us.ok_or("a time to look is `adaptive`, `off` or 1 to 1000000 microseconds")?;
-            Ok(Poll::Fixed(Duration::from_micros(us)))
-        }
-    }
 }
 
 fn journal_size(text: &str) -> Result<usize, String> {

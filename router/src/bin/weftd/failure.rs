@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use peer_mesh::shell::{StartError, StateError};
 use switch::engine;
-use switch::{OpenError, WiringError};
 
 /// Prints an error as one line; exit code 0 or 1.
 pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
@@ -44,57 +43,13 @@ impl fmt::Display for Line<'_> {
 }
 
 fn remedy(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let errno = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-    if matches!(errno, Some(libc::EMFILE | libc::ENFILE)) {
-        return Some("raise the limit of open files (ulimit -n)");
-    }
-    // It passes for its source, which is then not in the chain.
-    match error.downcast_ref::<engine::StartError>() {
-        Some(engine::StartError::Socket(error)) => return socket(error),
-        Some(engine::StartError::Wiring(error)) => return wiring(error),
-        Some(engine::StartError::Thread(_)) | None => {}
-    }
-    if let Some(error) = error.downcast_ref::<OpenError>() {
-        return socket(error);
-    }
     if let Some(error) = error.downcast_ref::<StateError>() {
         return state(error);
     }
     if let Some(StartError::Listen(_, why)) = error.downcast_ref::<StartError>() {
         return listening(why.kind());
     }
-    wiring(error.downcast_ref::<WiringError>()?)
-}
-
-fn wiring(error: &WiringError) -> Option<&'static str> {
-    match error {
-        WiringError::NotABridge(_) => {
-            Some("choose another name with --bridge, or remove that link")
-        }
-        WiringError::NotATap(_) => Some(
-            "choose another name with --tap, or remove that link (a TAP with one queue needs --tap plain, one with several --tap offload)",
-        ),
-        WiringError::Elsewhere(_) => {
-            Some("unplug it (ip link set TAP nomaster), or choose another --tap")
-        }
-        WiringError::BridgeInUse(..) => Some("remove that TAP first, or name another --bridge"),
-        WiringError::Busy(_) => {
-            Some("stop the process that has it open, or choose another --tap and --bridge")
-        }
-        WiringError::Denied(_) => Some("run as root, or with CAP_NET_ADMIN"),
-        WiringError::Tap(..) => Some("is /dev/net/tun there, and the tun module loaded?"),
-        WiringError::TapGone(_) | WiringError::Netlink(..) | WiringError::Socket(_) => None,
-    }
-}
-
-fn socket(error: &OpenError) -> Option<&'static str> {
-    match error {
-        OpenError::Taken(_) => {
-            Some("stop who has it (ss -ulpn, ip -d link show type vxlan), or choose another --port")
-        }
-        OpenError::NoSuchAddress(_) => Some("give --local an address that `ip address` shows here"),
-        OpenError::Other(..) => None,
-    }
+    engine::remedy(error)
 }
 
 fn state(error: &StateError) -> Option<&'static str> {

@@ -26,6 +26,6 @@ fn main() -> ExitCode {
     match args::parse(std::env::args_os()) {
         Ok(args::Command::Run(config)) => failure::exit_code(run::run(*config)),
         Ok(args::Command::Replay(file)) => failure::exit_code(replay::run(&file)),
-        Err(usage) => usage.exit(),
+        Err(usage) => usage.exit("weftd"),
     }
 }

@@ -12,12 +12,13 @@ use router::journal::Journal;
 use router::serve::{Limits, Listen, Server};
 use router::{Node, node, plan};
 use switch::engine::{Engine, EngineConfig, Ports, Sockets};
+use switch::options::MtuChoice;
 use switch::{Bell, Mac, MacTable, Mtu, Plan, PlanCell, Ringer, Spec, Watch};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::args::{Config, MtuChoice};
+use crate::args::Config;
 use crate::control::{Control, Inbox, Ways, probe_socket};
 use crate::courier::{self, Courier};
 use crate::data::{self, Data};

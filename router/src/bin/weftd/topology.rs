@@ -10,11 +10,11 @@ use peer_mesh::{PeerName, PeerState};
 use router::node::{self, LABEL, LEAST};
 use router::plan::Standing;
 use router::{Input, label_of};
+use switch::options::MtuChoice;
 use switch::{Mtu, path_mtu};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::args::MtuChoice;
 use crate::control::Inbox;
 
 /// Changes come in crowds: so long they are waited for.

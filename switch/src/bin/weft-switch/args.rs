@@ -1,15 +1,14 @@
 //! The command line: parsed, then checked as a whole.
 
 use std::ffi::OsString;
-use std::fmt;
-use std::io::Write;
 use std::net::IpAddr;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use switch::engine::default_queues;
-use switch::{Backend, Limits, Mtu, Poll, QUIRKS, Quirk, Release, Vni, is_host};
+use switch::options::{
+    MtuChoice, TapChoice, Usage, link_name, mtu, poll, queues, queues_of, quirk, tap, uplink, vni,
+};
+use switch::{Backend, Limits, Poll, Quirk, Release, Vni, is_host};
 use tracing::level_filters::LevelFilter;
 
 /// A VXLAN switch with static peers: the bridge on this host and those on the peers become one.
@@ -79,9 +78,6 @@ struct Args {
     log_level: LevelFilter,
 }
 
-/// As many as a TAP device can have (drivers/net/tun.c, `MAX_TAP_QUEUES`).
-const QUEUES_MAX: usize = 256;
-
 /// What the command line asks for.
 pub(crate) enum Command {
     Run(Config),
@@ -94,13 +90,6 @@ pub(crate) struct Names {
     pub(crate) bridge: String,
     pub(crate) tap: String,
     pub(crate) backend: Backend,
-}
-
-/// A value of `--tap`.
-#[derive(Clone, Debug)]
-enum TapChoice {
-    Name(String),
-    Backend(Backend),
 }
 
 /// What to run. Checked: the addresses are hosts', of one family, and all different.
@@ -120,71 +109,19 @@ pub(crate) struct Config {
     pub(crate) log_level: LevelFilter,
 }
 
-/// Where the overlay's MTU comes from.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum MtuChoice {
-    /// From the paths to the peers.
-    Auto,
-    /// From the operator.
-    Fixed(Mtu),
-}
-
-/// Why the command line was not accepted, or that help was asked for.
-pub(crate) enum Usage {
-    Clap(clap::Error),
-    Wrong(String),
-}
-
-impl Usage {
-    /// Prints help to stdout, or one line to stderr; exit code 0 or 2.
-    pub(crate) fn exit(&self) -> ExitCode {
-        match self {
-            Self::Clap(error) if !error.use_stderr() => {
-                drop(error.print());
-                ExitCode::SUCCESS
-            }
-            Self::Clap(_) | Self::Wrong(_) => {
-                drop(writeln!(std::io::stderr(), "weft-switch: {self}"));
-                ExitCode::from(2)
-            }
-        }
-    }
-}
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Clap(error) => {
-                let text = error.render().to_string();
-                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-                let what: Vec<_> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
-                let what = what.join(" ");
-                let what = what.strip_prefix("error: ").unwrap_or(&what);
-                let what = what.strip_suffix("For more information, try '--help'.").unwrap_or(what);
-                write!(f, "{}; see weft-switch --help", what.trim_end())
-            }
-            Self::Wrong(what) => f.write_str(what),
-        }
-    }
-}
-
 /// Reads the command line.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Usage> {
     let args = Args::try_parse_from(args).map_err(Usage::Clap)?;
-    let names = names(args.bridge, args.tap)?;
+    let (tap, backend) = uplink(&args.bridge, args.tap)?;
+    let names = Names { bridge: args.bridge, tap, backend };
     if args.cleanup {
         return Ok(Command::Cleanup(names));
     }
     let Some(local) = args.local else {
-        return Err(wrong("--local is missing: give this node's underlay address".into()));
+        return Err(Usage::Wrong("--local is missing: give this node's underlay address".into()));
     };
     check_addresses(local, &args.peers)?;
-    let plain = names.backend == Backend::Plain;
-    if plain && args.queues.is_some_and(|queues| queues > 1) {
-        return Err(wrong(
-            "--tap plain has one queue: leave out --queues, or use --tap offload".into(),
-        ));
-    }
+    let queues = queues_of(backend, args.queues)?;
     Ok(Command::Run(Config {
         local,
         peers: args.peers,
@@ -194,131 +131,45 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         mtu: args.mtu,
         limits: Limits { stations: args.table_size, ..Limits::default() },
         poll: args.poll,
-        queues: if plain { 1 } else { args.queues.unwrap_or_else(default_queues) },
+        queues,
         stats: args.stats,
         quirks: Quirk::of(Release::running(), &args.quirks),
         log_level: args.log_level,
     }))
 }
 
-fn names(bridge: String, choices: Vec<TapChoice>) -> Result<Names, Usage> {
-    let (mut names, mut backends) = (Vec::new(), Vec::new());
-    for choice in choices {
-        match choice {
-            TapChoice::Name(name) => names.push(name),
-            TapChoice::Backend(backend) => backends.push(backend),
-        }
-    }
-    if names.len() > 1 || backends.len() > 1 {
-        return Err(wrong(
-            "--tap is given twice: once for a name and once for auto, offload or plain at most"
-                .into(),
-        ));
-    }
-    let tap = names.pop().unwrap_or_else(|| "weave-tap".into());
-    if bridge == tap {
-        return Err(wrong(format!("--bridge and --tap are both {tap}: give them two names")));
-    }
-    Ok(Names { bridge, tap, backend: backends.pop().unwrap_or(Backend::Auto) })
-}
-
 fn check_addresses(local: IpAddr, peers: &[IpAddr]) -> Result<(), Usage> {
     if !is_host(local) {
-        return Err(wrong(format!(
+        return Err(Usage::Wrong(format!(
             "--local {local} is no host's address: give the one the peers reach this node at"
         )));
     }
     for (n, peer) in peers.iter().enumerate() {
         if !is_host(*peer) {
-            return Err(wrong(format!("--peer {peer} is no host's address: give the peer's own")));
+            return Err(Usage::Wrong(format!(
+                "--peer {peer} is no host's address: give the peer's own"
+            )));
         }
         if *peer == local {
-            return Err(wrong(format!(
+            return Err(Usage::Wrong(format!(
                 "--peer {peer} is this node's own --local address: name only the other nodes"
             )));
         }
         if peer.is_ipv4() != local.is_ipv4() {
-            return Err(wrong(format!(
+            return Err(Usage::Wrong(format!(
                 "--peer {peer} and --local {local} are of two address families: use one for all"
             )));
         }
         if peers.iter().take(n).any(|earlier| earlier == peer) {
-            return Err(wrong(format!("--peer {peer} is given twice: name each peer once")));
+            return Err(Usage::Wrong(format!("--peer {peer} is given twice: name each peer once")));
         }
     }
     Ok(())
 }
 
-fn wrong(what: String) -> Usage {
-    Usage::Wrong(what)
-}
-
-/// As the kernel's `dev_valid_name`: 1 to 15 octets, no slash, colon or white space, not `.` or `..`.
-fn link_name(text: &str) -> Result<String, String> {
-    let bad = |c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace() || c.is_control();
-    if text.is_empty() || text.len() > 15 || text.contains(bad) || matches!(text, "." | "..") {
-        return Err("a link's name has 1 to 15 characters, without '/', ':', '%' or spaces".into());
-    }
-    if matches!(text, "all" | "default") {
-        return Err("the kernel keeps this name for settings of all links: choose another".into());
-    }
-    Ok(text.into())
-}
-
-fn tap(text: &str) -> Result<TapChoice, String> {
-    Ok(match text {
-        "auto" => TapChoice::Backend(Backend::Auto),
-        "offload" => TapChoice::Backend(Backend::Offload),
-        "plain" => TapChoice::Backend(Backend::Plain),
-        name => TapChoice::Name(link_name(name)?),
-    })
-}
-
-fn vni(text: &str) -> Result<Vni, String> {
-    let vni = text.parse().ok().and_then(Vni::new);
-    vni.ok_or_else(|| format!("a VNI is a number from 0 to {}", Vni::MAX))
-}
-
-fn mtu(text: &str) -> Result<MtuChoice, String> {
-    if text == "auto" {
-        return Ok(MtuChoice::Auto);
-    }
-    let mtu = text.parse().ok().and_then(Mtu::new).map(MtuChoice::Fixed);
-    mtu.ok_or_else(|| format!("an MTU is `auto` or a number from {} to {}", Mtu::MIN, Mtu::MAX))
-}
-
 fn table_size(text: &str) -> Result<usize, String> {
     let size = text.parse().ok().filter(|size| (1..=16_777_216).contains(size));
     size.ok_or_else(|| "a table has 1 to 16777216 stations".into())
-}
-
-fn queues(text: &str) -> Result<usize, String> {
-    let queues = text.parse().ok().filter(|queues| (1..=QUEUES_MAX).contains(queues));
-    queues.ok_or_else(|| format!("1 to {QUEUES_MAX} queues are possible"))
-}
-
-fn quirk(text: &str) -> Result<(&'static Quirk, bool), String> {
-    let known = || QUIRKS.map(|quirk| quirk.name).join(", ");
-    let (name, state) = text.split_once('=').ok_or("NAME=on or NAME=off is expected")?;
-    let quirk = Quirk::named(name).ok_or_else(|| format!("known are {}", known()))?;
-    match state {
-        "on" => Ok((quirk, true)),
-        "off" => Ok((quirk, false)),
-        _ => Err("NAME=on or NAME=off is expected".into()),
-    }
-}
-
-fn poll(text: &str) -> Result<Poll, String> {
-    match text {
-        "adaptive" => Ok(Poll::Adaptive),
-        "off" => Ok(Poll::Off),
-        text => {
-            let us = text.parse().ok().filter(|us| (1..=1_000_000).contains(us));
-            let us =
-                us.ok_or("a time to look is `adaptive`, `off` or 1 to 1000000 microseconds")?;
-            Ok(Poll::Fixed(Duration::from_micros(us)))
-        }
-    }
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

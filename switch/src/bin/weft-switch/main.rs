@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match args::parse(std::env::args_os()) {
         Ok(args::Command::Run(config)) => failure::exit_code(run(config)),
         Ok(args::Command::Cleanup(names)) => failure::exit_code(control::cleanup(names)),
-        Err(usage) => usage.exit(),
+        Err(usage) => usage.exit("weft-switch"),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{anyhow, bail};
+use switch::options::MtuChoice;
 use switch::{Mac, Mtu, Peer, path_mtu};
 
-use crate::args::{Config, MtuChoice};
+use crate::args::Config;
 
 /// What the paths to all peers carry; an error when there is no path to one of them.
 pub(crate) fn measure_all(config: &Config) -> anyhow::Result<Vec<Peer>> {
