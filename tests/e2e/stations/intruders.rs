@@ -94,7 +94,7 @@ fn who_calls_itself_by_a_live_peers_name_gets_no_frame_in_and_is_turned_away() {
 
         let known = target.addr().to_string();
         let env = [("RUST_BACKTRACE", "0")];
-        let mut mesh = Peer::spawn(impostor, &env, &["--name", &name, &known])?;
+        let mut mesh = Peer::spawn(impostor, &env, &["--name", name, &known])?;
         // From before it is heard of until after it was turned away.
         send_over(impostor, target.addr(), &it.vxlan()?, Duration::from_secs(4))?;
         let (arrived, after) = (forged(watching)?, it.guard()?);
