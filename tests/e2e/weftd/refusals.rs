@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use weft_tests::harness::weft::Switch;
 use weft_tests::harness::weftd::{Daemon, all_answer, cluster, pods, spawn_through};
 use weft_tests::harness::{Lab, Node, Ping, Underlay, bin, serial};
 
@@ -38,6 +39,8 @@ fn bad_flags_are_refused_with_code_2_and_nothing_is_touched() {
             (&["--port", "65535"], &["65535", "--port"]),
             (&["--name", "01:00:00:00:00:01"], &["01:00:00:00:00:01", "--name"]),
             (&["--local", "224.0.0.1"], &["224.0.0.1", "--local", "address of this host"]),
+            (&["--local", "127.0.0.1"], &["127.0.0.1", "--local", "address of this host"]),
+            (&["--local", "::1"], &["::1", "--local", "address of this host"]),
             (&["--mtu", "9"], &["--mtu", "576"]),
             (&["--bridge", "all"], &["--bridge", "all"]),
             (&["--bridge", "same", "--tap", "same"], &["same", "two names"]),
@@ -80,7 +83,7 @@ fn a_state_directory_that_cannot_be_written_to_is_refused() {
 #[test]
 fn ports_that_are_taken_are_named_with_what_to_do() {
     Lab::with("ports", |lab| {
-        let [a, _b] = &lab.nodes::<2>(&Underlay::default())?;
+        let [a, b] = &lab.nodes::<2>(&Underlay::default())?;
         for (taker, words) in [
             ("udp-echo 6783", &["6783", "UDP", "taken", "--port"][..]),
             ("udp-echo 6784", &["6784", "UDP", "taken", "--port"]),
@@ -98,6 +101,10 @@ fn ports_that_are_taken_are_named_with_what_to_do() {
         let elsewhere = ["--http-addr", "192.0.2.1:80"];
         refused(a, &[], &elsewhere, 1, &["192.0.2.1:80", "--http-addr"])?;
         refused(a, &[], &["--local", "10.99.0.77"], 1, &["10.99.0.77", "--local", "ip address"])?;
+
+        let switch = Switch::start(a, &[b], &["--port", "7000"])?;
+        refused(a, &[], &[], 1, &["weave-tap", "another", "--tap"])?;
+        switch.stop()?;
 
         // With nobody in the way it starts.
         Daemon::start(a, &[])?.stop().map(drop)
@@ -119,9 +126,11 @@ fn a_second_daemon_is_refused_and_the_first_goes_on_without_a_frame_lost() {
         let pinged = std::thread::scope(|scope| -> Result<_> {
             let pinged = scope.spawn(|| pods[0].ping_with(&ping));
             refused(a, &[], &[], 1, &["/var/lib/weft", "other weftd"])?;
-            refused(a, &[], &other(&[]), 1, &["678", "taken", "--port"])?;
-            refused(a, &[], &other(&["--port", "7000"]), 1, &["weave-tap", "another", "--tap"])?;
-            refused(a, &[], &all, 1, &["/run/weft/weft.sock", "--socket"])?;
+            let words = ["another weftd", "network namespace", "stop it"];
+            refused(a, &[], &other(&[]), 1, &words)?;
+            refused(a, &[], &all, 1, &words)?;
+            // In a network namespace of its own, but beside the other's files.
+            refused(a, &["unshare", "--net"], &apart, 1, &["/run/weft/weft.sock", "--socket"])?;
             pinged.join().map_err(|_| anyhow::anyhow!("the ping panicked"))?
         })?;
 

@@ -225,7 +225,7 @@ fn host_name() -> String {
 
 fn local(text: &str) -> Result<IpAddr, String> {
     let addr: IpAddr = text.parse().map_err(|_| "give an address of this host".to_owned())?;
-    if addr.is_unspecified() || is_host(addr) {
+    if addr.is_unspecified() || is_host(addr) && !addr.is_loopback() {
         Ok(addr)
     } else {
         Err("nobody can be reached there: give an address of this host".into())

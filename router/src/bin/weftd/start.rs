@@ -1,10 +1,13 @@
 //! Putting a node together: what listens, what runs, and who tells whom.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use peer_mesh::shell::{self, Handle, Identity, Notices};
 use peer_mesh::{PeerName, Psk};
 use router::guard::{self, Guard};
@@ -34,6 +37,9 @@ use crate::{ear, run, sentry};
 /// Peers that are counted one by one: more are served as well.
 const SLOTS: usize = 4096;
 
+/// The abstract unix socket that the only `weftd` of a network namespace has.
+const SOLE: &str = "weft/weftd";
+
 /// What is known before anything runs.
 pub(crate) struct Starting {
     pub(crate) config: Config,
@@ -47,6 +53,7 @@ pub(crate) struct Running {
     pub(crate) server: Server,
     /// Each of them runs until it fails.
     pub(crate) tasks: JoinSet<anyhow::Result<()>>,
+    _sole: UnixListener,
 }
 
 /// What several parts of the node go by.
@@ -67,6 +74,7 @@ impl Starting {
     /// Starts everything. On an error nothing runs; bridge, TAP and guard stay as far as they were made.
     pub(crate) async fn start(self) -> anyhow::Result<Running> {
         let Self { config, psk, identity, given } = self;
+        let sole = be_sole()?;
         // Before anything listens.
         let guard = install_guard(&config).await?;
         let (name, shared) = (identity.name, Shared::new(&config, &identity));
@@ -116,7 +124,7 @@ impl Starting {
         let tcp = config.http_addr.into_iter().collect();
         let listen = Listen { socket: config.socket, tcp, limits: Limits::default() };
         let server = Server::start(listen, Arc::new(desk)).await?;
-        Ok(Running { server, tasks })
+        Ok(Running { server, tasks, _sole: sole })
     }
 }
 
@@ -190,6 +198,18 @@ impl Shared {
             learned: (BTreeSet::new(), 0),
         })
     }
+}
+
+/// The tunnel guard is one for the network namespace: two daemons would undo each other's rules.
+fn be_sole() -> anyhow::Result<UnixListener> {
+    let taken = UnixListener::bind_addr(&UnixAddr::from_abstract_name(SOLE)?);
+    taken.map_err(|error| {
+        if error.kind() == ErrorKind::AddrInUse {
+            anyhow!("another weftd runs in this network namespace (ss -xlp): stop it, or run this one in another (ip netns add)")
+        } else {
+            anyhow!(error).context("cannot see whether another weftd runs here")
+        }
+    })
 }
 
 async fn install_guard(config: &Config) -> anyhow::Result<Guard> {
