@@ -203,7 +203,7 @@ fn choose(id: PeerId, fact: &Fact, known: &Known<'_>) -> Chosen {
     let direct = fact.mtu.filter(|_| !matches!(path, Path::Relay(_)));
     let mtu = match path {
         Path::Relay(_) => relayed.chain(least).min(),
-        Path::User | Path::Sleeve | Path::Down => direct,
+        Path::Fast | Path::User | Path::Sleeve | Path::Down => direct,
     };
     // Nothing is ever sent to the unspecified address: the path is down.
     let nowhere = || SocketAddr::from(([0, 0, 0, 0], 0));
@@ -221,11 +221,8 @@ fn usable<'a>(fact: &'a Fact, config: &'a Config) -> impl Iterator<Item = Socket
 
 /// Frames go through a peer only if it is reached itself, without another one.
 fn stranded(paths: &BTreeMap<PeerName, Chosen>) -> BTreeSet<PeerName> {
-    let direct: BTreeSet<PeerId> = paths
-        .values()
-        .filter(|it| matches!(it.route.path, Path::User | Path::Sleeve))
-        .map(|it| it.id)
-        .collect();
+    let direct: BTreeSet<PeerId> =
+        paths.values().filter(|it| it.route.path.is_direct()).map(|it| it.id).collect();
     let lost = |path: Path| matches!(path, Path::Relay(relay) if !direct.contains(&relay));
     paths.iter().filter(|(_, it)| lost(it.route.path)).map(|(name, _)| *name).collect()
 }

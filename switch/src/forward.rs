@@ -69,7 +69,7 @@ impl Forwarder {
             Some(Port::Local) => Verdict::Drop(DropReason::LocalDestination),
             Some(Port::Peer(id)) if plan.way(id).is_some() => Verdict::Peer(id),
             Some(Port::Peer(id)) if plan.peer(id).is_some() => Verdict::Drop(DropReason::PathDown),
-            Some(Port::Peer(_)) | None if plan.flood().is_empty() => {
+            Some(Port::Peer(_)) | None if plan.reaches_nobody() => {
                 Verdict::Drop(DropReason::NoPath)
             }
             // A station behind a peer that is gone is as good as unknown.
@@ -154,6 +154,19 @@ mod tests {
         let verdict = fwd.of(Port::Local, "ff:ff:ff:ff:ff:ff", POD);
 
         assert_eq!(verdict, Verdict::Drop(DropReason::NoPath));
+    }
+
+    #[test]
+    fn what_only_the_kernel_floods_is_not_dropped_for_want_of_a_path() {
+        let fast = Route { path: Path::Fast, ..Route::default() };
+        let up = forwarder([]);
+        let plan = Plan::builder(Vni::DEFAULT).peer(A, *up.plan.peer(A).unwrap(), fast).build();
+        let mut fwd = Fixture { plan, ..up };
+
+        let verdict = fwd.of(Port::Local, "ff:ff:ff:ff:ff:ff", POD);
+
+        assert_eq!(verdict, Verdict::Flood);
+        assert!(fwd.plan.flood().is_empty());
     }
 
     #[test]

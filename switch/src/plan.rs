@@ -61,6 +61,8 @@ pub struct Plan {
     /// Ordered; each label stands for one peer, and none of them for this node.
     labels: Box<[(Label, PeerId)]>,
     flood: Box<[PeerId]>,
+    /// Whether the kernel floods to somebody.
+    kernel_floods: bool,
 }
 
 /// A peer, and what follows from its route and those of the others.
@@ -71,6 +73,13 @@ struct Entry {
     way: Option<Way>,
     /// Who is next for frames that this node passes on to it, and where that one is.
     hop: Option<(PeerId, SocketAddr)>,
+}
+
+impl Entry {
+    /// Whether it gets what the process floods: to whom the kernel floods, nobody else does.
+    fn is_flooded(&self) -> bool {
+        self.way.is_some() && self.route.path != Path::Fast
+    }
 }
 
 impl Plan {
@@ -153,9 +162,15 @@ impl Plan {
         slots.filter_map(|(id, entry)| Some((id, &entry.as_ref()?.peer)))
     }
 
-    /// Who gets what is flooded: each peer to which there is a way, once.
+    /// Who gets what the process floods: each peer to which there is a way, once, but for those to
+    /// whom the kernel floods ([`Path::Fast`]).
     pub fn flood(&self) -> &[PeerId] {
         &self.flood
+    }
+
+    /// Whether what is flooded gets to no peer at all.
+    pub fn reaches_nobody(&self) -> bool {
+        self.flood.is_empty() && !self.kernel_floods
     }
 
     fn entry(&self, id: PeerId) -> Option<&Entry> {

@@ -270,7 +270,7 @@ fn expected_way(plan: &Plan, id: PeerId) -> (Tunnel, IpAddr, [u8; HEADER_LEN]) {
         Header { source, destination, hops: HOPS }.emit()
     };
     match route.path {
-        Path::User => {
+        Path::Fast | Path::User => {
             (Tunnel::Vxlan, plan.peer(id).unwrap().addr.ip(), vxlan::header(Vni::DEFAULT))
         }
         Path::Sleeve => (Tunnel::Sleeve, hop(id), header()),

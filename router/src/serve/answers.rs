@@ -107,6 +107,7 @@ fn path_of(look: &Look, name: PeerName, path: &PathLook) -> api::Path {
 
 fn kind(path: &PathLook) -> PathKind {
     match path.path {
+        switch::Path::Fast => PathKind::Fast,
         switch::Path::User => PathKind::User,
         switch::Path::Sleeve => PathKind::Sleeve,
         switch::Path::Relay(_) => PathKind::Relay,
@@ -118,7 +119,9 @@ fn kind(path: &PathLook) -> PathKind {
 fn via(look: &Look, path: &PathLook) -> Vec<PeerRef> {
     match path.path {
         switch::Path::Relay(_) => path.via.iter().map(|&name| look.refer(name)).collect(),
-        switch::Path::User | switch::Path::Sleeve | switch::Path::Down => Vec::new(),
+        switch::Path::Fast | switch::Path::User | switch::Path::Sleeve | switch::Path::Down => {
+            Vec::new()
+        }
     }
 }
 

@@ -65,7 +65,8 @@ impl PlanBuilder {
         Plan {
             vni: self.vni,
             label: self.label,
-            flood: present().filter(|(_, it)| it.way.is_some()).map(|(id, _)| id).collect(),
+            flood: present().filter(|(_, it)| it.is_flooded()).map(|(id, _)| id).collect(),
+            kernel_floods: present().any(|(_, it)| it.route.path == Path::Fast),
             labels: unambiguous(labels.collect(), self.label),
             vteps,
             sources: sources.into(),
@@ -75,13 +76,13 @@ impl PlanBuilder {
 
     fn entry(&self, id: PeerId, (peer, route): (Peer, Route)) -> Entry {
         let hop = match route.path {
-            Path::User | Path::Sleeve => route.sleeve.map(|addr| (id, addr)),
+            Path::Fast | Path::User | Path::Sleeve => route.sleeve.map(|addr| (id, addr)),
             Path::Relay(relay) => self.direct(relay).map(|addr| (relay, addr)),
             Path::Down => None,
         };
         let header = vxlan::header(self.vni);
         let way = match route.path {
-            Path::User => Some(Way { tunnel: Tunnel::Vxlan, to: peer.addr, header }),
+            Path::Fast | Path::User => Some(Way { tunnel: Tunnel::Vxlan, to: peer.addr, header }),
             Path::Sleeve | Path::Relay(_) => hop
                 .zip(self.label.zip(route.label))
                 .map(|((_, to), (own, far))| Way::sleeve(to, own, far)),
@@ -107,10 +108,7 @@ impl PlanBuilder {
     /// Where UDP 6783 of a peer is that is reached without others' help.
     fn direct(&self, id: PeerId) -> Option<SocketAddr> {
         let (_, route) = self.entries.get(id.slot()).copied().flatten()?;
-        match route.path {
-            Path::User | Path::Sleeve => route.sleeve,
-            Path::Relay(_) | Path::Down => None,
-        }
+        route.sleeve.filter(|_| route.path.is_direct())
     }
 }
 

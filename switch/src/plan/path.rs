@@ -8,16 +8,29 @@ use crate::sleeve::{self, HOPS, Header, Label};
 /// How frames get to a peer.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Path {
+    /// By the kernel, which also floods to it. What reaches the process all the same goes in VXLAN to its
+    /// address, as with [`Path::User`]; what the process floods does not go there.
+    Fast,
     /// In VXLAN to its address.
     #[default]
     User,
     /// On UDP 6783, to the peer itself.
     Sleeve,
     /// On UDP 6783, to another peer, which passes them on. That one's own path has to be
-    /// [`Path::User`] or [`Path::Sleeve`]: through one that is not reached itself, nobody is.
+    /// direct ([`Path::is_direct`]): through one that is not reached itself, nobody is.
     Relay(PeerId),
     /// Not at all: what is for its stations is dropped.
     Down,
+}
+
+impl Path {
+    /// Whether frames go to the peer itself, without help of others.
+    pub const fn is_direct(self) -> bool {
+        match self {
+            Self::Fast | Self::User | Self::Sleeve => true,
+            Self::Relay(_) | Self::Down => false,
+        }
+    }
 }
 
 /// What [`Plan`](crate::Plan)s say of a peer beside its address: how to reach it, and how others do.

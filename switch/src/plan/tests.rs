@@ -48,6 +48,22 @@ fn a_peer_is_reached_by_its_path() {
 }
 
 #[test]
+fn a_peer_that_the_kernel_reaches_is_left_out_of_the_flood_and_may_be_a_relay() {
+    let plan = Plan::builder(Vni::DEFAULT)
+        .label(label(99))
+        .peer(A, peer(1), route(Path::Fast, 1))
+        .peer(B, peer(2), route(Path::User, 2))
+        .peer(C, peer(3), route(Path::Relay(A), 3))
+        .build();
+
+    let way = |id| plan.way(id).map(|way| (way.tunnel, way.to));
+    assert_eq!(way(A), Some((Tunnel::Vxlan, ([10, 0, 0, 1], 6784).into())));
+    assert_eq!(way(C), Some((Tunnel::Sleeve, sleeve(1))), "by way of A");
+    assert_eq!(plan.flood(), [B, C]);
+    assert_eq!(plan.hop(A), Some(sleeve(1)));
+}
+
+#[test]
 fn the_labels_on_a_frame_are_this_nodes_and_the_far_peers() {
     let plan = chain();
 

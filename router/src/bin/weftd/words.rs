@@ -42,6 +42,7 @@ impl fmt::Display for Line<'_> {
 /// The word for a path.
 pub(crate) fn path(chosen: &Chosen) -> &'static str {
     match chosen.route.path {
+        Path::Fast => "fast",
         Path::User => "user",
         Path::Sleeve => "sleeve",
         Path::Relay(_) => "relay",
@@ -53,7 +54,7 @@ pub(crate) fn path(chosen: &Chosen) -> &'static str {
 pub(crate) fn say(word: &Word) {
     let line = Line(word);
     match word {
-        Word::Path { to, .. } if matches!(to.route.path, Path::User) => {
+        Word::Path { to, .. } if matches!(to.route.path, Path::Fast | Path::User) => {
             tracing::info!("path to {line}")
         }
         Word::Path { .. } => tracing::warn!("path to {line}"),
