@@ -1,10 +1,14 @@
-//! What the bridge is told: behind which port remote stations are, and which address is whose.
+//! What bridge and vxlan device are told: behind which port remote stations are, to which node their
+//! frames go, and which address is whose.
 //!
-//! Two tables of the kernel are programmed, in batches, over a netlink socket of its own:
+//! Three tables of the kernel are programmed, in batches, over a netlink socket of its own:
 //!
-//! - the bridge's FDB: a station announced by its node is `static sticky` on the TAP's port, so
+//! - the bridge's FDB: a station announced by its node is `static sticky` on an uplink's port, so
 //!   that no frame of a pod moves it; one that was only learned from frames is `extern_learn`,
-//!   which moves when a local port hears it, and says so;
+//!   which moves when a local port hears it, and says so. A station changes its uplink by a
+//!   replacement: there is no moment without an entry;
+//! - the vxlan device's own FDB, where there is a vxlan device: for each MAC one node, and the nodes
+//!   that it floods to (the entries of MAC zero);
 //! - the neighbours of the bridge device: `permanent` and marked with [`PROTOCOL`]. With
 //!   `neigh_suppress` on the TAP's port the bridge answers ARP and neighbour solicitations for
 //!   them, and for these only if it also has the station's FDB entry.
@@ -12,9 +16,12 @@
 //! The owner says what is to be there ([`Fdb::set`]), and the difference to what is known to be
 //! there is applied. What an earlier run has left is adopted, and stays until [`Fdb::settle`].
 //!
-//! Ours are the sticky and externally learned entries on the TAP's port, and the neighbours that
-//! carry our number. Others' are never touched: a station that is static on another port, and a
-//! permanent neighbour without our number, are refused ([`Refusal::Held`]).
+//! Ours are the sticky and externally learned entries on the uplinks' ports, the permanent ones of the
+//! vxlan device that name a node and nothing else, and the neighbours that carry our number. Others'
+//! are never touched: a station that is static on another port, and a permanent neighbour without our
+//! number, are refused ([`Refusal::Held`]).
+//!
+//! Where there is no vxlan device its entries are left out, and all stations are behind the TAP.
 //!
 //! Limits: one bridge without VLANs (on a bridge with VLAN filtering the kernel makes an entry for
 //! each of the port's VLANs; they are not told apart).
@@ -24,16 +31,17 @@ mod entries;
 mod wire;
 
 use std::net::IpAddr;
+use std::time::Duration;
 use std::{fs, io};
 
 use crate::Mac;
 use channel::{Channel, Reply};
 use entries::Ledger;
-pub use entries::{Edit, Entries, Kind};
+pub use entries::{Edit, Entries, Kind, Station, Uplink};
 use wire::Links;
 pub use wire::PROTOCOL;
 
-/// Programs one bridge for one TAP.
+/// Programs one bridge for its uplinks.
 ///
 /// # Cancel safety
 /// A future that is dropped leaves some edits done and others not; the next call reads anew what
@@ -81,7 +89,7 @@ pub enum Refusal {
     )]
     NoIpv6,
     /// The kernel says.
-    #[error("{0}; see that bridge and TAP are there, and the TAP a port of the bridge")]
+    #[error("{0}; see that bridge and uplinks are there, and the uplinks ports of the bridge")]
     Kernel(#[source] io::Error),
 }
 
@@ -100,25 +108,25 @@ pub enum FdbError {
 }
 
 impl Fdb {
-    /// Opens a netlink socket for the bridge and the TAP of these interface indices. To be called
-    /// inside a tokio runtime.
+    /// Opens a netlink socket for the bridge, the TAP and the vxlan device, if there is one, of these
+    /// interface indices. To be called inside a tokio runtime.
     ///
     /// # Errors
     /// No netlink socket is to be had.
-    pub fn open(bridge: u32, tap: u32) -> Result<Self, FdbError> {
+    pub fn open(bridge: u32, tap: u32, fast: Option<u32>) -> Result<Self, FdbError> {
         Ok(Self {
             channel: Channel::open().map_err(FdbError::Socket)?,
-            links: Links { bridge, tap },
+            links: Links { bridge, tap, fast },
             ledger: Ledger::default(),
             desired: Entries::default(),
             known: false,
         })
     }
 
-    /// Bridge or TAP were made anew: what was installed has gone with the old ones, and is put
-    /// back by the next [`Fdb::set`] or [`Fdb::verify`].
-    pub fn relocate(&mut self, bridge: u32, tap: u32) {
-        self.links = Links { bridge, tap };
+    /// Bridge or uplinks were made anew, or the vxlan device has come or gone: what was installed has
+    /// gone with the old ones, and is put back by the next [`Fdb::set`] or [`Fdb::verify`].
+    pub fn relocate(&mut self, bridge: u32, tap: u32, fast: Option<u32>) {
+        self.links = Links { bridge, tap, fast };
         self.known = false;
     }
 
@@ -134,6 +142,17 @@ impl Fdb {
             }
         }
         Ok(found)
+    }
+
+    /// How long ago the vxlan device has last sent a frame to each MAC that it knows, in steps of 10 ms. An
+    /// entry that was just made looks as if it had just been used.
+    ///
+    /// # Errors
+    /// Netlink failed.
+    pub async fn used(&mut self) -> Result<Vec<(Mac, Duration)>, FdbError> {
+        let Some(request) = self.links.fast_dump() else { return Ok(Vec::new()) };
+        let found = self.channel.dump(request).await.map_err(FdbError::Netlink)?;
+        Ok(found.iter().filter_map(|message| self.links.used(message)).collect())
     }
 
     /// Replaces what is to be there, and applies the difference. The first call reads what an
@@ -175,8 +194,14 @@ impl Fdb {
         self.ledger.release(station, addr);
     }
 
+    /// The process floods to this node: the next [`Fdb::set`] removes what an earlier run has left to
+    /// make the kernel do so, settled or not.
+    pub fn release_flood(&mut self, node: IpAddr) {
+        self.ledger.release_flood(node);
+    }
+
     async fn apply(&mut self, mending: bool) -> Result<Applied, FdbError> {
-        let edits = self.ledger.edits(&self.desired);
+        let edits = self.ledger.edits(&self.links.possible(&self.desired));
         self.known = false;
         let mut applied = Applied::default();
         let mut granted = Vec::with_capacity(edits.len());
@@ -225,7 +250,10 @@ fn outcome(edit: Edit, reply: &Reply) -> Result<Option<Refusal>, FdbError> {
     let Some(errno) = reply.errno else { return Ok(None) };
     match (edit, errno) {
         // What is gone already need not be removed.
-        (Edit::Forget(_) | Edit::Unname(_), libc::ENOENT) => Ok(None),
+        (
+            Edit::Forget(..) | Edit::Unname(_) | Edit::Unpoint(_) | Edit::Unflood(_),
+            libc::ENOENT,
+        ) => Ok(None),
         (_, libc::EPERM | libc::EACCES) => Err(FdbError::Denied),
         (Edit::Name(IpAddr::V6(_), _), libc::EINVAL) => Ok(Some(Refusal::NoIpv6)),
         _ => Ok(Some(Refusal::Kernel(io::Error::from_raw_os_error(errno)))),

@@ -56,7 +56,8 @@ pub use counters::{Counter, Counters, PeerCounters, RefusalCounters, Traffic, Vi
 pub use drop::DropReason;
 pub use ear::Ear;
 pub use fdb::{
-    Applied, Edit, Entries, Fdb, FdbError, Kind, PROTOCOL, Refusal, Refused, enable_ipv6,
+    Applied, Edit, Entries, Fdb, FdbError, Kind, PROTOCOL, Refusal, Refused, Station, Uplink,
+    enable_ipv6,
 };
 pub use flow::FlowHash;
 pub use forward::{Forwarder, Verdict};

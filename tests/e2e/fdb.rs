@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use switch::{
-    Applied, Backend, Entries, Fdb, KernelTap, Kind, Mac, Mtu, Notice, Refusal, Spec, Watch,
-    Wiring, enable_ipv6,
+    Applied, Backend, Entries, Fdb, KernelTap, Kind, Mac, Mtu, Notice, Refusal, Spec, Station,
+    Uplink, Watch, Wiring, enable_ipv6,
 };
 use weft_tests::harness::{
     Capture, Direction, Lab, Node, Pod, PodSpec, Stopwatch, Underlay, pause, serial, wait_until,
@@ -70,7 +70,7 @@ fn five_thousand_stations_and_neighbours_are_programmed_within_a_second_each() {
         let addr6 = |n: u32| IpAddr::from(Ipv6Addr::from(0xfd00_u128 << 112 | u128::from(n)));
         let mut all = Entries::default();
 
-        all.stations.extend((0..MANY).map(|n| (mac(n), Kind::Announced)));
+        all.stations.extend((0..MANY).map(|n| (mac(n), behind_tap(Kind::Announced))));
         it.measured("stations", &all).await?;
         all.neighbours.extend((0..MANY).map(|n| (addr(n), mac(n))));
         it.measured("IPv4 neighbours", &all).await?;
@@ -141,7 +141,7 @@ fn what_an_earlier_run_left_is_adopted_and_removed_once_it_is_settled() {
             &[(ADDR, STATION), (ADDR6, OTHER)],
         );
         done(&it.fdb.set(left.clone()).await?, 4)?;
-        let mut next = Fdb::open(it.bridge, it.tap)?;
+        let mut next = Fdb::open(it.bridge, it.tap, None)?;
 
         let wanted = entries(&[(STATION, Kind::Announced)], &[(ADDR, STATION)]);
         done(&next.set(wanted.clone()).await?, 0)?;
@@ -222,7 +222,7 @@ fn a_bridge_made_anew_is_given_everything_again() {
         let lost = it.fdb.set(entries(&[(OTHER, Kind::Learned)], &[(ADDR, OTHER)])).await;
         eprintln!("fdb: without a bridge: {lost:?}");
         let installed = it.wiring.reconcile().await?;
-        it.fdb.relocate(installed.bridge, installed.tap);
+        it.fdb.relocate(installed.bridge, installed.tap, None);
 
         done(&it.fdb.set(wanted.clone()).await?, 3)?;
         ensure!(it.fdb.dump().await? == wanted);
@@ -285,7 +285,7 @@ impl Wired {
         })?;
         let (taps, installed) = wiring.install().await?;
         let (bridge, tap) = (installed.bridge, installed.tap);
-        let fdb = Fdb::open(bridge, tap)?;
+        let fdb = Fdb::open(bridge, tap, None)?;
         Ok(Self { node, wiring, _taps: taps, bridge, tap, fdb })
     }
 
@@ -328,9 +328,14 @@ fn lab(name: &str, body: impl AsyncFnOnce(&mut Wired) -> Result<()> + Send) {
 
 fn entries(stations: &[(Mac, Kind)], neighbours: &[(IpAddr, Mac)]) -> Entries {
     Entries {
-        stations: stations.iter().copied().collect(),
+        stations: stations.iter().map(|(mac, kind)| (*mac, behind_tap(*kind))).collect(),
         neighbours: neighbours.iter().copied().collect(),
+        ..Entries::default()
     }
+}
+
+fn behind_tap(kind: Kind) -> Station {
+    Station { kind, uplink: Uplink::Tap }
 }
 
 fn done(applied: &Applied, edits: usize) -> Result<()> {

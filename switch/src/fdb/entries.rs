@@ -15,11 +15,34 @@ pub enum Kind {
     Learned,
 }
 
+/// Which of the bridge's ports leads to a remote station.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Uplink {
+    /// The TAP: the process carries its frames.
+    #[default]
+    Tap,
+    /// The vxlan device: the kernel does. Where there is none this is the TAP.
+    Fast,
+}
+
+/// A remote station.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Station {
+    /// How it is known.
+    pub kind: Kind,
+    /// Where the bridge sends its frames.
+    pub uplink: Uplink,
+}
+
 /// What is to be there, or what is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Entries {
-    /// The stations behind the TAP.
-    pub stations: BTreeMap<Mac, Kind>,
+    /// The stations behind the uplinks.
+    pub stations: BTreeMap<Mac, Station>,
+    /// Where the vxlan device sends frames for a MAC: to which node's underlay address.
+    pub remotes: BTreeMap<Mac, IpAddr>,
+    /// The nodes to whose underlay addresses the vxlan device floods.
+    pub floods: BTreeSet<IpAddr>,
     /// Whose the addresses are that the bridge answers for.
     pub neighbours: BTreeMap<IpAddr, Mac>,
 }
@@ -27,12 +50,20 @@ pub struct Entries {
 /// One change to the kernel's tables.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Edit {
-    /// A station is behind the TAP no more.
-    Forget(Mac),
+    /// The vxlan device floods to a node no more.
+    Unflood(IpAddr),
+    /// A station is behind that uplink no more.
+    Forget(Mac, Uplink),
     /// An address is known no more.
     Unname(IpAddr),
-    /// A station is behind the TAP.
-    Place(Mac, Kind),
+    /// The vxlan device sends a MAC's frames to that node.
+    Point(Mac, IpAddr),
+    /// A station is behind an uplink.
+    Place(Mac, Station),
+    /// The vxlan device knows a MAC no more.
+    Unpoint(Mac),
+    /// The vxlan device floods to a node.
+    Flood(IpAddr),
     /// An address is that station's.
     Name(IpAddr, Mac),
 }
@@ -40,10 +71,18 @@ pub enum Edit {
 impl fmt::Display for Edit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Forget(mac) => write!(f, "forget station {mac}"),
+            Self::Unflood(node) => write!(f, "flood to {node} no more"),
+            Self::Forget(mac, _) => write!(f, "forget station {mac}"),
             Self::Unname(addr) => write!(f, "forget neighbour {addr}"),
-            Self::Place(mac, Kind::Announced) => write!(f, "place announced station {mac}"),
-            Self::Place(mac, Kind::Learned) => write!(f, "place learned station {mac}"),
+            Self::Point(mac, node) => write!(f, "send {mac} to {node}"),
+            Self::Place(mac, Station { kind: Kind::Announced, .. }) => {
+                write!(f, "place announced station {mac}")
+            }
+            Self::Place(mac, Station { kind: Kind::Learned, .. }) => {
+                write!(f, "place learned station {mac}")
+            }
+            Self::Unpoint(mac) => write!(f, "send {mac} nowhere"),
+            Self::Flood(node) => write!(f, "flood to {node}"),
             Self::Name(addr, mac) => write!(f, "name {addr} as station {mac}'s"),
         }
     }
@@ -60,14 +99,20 @@ pub(super) struct Ledger {
 #[derive(Debug)]
 enum Claims {
     /// To this run those that it has asked for, or disowned; the others to an earlier one.
-    Some { stations: BTreeSet<Mac>, addrs: BTreeSet<IpAddr> },
+    Some {
+        stations: BTreeSet<Mac>,
+        remotes: BTreeSet<Mac>,
+        floods: BTreeSet<IpAddr>,
+        addrs: BTreeSet<IpAddr>,
+    },
     /// To this run.
     All,
 }
 
 impl Default for Claims {
     fn default() -> Self {
-        Self::Some { stations: BTreeSet::new(), addrs: BTreeSet::new() }
+        let (stations, remotes) = (BTreeSet::new(), BTreeSet::new());
+        Self::Some { stations, remotes, floods: BTreeSet::new(), addrs: BTreeSet::new() }
     }
 }
 
@@ -79,9 +124,24 @@ impl Claims {
         }
     }
 
+    /// Who says where a station is says by what way it is reached.
+    fn remote(&self, mac: Mac) -> bool {
+        match self {
+            Self::Some { remotes, .. } => remotes.contains(&mac) || self.station(mac),
+            Self::All => true,
+        }
+    }
+
     fn addr(&self, addr: IpAddr) -> bool {
         match self {
             Self::Some { addrs, .. } => addrs.contains(&addr),
+            Self::All => true,
+        }
+    }
+
+    fn flood(&self, node: IpAddr) -> bool {
+        match self {
+            Self::Some { floods, .. } => floods.contains(&node),
             Self::All => true,
         }
     }
@@ -90,46 +150,68 @@ impl Claims {
 impl Ledger {
     /// What makes the installed into the desired.
     ///
-    /// Removals come first: a station that has become local is sticky on the TAP's port until then.
-    /// Names come last: an answer is given only once the station it names can be reached. An address
-    /// that changes its station is renamed in place, and so never unknown in between. A station of
-    /// another kind is removed right before it is placed: the kernel does not make one kind into the
-    /// other.
+    /// Removals come first: a station that has become local is sticky on an uplink's port until then,
+    /// and what is flooded by the process from now on must not be flooded by the kernel as well.
+    /// Where the vxlan device sends a MAC's frames is set before the bridge gives it any, and removed
+    /// when it gets none any more: frames for a MAC that it does not know it floods. Names come last:
+    /// an answer is given only once the station it names can be reached. An address that changes its
+    /// station is renamed, and a station that changes its uplink is moved, in place, and so never
+    /// unknown in between. A station of another kind is removed right before it is placed: the kernel
+    /// does not make one kind into the other.
     pub(super) fn edits(&self, desired: &Entries) -> Vec<Edit> {
         let Self { installed, claims } = self;
-        let gone = installed.stations.keys().filter(|mac| !desired.stations.contains_key(mac));
-        let forget = gone.filter(|mac| claims.station(**mac)).map(|mac| Edit::Forget(*mac));
+        let gone = installed.floods.difference(&desired.floods);
+        let mut edits: Vec<Edit> =
+            gone.filter(|node| claims.flood(**node)).map(|node| Edit::Unflood(*node)).collect();
+        let gone = installed.stations.iter().filter(|(mac, _)| !desired.stations.contains_key(mac));
+        let gone = gone.filter(|(mac, _)| claims.station(**mac));
+        edits.extend(gone.map(|(mac, it)| Edit::Forget(*mac, it.uplink)));
         let gone = installed.neighbours.keys().filter(|it| !desired.neighbours.contains_key(it));
-        let unname = gone.filter(|addr| claims.addr(**addr)).map(|addr| Edit::Unname(*addr));
-        let mut edits: Vec<Edit> = forget.chain(unname).collect();
-        for (mac, kind) in &desired.stations {
-            match installed.stations.get(mac) {
-                Some(installed) if installed == kind => {}
-                Some(_) => edits.extend([Edit::Forget(*mac), Edit::Place(*mac, *kind)]),
-                None => edits.push(Edit::Place(*mac, *kind)),
-            }
-        }
-        let named = desired.neighbours.iter();
-        let named = named.filter(|(addr, mac)| installed.neighbours.get(addr) != Some(mac));
-        edits.extend(named.map(|(addr, mac)| Edit::Name(*addr, *mac)));
+        edits.extend(gone.filter(|addr| claims.addr(**addr)).map(|addr| Edit::Unname(*addr)));
+        let new = desired.remotes.iter();
+        let new = new.filter(|(mac, node)| installed.remotes.get(mac) != Some(node));
+        edits.extend(new.map(|(mac, node)| Edit::Point(*mac, *node)));
+        edits.extend(self.placed(desired));
+        let gone = installed.remotes.keys().filter(|mac| !desired.remotes.contains_key(mac));
+        edits.extend(gone.filter(|mac| claims.remote(**mac)).map(|mac| Edit::Unpoint(*mac)));
+        let new = desired.floods.difference(&installed.floods);
+        edits.extend(new.map(|node| Edit::Flood(*node)));
+        let new = desired.neighbours.iter();
+        let new = new.filter(|(addr, mac)| installed.neighbours.get(addr) != Some(mac));
+        edits.extend(new.map(|(addr, mac)| Edit::Name(*addr, *mac)));
         edits
+    }
+
+    fn placed(&self, desired: &Entries) -> impl Iterator<Item = Edit> {
+        desired.stations.iter().flat_map(|(mac, it)| {
+            let was = self.installed.stations.get(mac);
+            let forget = was.filter(|was| was.kind != it.kind);
+            let place = (was != Some(it)).then_some(Edit::Place(*mac, *it));
+            forget.map(|was| Edit::Forget(*mac, was.uplink)).into_iter().chain(place)
+        })
     }
 
     /// Takes note that an edit was done.
     pub(super) fn note(&mut self, edit: Edit) {
-        let Entries { stations, neighbours } = &mut self.installed;
+        let Entries { stations, remotes, floods, neighbours } = &mut self.installed;
         match edit {
-            Edit::Forget(mac) => drop(stations.remove(&mac)),
+            Edit::Unflood(node) => drop(floods.remove(&node)),
+            Edit::Forget(mac, _) => drop(stations.remove(&mac)),
             Edit::Unname(addr) => drop(neighbours.remove(&addr)),
-            Edit::Place(mac, kind) => drop(stations.insert(mac, kind)),
+            Edit::Point(mac, node) => drop(remotes.insert(mac, node)),
+            Edit::Place(mac, station) => drop(stations.insert(mac, station)),
+            Edit::Unpoint(mac) => drop(remotes.remove(&mac)),
+            Edit::Flood(node) => drop(floods.insert(node)),
             Edit::Name(addr, mac) => drop(neighbours.insert(addr, mac)),
         }
     }
 
     /// What is asked for is this run's from now on.
     pub(super) fn claim(&mut self, desired: &Entries) {
-        if let Claims::Some { stations, addrs } = &mut self.claims {
+        if let Claims::Some { stations, remotes, floods, addrs } = &mut self.claims {
             stations.extend(desired.stations.keys());
+            remotes.extend(desired.remotes.keys());
+            floods.extend(&desired.floods);
             addrs.extend(desired.neighbours.keys());
         }
     }
@@ -141,145 +223,19 @@ impl Ledger {
 
     /// These are this run's to remove, though it has never asked for them.
     pub(super) fn release(&mut self, station: Option<Mac>, addr: Option<IpAddr>) {
-        if let Claims::Some { stations, addrs } = &mut self.claims {
+        if let Claims::Some { stations, addrs, .. } = &mut self.claims {
             stations.extend(station);
             addrs.extend(addr);
+        }
+    }
+
+    /// This node is this run's to flood to no more, though it has never asked for that.
+    pub(super) fn release_flood(&mut self, node: IpAddr) {
+        if let Claims::Some { floods, .. } = &mut self.claims {
+            floods.insert(node);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const A: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
-    const B: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
-
-    fn addr(n: u8) -> IpAddr {
-        IpAddr::from([10, 32, 0, n])
-    }
-
-    fn entries(stations: &[(Mac, Kind)], neighbours: &[(u8, Mac)]) -> Entries {
-        Entries {
-            stations: stations.iter().copied().collect(),
-            neighbours: neighbours.iter().map(|(n, mac)| (addr(*n), *mac)).collect(),
-        }
-    }
-
-    fn ledger(installed: Entries) -> Ledger {
-        let mut ledger = Ledger { installed, ..Ledger::default() };
-        ledger.settle();
-        ledger
-    }
-
-    #[test]
-    fn what_is_there_as_it_should_be_needs_nothing() {
-        let there = entries(&[(A, Kind::Announced), (B, Kind::Learned)], &[(1, A)]);
-
-        assert_eq!(ledger(there.clone()).edits(&there), []);
-    }
-
-    #[test]
-    fn a_station_is_removed_before_anything_is_placed_and_names_come_last() {
-        let it = ledger(entries(&[(A, Kind::Announced)], &[(1, A)]));
-
-        let edits = it.edits(&entries(&[(B, Kind::Announced)], &[(2, B)]));
-
-        let expected = [
-            Edit::Forget(A),
-            Edit::Unname(addr(1)),
-            Edit::Place(B, Kind::Announced),
-            Edit::Name(addr(2), B),
-        ];
-        assert_eq!(edits, expected);
-    }
-
-    #[test]
-    fn a_learned_station_that_is_announced_is_placed_anew() {
-        let it = ledger(entries(&[(A, Kind::Learned)], &[]));
-
-        let edits = it.edits(&entries(&[(A, Kind::Announced)], &[]));
-
-        assert_eq!(edits, [Edit::Forget(A), Edit::Place(A, Kind::Announced)]);
-    }
-
-    #[test]
-    fn an_address_that_changes_its_station_is_renamed_in_place() {
-        let it = ledger(entries(&[], &[(1, A)]));
-
-        assert_eq!(it.edits(&entries(&[], &[(1, B)])), [Edit::Name(addr(1), B)]);
-    }
-
-    #[test]
-    fn what_an_earlier_run_left_stays_until_the_owner_has_settled() {
-        let left = entries(&[(A, Kind::Announced)], &[(1, A)]);
-        let mut it = Ledger { installed: left, ..Ledger::default() };
-        assert_eq!(it.edits(&Entries::default()), []);
-
-        it.settle();
-
-        assert_eq!(it.edits(&Entries::default()), [Edit::Forget(A), Edit::Unname(addr(1))]);
-    }
-
-    #[test]
-    fn what_was_asked_for_in_this_run_goes_before_it_has_settled() {
-        let left = entries(&[(A, Kind::Announced), (B, Kind::Announced)], &[]);
-        let mut it = Ledger { installed: left, ..Ledger::default() };
-        it.claim(&entries(&[(A, Kind::Announced)], &[]));
-
-        assert_eq!(it.edits(&Entries::default()), [Edit::Forget(A)]);
-    }
-
-    #[test]
-    fn what_is_local_now_goes_before_the_owner_has_settled() {
-        let left = entries(&[(A, Kind::Announced), (B, Kind::Announced)], &[(1, A), (2, B)]);
-        let mut it = Ledger { installed: left, ..Ledger::default() };
-
-        it.release(Some(A), Some(addr(1)));
-
-        assert_eq!(it.edits(&Entries::default()), [Edit::Forget(A), Edit::Unname(addr(1))]);
-    }
-
-    fn any_entries() -> impl Strategy<Value = Entries> {
-        let kind = prop_oneof![Just(Kind::Announced), Just(Kind::Learned)];
-        let mac = || (0_u64..8).prop_map(Mac::local);
-        let stations = prop::collection::btree_map(mac(), kind, 0..8);
-        let neighbours = prop::collection::btree_map((0_u8..8).prop_map(addr), mac(), 0..8);
-        (stations, neighbours).prop_map(|(stations, neighbours)| Entries { stations, neighbours })
-    }
-
-    proptest! {
-        #[test]
-        fn the_edits_make_the_installed_into_the_desired(from in any_entries(), to in any_entries()) {
-            let mut it = ledger(from);
-
-            for edit in it.edits(&to) {
-                it.note(edit);
-            }
-
-            prop_assert_eq!(&it.installed, &to);
-            prop_assert_eq!(it.edits(&to), []);
-        }
-
-        #[test]
-        fn before_it_is_settled_nothing_is_lost_that_was_not_asked_for(
-            from in any_entries(),
-            to in any_entries(),
-        ) {
-            let mut it = Ledger { installed: from.clone(), ..Ledger::default() };
-            it.claim(&to);
-
-            for edit in it.edits(&to) {
-                it.note(edit);
-            }
-
-            prop_assert!(from.stations.keys().all(|mac| it.installed.stations.contains_key(mac)));
-            prop_assert!(to.stations.iter().all(|(k, v)| it.installed.stations.get(k) == Some(v)));
-            let named = &it.installed.neighbours;
-            prop_assert!(from.neighbours.keys().all(|addr| named.contains_key(addr)));
-            prop_assert!(to.neighbours.iter().all(|(k, v)| named.get(k) == Some(v)));
-        }
-    }
-}
+mod tests;

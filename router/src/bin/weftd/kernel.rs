@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use switch::{Applied, Entries, Fdb, FdbError, Kind, Mac};
+use switch::{Applied, Entries, Fdb, FdbError, Kind, Mac, Station, Uplink};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, warn};
@@ -40,8 +40,13 @@ impl Tables {
     pub(crate) fn place(&self, mac: Mac, kind: Option<Kind>) {
         let mut shared = self.lock();
         match kind {
-            Some(kind) => drop(shared.desired.stations.insert(mac, kind)),
-            None => drop(shared.desired.stations.remove(&mac)),
+            Some(kind) => {
+                let station = Station { kind, uplink: Uplink::Tap };
+                shared.desired.stations.insert(mac, station);
+            }
+            None => {
+                shared.desired.stations.remove(&mac);
+            }
         }
     }
 
@@ -119,10 +124,10 @@ impl Keeper {
         let Some((bridge, tap)) = links else { return Ok(Applied::default()) };
         let fdb = match &mut self.fdb {
             Some(fdb) => fdb,
-            None => self.fdb.insert(Fdb::open(bridge, tap)?),
+            None => self.fdb.insert(Fdb::open(bridge, tap, None)?),
         };
         if self.at.replace((bridge, tap)).is_some_and(|before| before != (bridge, tap)) {
-            fdb.relocate(bridge, tap);
+            fdb.relocate(bridge, tap, None);
         }
         released.into_iter().for_each(|mac| fdb.release(Some(mac), None));
         if settle {
