@@ -9,7 +9,7 @@
 //!   before it touches anything; then bridge and TAP; then it starts the threads;
 //! - it tells how a thread has ended ([`Engine::ended`]); the program says [`Engine::handle_fault`],
 //!   and with the next [`Engine::keep_house`] all are started again;
-//! - it puts bridge and TAP right where somebody changed them, with patience: two who disagree do not
+//! - it puts bridge and uplinks right where somebody changed them, with patience: two who disagree do not
 //!   undo each other's work all day;
 //! - it adds up what the kernel has lost, over restarts, too;
 //! - it says once, and not each time, what the kernel refuses and is done without.
@@ -32,15 +32,15 @@ use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::{
-    Clock, Counters, Fault, Forwarder, Injector, Installed, KernelTap, MacTable, Mtu, PlanCell,
-    Poll, Quirk, Ringer, Spec, Told, UdpProbe, UdpUnderlay, Wiring, Worker,
+    Change, Clock, Counters, FastState, Fault, Forwarder, Injector, Installed, KernelTap, MacTable,
+    Mtu, PlanCell, Poll, Quirk, Ringer, Spec, Told, UdpProbe, UdpUnderlay, Wiring, Worker,
 };
 pub use error::{KeepError, StartError, remedy};
 use fallbacks::Fallbacks;
 pub use fallbacks::Supports;
 use frames::Frames;
 pub use limits::{LimitError, default_queues, raise_descriptor_limit};
-use mend::Reading;
+use mend::{Reading, tell_fast};
 use patience::Patience;
 pub use sockets::{Ports, Sockets};
 
@@ -114,7 +114,7 @@ impl Engine {
         let EngineConfig { spec, slots, .. } = &config;
         let counters = (0..spec.queues).map(|_| Arc::new(Counters::new(*slots))).collect();
         let (mtu, udp) = (spec.mtu, sockets.udp());
-        let wiring = Wiring::new(spec.clone())?;
+        let mut wiring = Wiring::new(spec.clone())?;
         let (taps, installed) = wiring.install().await?;
         tell_installed(&installed);
         let mut engine = Self {
@@ -185,9 +185,14 @@ impl Engine {
         &self.counters
     }
 
-    /// Where bridge and TAP are.
+    /// Where bridge and uplinks are.
     pub fn installed(&self) -> &Installed {
         &self.installed
+    }
+
+    /// What has become of the kernel's vxlan device.
+    pub fn fast(&self) -> &FastState {
+        &self.installed.fast
     }
 
     /// What the kernel was found to support.
@@ -264,6 +269,12 @@ impl Engine {
 
 fn tell_installed(installed: &Installed) {
     info!(done = ?installed.done, "bridge and TAP are ready");
+    if installed.done.contains(&Change::FastReplaced) {
+        warn!(
+            "a link of the vxlan device's name was not as it has to be: removed it and made the device"
+        );
+    }
+    tell_fast(FastState::Off, installed.fast);
     if !installed.differing.is_empty() {
         warn!(differing = ?installed.differing, "adopted a bridge that weft did not make, and left its settings alone");
     }

@@ -1,12 +1,15 @@
-//! The node's side of the switch: bridge and TAP, kept as they should be over netlink.
+//! The node's side of the switch: bridge, TAP and vxlan device, kept as they should be over netlink.
 //!
 //! What exists is adopted, never reset: a bridge that somebody else made keeps its settings, and
 //! its addresses and ports are never touched. What weft makes carries the alias [`ALIAS`], so that
 //! a later run knows what it may change, and `cleanup` what it may remove.
 //!
-//! The TAP's port flags are set before its link goes up: for a moment without `isolated` two
-//! uplinks would be a loop.
+//! The uplinks' port flags are set before their links go up: for a moment without `isolated` two
+//! uplinks would be a loop. What keeps the vxlan device from being there keeps nothing else.
 
+mod error;
+mod fast;
+mod installed;
 mod link;
 mod stations;
 
@@ -16,6 +19,9 @@ use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, Link
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkUnspec};
 
 use crate::{Backend, KernelTap, Mac, Mtu};
+pub use error::WiringError;
+pub use fast::{FastSpec, FastState};
+pub use installed::{Change, Installed};
 pub use link::Link;
 use link::{Links, StpOff};
 pub use stations::Stations;
@@ -44,6 +50,8 @@ pub struct Spec {
     /// Whether the bridge answers for stations behind the TAP whose addresses it was told, instead of
     /// asking them.
     pub neigh_suppress: bool,
+    /// The vxlan device, if the kernel is to carry frames, too.
+    pub fast: Option<FastSpec>,
 }
 
 /// Makes and mends what a [`Spec`] asks for.
@@ -51,78 +59,8 @@ pub struct Spec {
 pub struct Wiring {
     links: Links,
     spec: Spec,
-}
-
-/// Where bridge and TAP are, and what had to be done for that.
-#[derive(Debug, Default)]
-pub struct Installed {
-    /// The bridge's interface index.
-    pub bridge: u32,
-    /// The TAP's interface index.
-    pub tap: u32,
-    /// The bridge's address.
-    pub mac: Option<Mac>,
-    /// What was done, in the order it was done; empty when all was as it should be.
-    pub done: Vec<Change>,
-    /// Settings of an adopted bridge that differ from what weft would have chosen.
-    pub differing: Vec<&'static str>,
-}
-
-/// Something that was done to a link.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Change {
-    /// The bridge was made.
-    BridgeMade,
-    /// The bridge's MTU was set.
-    BridgeMtu,
-    /// The bridge was set up.
-    BridgeUp,
-    /// The TAP was made.
-    TapMade,
-    /// The TAP was made a port of the bridge.
-    TapPlugged,
-    /// The TAP's port flags were set.
-    TapFlags,
-    /// The TAP's MTU was set.
-    TapMtu,
-    /// The TAP was set up.
-    TapUp,
-}
-
-/// Why bridge or TAP are not as they should be. What was done before the error stays done; the
-/// next attempt goes on from there.
-#[derive(Debug, thiserror::Error)]
-pub enum WiringError {
-    /// The bridge's name belongs to a link of another kind.
-    #[error("link {0} exists and is not a bridge")]
-    NotABridge(String),
-    /// The TAP's name belongs to a link of another kind.
-    #[error("link {0} exists and is not a TAP device as it is asked for")]
-    NotATap(String),
-    /// The TAP is plugged into another bridge.
-    #[error("TAP {0} is a port of another bridge")]
-    Elsewhere(String),
-    /// Another TAP of weft's is a port of the bridge.
-    #[error("bridge {0} is also used by TAP {1}")]
-    BridgeInUse(String, String),
-    /// Another process has the TAP open.
-    #[error("TAP {0} is in use by another process")]
-    Busy(String),
-    /// This process may not do it.
-    #[error("{0} needs CAP_NET_ADMIN")]
-    Denied(&'static str),
-    /// The TAP could not be opened.
-    #[error("cannot open TAP {0}")]
-    Tap(String, #[source] io::Error),
-    /// The TAP was removed.
-    #[error("TAP {0} is gone")]
-    TapGone(String),
-    /// Netlink refused.
-    #[error("{0} failed")]
-    Netlink(&'static str, #[source] rtnetlink::Error),
-    /// Netlink could not be opened.
-    #[error("cannot open a netlink socket")]
-    Socket(#[source] io::Error),
+    /// Whether the kernel has been found to have no vxlan devices.
+    without_vxlan: bool,
 }
 
 impl Wiring {
@@ -131,7 +69,8 @@ impl Wiring {
     /// # Errors
     /// No netlink socket is to be had.
     pub fn new(spec: Spec) -> Result<Self, WiringError> {
-        Ok(Self { links: Links::open().map_err(WiringError::Socket)?, spec })
+        let links = Links::open().map_err(WiringError::Socket)?;
+        Ok(Self { links, spec, without_vxlan: false })
     }
 
     /// Changes the MTU that the bridge is to have from the next [`Wiring::reconcile`] on.
@@ -139,11 +78,11 @@ impl Wiring {
         self.spec.mtu = mtu;
     }
 
-    /// Sees to bridge and TAP, and opens the TAP.
+    /// Sees to bridge and uplinks, and opens the TAP.
     ///
     /// # Errors
-    /// As [`WiringError`] says.
-    pub async fn install(&self) -> Result<(Vec<KernelTap>, Installed), WiringError> {
+    /// As [`WiringError`] says. Of the vxlan device [`Installed::fast`] tells.
+    pub async fn install(&mut self) -> Result<(Vec<KernelTap>, Installed), WiringError> {
         let mut installed = Installed::default();
         // The TAP first: where it is refused, no bridge is left behind.
         let found = self.links.find(&self.spec.tap).await?;
@@ -155,24 +94,27 @@ impl Wiring {
             installed.done.push(Change::TapMade);
             self.mark_tap().await?;
         }
-        self.silence_tap().await?;
+        self.silence(&self.spec.tap).await?;
         // Only now: a TAP that nobody would know as ours vanishes with this process.
         for tap in &taps {
             tap.keep().map_err(|error| WiringError::Tap(self.spec.tap.clone(), error))?;
         }
         let bridge = self.install_bridge(&mut installed).await?;
         self.install_tap(&bridge, &mut installed).await?;
+        self.without_vxlan = false;
+        self.install_fast(&bridge, &mut installed).await;
         Ok((taps, installed))
     }
 
-    /// Mends bridge and TAP where somebody changed them. The TAP must exist.
+    /// Mends bridge and uplinks where somebody changed them. The TAP must exist.
     ///
     /// # Errors
-    /// As [`WiringError`] says.
-    pub async fn reconcile(&self) -> Result<Installed, WiringError> {
+    /// As [`WiringError`] says. Of the vxlan device [`Installed::fast`] tells.
+    pub async fn reconcile(&mut self) -> Result<Installed, WiringError> {
         let mut installed = Installed::default();
         let bridge = self.install_bridge(&mut installed).await?;
         self.install_tap(&bridge, &mut installed).await?;
+        self.install_fast(&bridge, &mut installed).await;
         Ok(installed)
     }
 
@@ -201,12 +143,12 @@ impl Wiring {
         Ok(removed)
     }
 
-    /// The stations that the bridge has behind ports other than the TAP.
+    /// The stations that the bridge has behind ports other than the uplinks.
     ///
     /// # Errors
     /// Netlink refused.
     pub async fn stations(&self, installed: &Installed) -> io::Result<Stations> {
-        stations::read(installed.bridge, installed.tap).await
+        stations::read(installed).await
     }
 
     /// Frames for the TAP that the kernel dropped because its queue was full.
@@ -234,7 +176,7 @@ impl Wiring {
         (installed.bridge, installed.mac) = (bridge.index, bridge.mac);
         if bridge.mac == Some(self.spec.mac) && !bridge.is_ours() {
             // Nobody else gives a bridge this address: an earlier run of ours was cut short.
-            self.mark_bridge().await?;
+            self.mark(&self.spec.bridge).await?;
             bridge.adopt();
         }
         if bridge.is_ours() {
@@ -254,12 +196,12 @@ impl Wiring {
             .mcast_snooping(false)
             .build();
         self.links.add(message, "creating the bridge").await?;
-        self.mark_bridge().await
+        self.mark(&self.spec.bridge).await
     }
 
-    async fn mark_bridge(&self) -> Result<(), WiringError> {
-        let alias = LinkUnspec::new_with_name(&self.spec.bridge).alias(ALIAS).build();
-        self.links.change(alias, "marking the bridge").await
+    async fn mark(&self, name: &str) -> Result<(), WiringError> {
+        let alias = LinkUnspec::new_with_name(name).alias(ALIAS).build();
+        self.links.change(alias, "marking a link").await
     }
 
     /// Opens the TAP. One that weft once made for another backend is made anew: it is nobody's but
@@ -311,14 +253,14 @@ impl Wiring {
         self.links.change(message, "marking the TAP").await
     }
 
-    /// No IPv6 addresses on the TAP: they would make it speak MLD and RS into the overlay.
-    async fn silence_tap(&self) -> Result<(), WiringError> {
+    /// No IPv6 addresses on an uplink: they would make it speak MLD and RS into the overlay.
+    async fn silence(&self, name: &str) -> Result<(), WiringError> {
         let silence = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
-        let message = LinkUnspec::new_with_name(&self.spec.tap)
+        let message = LinkUnspec::new_with_name(name)
             .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![silence]))
             .build();
         // A kernel without IPv6 refuses this, and needs it as little.
-        let silenced = self.links.change(message, "silencing the TAP").await;
+        let silenced = self.links.change(message, "silencing an uplink").await;
         if let Err(WiringError::Netlink(..)) = silenced { Ok(()) } else { silenced }
     }
 
@@ -336,23 +278,41 @@ impl Wiring {
             Some(controller) if controller == bridge.index => {}
             Some(_) => return Err(WiringError::Elsewhere(name.clone())),
             None => {
-                let plug = LinkUnspec::new_with_index(tap.index).down().build();
-                self.links.change(plug, "setting the TAP down").await?;
-                let plug = LinkUnspec::new_with_index(tap.index).controller(bridge.index).build();
-                self.links.change(plug, "plugging the TAP into the bridge").await?;
-                tap.up = false;
+                self.plug(&mut tap, bridge).await?;
                 installed.done.push(Change::TapPlugged);
             }
         }
         let Spec { learning, neigh_suppress, .. } = self.spec;
-        let flags = (tap.isolated, tap.learning, tap.neigh_suppress);
-        if flags != (true, learning, neigh_suppress) {
-            let flags = LinkBridgePort::new(tap.index).isolated(true).learning(learning);
-            let flags = flags.neigh_suppress(neigh_suppress).build();
-            self.links.change(flags, "setting the TAP's port flags").await?;
+        if self.set_flags(&tap, learning, neigh_suppress).await? {
             installed.done.push(Change::TapFlags);
         }
         self.set_up(&tap, Change::TapUp, installed).await
+    }
+
+    /// Makes a link a port of the bridge. It is down afterwards.
+    async fn plug(&self, link: &mut Link, bridge: &Link) -> Result<(), WiringError> {
+        let down = LinkUnspec::new_with_index(link.index).down().build();
+        self.links.change(down, "setting an uplink down").await?;
+        link.up = false;
+        let plug = LinkUnspec::new_with_index(link.index).controller(bridge.index).build();
+        self.links.change(plug, "plugging an uplink into the bridge").await
+    }
+
+    /// Sets the flags of an uplink's port, unless they are as they should be.
+    async fn set_flags(
+        &self,
+        link: &Link,
+        learning: bool,
+        neigh_suppress: bool,
+    ) -> Result<bool, WiringError> {
+        let flags = (link.isolated, link.learning, link.neigh_suppress);
+        if flags == (true, learning, neigh_suppress) {
+            return Ok(false);
+        }
+        let flags = LinkBridgePort::new(link.index).isolated(true).learning(learning);
+        let flags = flags.neigh_suppress(neigh_suppress).build();
+        self.links.change(flags, "setting an uplink's port flags").await?;
+        Ok(true)
     }
 
     async fn set_mtu_of(

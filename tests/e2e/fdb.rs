@@ -273,7 +273,7 @@ struct Wired {
 
 impl Wired {
     async fn make(node: Node) -> Result<Self> {
-        let wiring = Wiring::new(Spec {
+        let mut wiring = Wiring::new(Spec {
             bridge: "weave".into(),
             tap: "weave-tap".into(),
             backend: Backend::Auto,
@@ -282,6 +282,7 @@ impl Wired {
             mtu: Mtu::over(1500, node.addr()).context("an MTU")?,
             learning: false,
             neigh_suppress: false,
+            fast: None,
         })?;
         let (taps, installed) = wiring.install().await?;
         let (bridge, tap) = (installed.bridge, installed.tap);

@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 
 use super::frames::Frames;
 use super::{Engine, KeepError, Sockets, StartError};
-use crate::{Fault, Installed, Mtu, Notice, Port, Stations, Tick, WiringError};
+use crate::{FastState, Fault, Installed, Mtu, Notice, Port, Stations, Tick, WiringError};
 
 /// For so long the stations are not read again because notices were lost.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -80,12 +80,12 @@ impl Engine {
         }
     }
 
-    /// Whether a port is one of this node's bridge, and not the TAP.
+    /// Whether a port is one of this node's bridge, and no uplink.
     pub fn is_local(&self, port: u32, bridge: Option<u32>) -> bool {
-        bridge == Some(self.installed.bridge) && port != self.installed.tap
+        bridge == Some(self.installed.bridge) && !self.installed.is_uplink(port)
     }
 
-    /// The stations that the bridge knows behind ports other than the TAP: the first 8 192.
+    /// The stations that the bridge knows behind ports other than the uplinks: the first 8 192.
     ///
     /// # Errors
     /// Netlink refused.
@@ -109,7 +109,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Puts bridge and TAP right where somebody changed them, if patience has passed. Where the TAP is
+    /// Puts bridge and uplinks right where somebody changed them, if patience has passed. Where the TAP is
     /// gone it is made again, and the threads are started again.
     ///
     /// # Errors
@@ -122,6 +122,7 @@ impl Engine {
             Ok(installed) if self.mtu != self.told_mtu => {
                 info!(mtu = %self.mtu, "the bridge's MTU follows the paths");
                 self.told_mtu = self.mtu;
+                tell_fast(self.installed.fast, installed.fast);
                 self.installed = installed;
                 Ok(())
             }
@@ -146,11 +147,14 @@ impl Engine {
     }
 
     fn adopt(&mut self, installed: Installed) {
-        if !installed.done.is_empty() {
+        // A device that could not be had before is no repair.
+        let awaited = self.installed.fast.index().is_none() && installed.fast.index().is_some();
+        if !installed.done.is_empty() && !awaited {
             self.repairs += 1;
             let pause = self.patience.note_repair(self.clock.now());
-            warn!(done = ?installed.done, ?pause, "bridge or TAP were changed by somebody else, mended");
+            warn!(done = ?installed.done, ?pause, "bridge or uplinks were changed by somebody else, mended");
         }
+        tell_fast(self.installed.fast, installed.fast);
         self.note_bridge(&installed);
         self.installed = installed;
     }
@@ -180,8 +184,21 @@ impl Engine {
         let (taps, installed) = self.wiring.install().await?;
         self.tap_drops_before = self.wiring.tap_drops().await.unwrap_or(0);
         self.told_mtu = self.mtu;
+        tell_fast(self.installed.fast, installed.fast);
         self.note_bridge(&installed);
         self.installed = installed;
         self.start_frames(sockets, taps)
+    }
+}
+
+/// Says what has become of the vxlan device, when that is something else than before.
+pub(super) fn tell_fast(before: FastState, now: FastState) {
+    match now {
+        now if now == before => {}
+        FastState::Off => {}
+        FastState::Up(index) => info!(index, "the kernel's vxlan device is ready"),
+        FastState::Unsupported | FastState::Busy | FastState::Denied | FastState::Refused(_) => {
+            warn!("no vxlan device: {now}; all frames go through the TAP");
+        }
     }
 }

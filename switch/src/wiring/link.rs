@@ -3,11 +3,12 @@ use std::io;
 use futures_util::TryStreamExt;
 use netlink_packet_core::Nla;
 use netlink_packet_route::link::{
-    BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoTun,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoBridgePort,
+    InfoData, InfoKind, InfoPortData, InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder};
 
+use super::fast::Shape;
 use super::{ALIAS, WiringError};
 use crate::{Mac, Mtu};
 
@@ -36,6 +37,10 @@ pub struct Link {
     /// As a TAP: several queues can be attached.
     pub(super) multi_queue: bool,
     pub(super) mac: Option<Mac>,
+    /// As a vxlan device: what can only be chosen when it is made.
+    pub(super) shape: Option<Shape>,
+    /// Makes itself IPv6 addresses.
+    pub(super) talkative: bool,
     name: String,
     kind: Option<InfoKind>,
     alias: Option<String>,
@@ -93,6 +98,7 @@ impl From<&LinkMessage> for Link {
                 }
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
                 LinkAttribute::Stats64(stats) => link.tx_dropped = stats.tx_dropped,
+                LinkAttribute::AfSpecUnspec(specs) => link.talkative = talks(specs),
                 LinkAttribute::LinkInfo(infos) => infos.iter().for_each(|info| link.note(info)),
                 _ => {}
             }
@@ -117,6 +123,7 @@ impl Link {
                     }
                 }
             }
+            LinkInfo::Data(InfoData::Vxlan(infos)) => self.shape = Some(Shape::of(infos)),
             LinkInfo::Data(InfoData::Tun(infos)) => {
                 let flag = |info: &InfoTun| {
                     let InfoTun::Other(nla) = info else { return false };
@@ -139,6 +146,14 @@ impl Link {
             _ => {}
         }
     }
+}
+
+fn talks(specs: &[AfSpecUnspec]) -> bool {
+    let of_ipv6 = |spec: &AfSpecUnspec| {
+        if let AfSpecUnspec::Inet6(specs) = spec { specs.clone() } else { Vec::new() }
+    };
+    let talks = |spec: AfSpecInet6| matches!(spec, AfSpecInet6::AddrGenMode(mode) if mode != In6AddrGenMode::None);
+    specs.iter().flat_map(of_ipv6).any(talks)
 }
 
 /// Requests about links.
@@ -194,7 +209,7 @@ impl Links {
     }
 }
 
-fn errno(error: &rtnetlink::Error) -> Option<i32> {
+pub(super) fn errno(error: &rtnetlink::Error) -> Option<i32> {
     if let rtnetlink::Error::NetlinkError(message) = error {
         Some(-message.raw_code())
     } else {

@@ -16,6 +16,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 
+use super::Installed;
 use crate::Mac;
 
 /// Stations that are read: more than any node has pods.
@@ -77,15 +78,15 @@ pub(crate) enum Message {
     Other,
 }
 
-/// Reads the stations of `bridge` behind ports other than `tap`.
-pub(super) async fn read(bridge: u32, tap: u32) -> io::Result<Stations> {
-    match tokio::time::timeout(DEADLINE, dump(bridge, tap)).await {
+/// Reads the stations of the bridge behind ports other than the uplinks.
+pub(super) async fn read(installed: &Installed) -> io::Result<Stations> {
+    match tokio::time::timeout(DEADLINE, dump(installed)).await {
         Ok(stations) => stations,
         Err(_late) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 10 s")),
     }
 }
 
-async fn dump(bridge: u32, tap: u32) -> io::Result<Stations> {
+async fn dump(installed: &Installed) -> io::Result<Stations> {
     // A socket for each dump: with it goes what is not read.
     let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
     socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
@@ -96,7 +97,10 @@ async fn dump(bridge: u32, tap: u32) -> io::Result<Stations> {
         let (octets, _) = socket.recv_from_full().await?;
         for message in messages(&octets) {
             match message {
-                Message::Station(entry) if entry.bridge == Some(bridge) && entry.port != tap => {
+                Message::Station(entry)
+                    if entry.bridge == Some(installed.bridge)
+                        && !installed.is_uplink(entry.port) =>
+                {
                     if stations.macs.len() == STATIONS_MAX {
                         return Ok(stations);
                     }

@@ -107,6 +107,7 @@ async fn run(setup: Setup) -> Result<()> {
         mtu: plan.peers().map(|(_, peer)| peer.mtu).min().unwrap_or(Mtu::MIN),
         learning,
         neigh_suppress,
+        fast: None,
     };
     let bell = Bell::new()?;
     let ringer = Some(bell.ringer());

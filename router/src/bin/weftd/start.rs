@@ -159,6 +159,7 @@ impl Shared {
             // Stations are announced: control says who is where, and the bridge answers for them.
             learning: false,
             neigh_suppress: true,
+            fast: None,
         };
         let engine =
             EngineConfig { ports, spec, poll: config.poll, slots: SLOTS, ringer: Some(ringer) };

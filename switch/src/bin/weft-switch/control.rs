@@ -67,6 +67,7 @@ fn spec(names: Names) -> Spec {
         // Nobody announces stations: the bridge has to find them, and to ask for addresses.
         learning: true,
         neigh_suppress: false,
+        fast: None,
     }
 }
 

@@ -1,0 +1,65 @@
+use super::FastState;
+use crate::Mac;
+
+/// Where bridge and uplinks are, and what had to be done for that.
+#[derive(Debug, Default)]
+pub struct Installed {
+    /// The bridge's interface index.
+    pub bridge: u32,
+    /// The TAP's interface index.
+    pub tap: u32,
+    /// The vxlan device's interface index, if there is one, up or not.
+    pub fast_port: Option<u32>,
+    /// What has become of the vxlan device.
+    pub fast: FastState,
+    /// The bridge's address.
+    pub mac: Option<Mac>,
+    /// What was done, in the order it was done; empty when all was as it should be.
+    pub done: Vec<Change>,
+    /// Settings of an adopted bridge that differ from what weft would have chosen.
+    pub differing: Vec<&'static str>,
+}
+
+/// Something that was done to a link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// The bridge was made.
+    BridgeMade,
+    /// The bridge's MTU was set.
+    BridgeMtu,
+    /// The bridge was set up.
+    BridgeUp,
+    /// The TAP was made.
+    TapMade,
+    /// The TAP was made a port of the bridge.
+    TapPlugged,
+    /// The TAP's port flags were set.
+    TapFlags,
+    /// The TAP's MTU was set.
+    TapMtu,
+    /// The TAP was set up.
+    TapUp,
+    /// The vxlan device was made.
+    FastMade,
+    /// A link of the vxlan device's name that was not as it has to be was removed, and the device made.
+    FastReplaced,
+    /// The vxlan device was marked as ours.
+    FastMarked,
+    /// The vxlan device was kept from making itself IPv6 addresses.
+    FastSilenced,
+    /// The vxlan device was made a port of the bridge.
+    FastPlugged,
+    /// The vxlan device's port flags were set.
+    FastFlags,
+    /// The vxlan device's MTU was set.
+    FastMtu,
+    /// The vxlan device was set up.
+    FastUp,
+}
+
+impl Installed {
+    /// Whether a port of the bridge is an uplink: no station of this node is behind it.
+    pub fn is_uplink(&self, port: u32) -> bool {
+        port == self.tap || Some(port) == self.fast_port
+    }
+}
