@@ -83,7 +83,39 @@ pub(crate) fn bind_packet(
     interface: u32,
     ether_type: u16,
 ) -> io::Result<()> {
-    let addr = libc::sockaddr_ll {
+    let addr = packet_address(interface, ether_type);
+    let len = socklen(size_of_val(&addr))?;
+    // SAFETY: the kernel reads `len` octets of `addr`, which is that long and lives across the call.
+    let done = unsafe { libc::bind(socket.as_raw_fd(), (&raw const addr).cast(), len) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Sends an Ethernet frame out of one interface by a packet socket, without waiting.
+pub(crate) fn send_packet(
+    socket: BorrowedFd<'_>,
+    interface: u32,
+    ether_type: u16,
+    frame: &[u8],
+) -> io::Result<()> {
+    let addr = packet_address(interface, ether_type);
+    let len = socklen(size_of_val(&addr))?;
+    // SAFETY: the kernel reads `frame.len()` octets of `frame` and `len` of `addr`, which are that long
+    // and live across the call.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            libc::MSG_DONTWAIT,
+            (&raw const addr).cast(),
+            len,
+        )
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn packet_address(interface: u32, ether_type: u16) -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
         sll_family: libc::sa_family_t::try_from(libc::AF_PACKET).unwrap_or_default(),
         sll_protocol: ether_type.to_be(),
         sll_ifindex: libc::c_int::try_from(interface).unwrap_or_default(),
@@ -91,11 +123,7 @@ pub(crate) fn bind_packet(
         sll_pkttype: 0,
         sll_halen: 0,
         sll_addr: [0; 8],
-    };
-    let len = socklen(size_of_val(&addr))?;
-    // SAFETY: the kernel reads `len` octets of `addr`, which is that long and lives across the call.
-    let done = unsafe { libc::bind(socket.as_raw_fd(), (&raw const addr).cast(), len) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
 }
 
 fn socklen(len: usize) -> io::Result<libc::socklen_t> {
