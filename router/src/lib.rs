@@ -12,6 +12,7 @@
 pub mod guard;
 pub mod journal;
 mod label;
+pub mod liveness;
 pub mod node;
 pub mod plan;
 pub mod probe;
