@@ -21,9 +21,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use peer_mesh::PeerName;
 use router::journal::{DEFAULT_LIMIT, Journal};
+use router::liveness::Line;
 use router::node::{Config, Peer};
 use router::plan::{self, Standing};
-use router::probe::HEAD;
+use router::probe::{self, Key, Secret};
 use router::{Input, Node, Output, choose_label};
 use rustix::thread::ClockId;
 use rustix::time::clock_gettime;
@@ -82,6 +83,7 @@ async fn pass(steps: &Steps, limit: usize, whole: bool) -> (Duration, usize) {
     let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = sink.local_addr().unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let key = key();
     socket.set_nonblocking(true).unwrap();
     let cell = PlanCell::new(Plan::builder(Vni::DEFAULT).build());
     let mut ready = steps.clone().into_iter();
@@ -101,7 +103,10 @@ async fn pass(steps: &Steps, limit: usize, whole: bool) -> (Duration, usize) {
         for output in journal.step(&mut node, now, wall, inputs) {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the others go to other tasks")]
             match output {
-                Output::Send { datagram, .. } if whole => drop(socket.send_to(&datagram, to)),
+                Output::Probe { packet, .. } if whole => {
+                    let frame = probe::emit(&packet, name(0), name(1), &key);
+                    drop(socket.send_to(&frame, to));
+                }
                 Output::Install(plan) => cell.install(plan),
                 other => drop(std::hint::black_box(other)),
             }
@@ -217,14 +222,10 @@ impl World {
                     self.queued.push((far, Input::Stations { via, message: message.clone() }));
                 }
             }
-            Output::Send { to: SocketAddr::V4(to), datagram } => {
-                let far = usize::from(to.ip().octets()[3]);
-                let pair = (n.min(far), n.max(far));
-                let (_, frame) = switch::vxlan::parse(&datagram).unwrap();
-                let from = self.nodes[far].paths().find(|(it, _)| *it == via);
-                if let Some((_, path)) = from.filter(|_| self.cut != Some(pair)) {
-                    let from = path.chosen.id;
-                    self.queued.push((far, Input::Probe { from, frame: frame[..HEAD].to_vec() }));
+            Output::Probe { to, packet, .. } => {
+                let far = (0..NODES).find(|far| name(*far) == to).unwrap();
+                if self.cut != Some((n.min(far), n.max(far))) || packet.line == Line::Mesh {
+                    self.queued.push((far, Input::Probe(via, packet)));
                 }
             }
             _ => {}
@@ -233,8 +234,14 @@ impl World {
 }
 
 fn node(n: usize) -> Node {
-    let plan = plan::Config { vni: Vni::DEFAULT, ipv6: false, mtu: Mtu::new(1450).unwrap() };
-    Node::new(name(n), Config { plan, discovery: true, seed: n as u64 })
+    let mtu = Mtu::new(1450).unwrap();
+    let plan = plan::Config { vni: Vni::DEFAULT, ipv6: false, mtu, fast: false };
+    Node::new(name(n), Config { plan, discovery: true })
+}
+
+fn key() -> Key {
+    let (ours, theirs) = (Secret::new([1; 32]), Secret::new([2; 32]));
+    ours.shared(&theirs.public()).unwrap()
 }
 
 fn name(n: usize) -> PeerName {

@@ -16,7 +16,6 @@ pub mod liveness;
 pub mod node;
 pub mod plan;
 pub mod probe;
-pub mod reach;
 pub mod serve;
 mod slots;
 pub mod station;

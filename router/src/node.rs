@@ -25,9 +25,8 @@ use switch::{Label, Mac, Mtu, PeerId};
 
 pub use io::{Input, Output, Peer, Word};
 
-use crate::plan::{self, Chosen, Reason};
-use crate::probe::{Kind, Probe};
-use crate::reach::{Finding, Reach};
+use crate::liveness::{Finding, Liveness};
+use crate::plan::{self, Chosen};
 use crate::station::{Item, Merged, Stations, emit, parse};
 use crate::{Slots, choose_label};
 use local::Local;
@@ -49,8 +48,6 @@ pub struct Config {
     pub plan: plan::Config,
     /// Whether frames go directly to peers that there is no link to.
     pub discovery: bool,
-    /// For the numbers of probes.
-    pub seed: u64,
 }
 
 /// The control core.
@@ -64,7 +61,12 @@ pub struct Node {
     stations: Stations,
     local: Local,
     slots: Slots,
-    reach: Reach,
+    liveness: Liveness,
+    /// What inputs of this step have brought to light.
+    #[serde(skip)]
+    found: Vec<Finding>,
+    /// Whether there is a kernel device to send with.
+    fast: bool,
     told: Told,
     /// Announcements of ours that wait, and until when.
     waiting: Vec<(PeerName, Mac)>,
@@ -95,6 +97,8 @@ struct Told {
     /// Peers that the mesh was told not to be reached directly.
     unreached: BTreeSet<PeerName>,
     no_slot: BTreeSet<PeerName>,
+    /// Most peers answer nowhere.
+    alone: bool,
     /// Of paths and placements.
     hash: u64,
 }
@@ -110,6 +114,8 @@ pub struct Path {
     pub since: Duration,
     /// Whether the first of them is lost at the moment, so that frames go nowhere.
     pub stranded: bool,
+    /// How often it has changed.
+    pub switches: u64,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -141,10 +147,10 @@ pub struct Counts {
     pub addresses_moved: u64,
     /// Plans made.
     pub plans: u64,
-    /// Probes answered.
-    pub probes_answered: u64,
-    /// Frames for control that were no probes, or nobody's.
-    pub probes_bad: u64,
+    /// Probes sent.
+    pub probes_sent: u64,
+    /// Probes heard.
+    pub probes_heard: u64,
 }
 
 impl Node {
@@ -159,7 +165,9 @@ impl Node {
             stations: Stations::default(),
             local: Local::default(),
             slots: Slots::default(),
-            reach: Reach::new(config.seed),
+            liveness: Liveness::default(),
+            found: Vec::new(),
+            fast: false,
             told: Told::default(),
             waiting: Vec::new(),
             flush_at: None,
@@ -175,12 +183,14 @@ impl Node {
     /// Takes what has happened up to `now`, and says what is to be done.
     pub fn step(&mut self, now: Duration, inputs: impl IntoIterator<Item = Input>) -> Vec<Output> {
         let mut outputs = Vec::new();
+        self.liveness.wake(now);
         for input in inputs {
             self.handle(input, now, &mut outputs);
         }
-        for finding in self.reach.handle_timeout(now) {
-            self.note(finding, &mut outputs);
-        }
+        let mut findings = std::mem::take(&mut self.found);
+        findings.extend(self.liveness.handle_timeout(now));
+        let changed = findings.iter().any(|it| matches!(it, Finding::Changed(_)));
+        self.topology_changed |= changed;
         if now >= self.housekeeping_at {
             self.keep_house(now, &mut outputs);
         }
@@ -188,13 +198,20 @@ impl Node {
         if self.flush_at.is_some_and(|at| now >= at) {
             self.announce_waiting(&mut outputs);
         }
+        // Now it is known where to.
+        for finding in findings {
+            if let Finding::Send(name, packet) = finding {
+                self.send_probe(name, packet, &mut outputs);
+            }
+        }
+        self.liveness.sleep(now);
         outputs
     }
 
     /// When [`Self::step`] is to be called at the latest.
     pub fn poll_timeout(&self) -> Duration {
         let settle = self.settled_at.filter(|_| self.stations_changed).map(|at| at + self.rest());
-        let timers = [self.reach.poll_timeout(), self.flush_at, settle];
+        let timers = [self.liveness.poll_timeout(), self.flush_at, settle];
         timers.into_iter().flatten().fold(self.housekeeping_at, Duration::min)
     }
 
@@ -208,9 +225,9 @@ impl Node {
         self.told.paths.iter().map(|(name, path)| (*name, path))
     }
 
-    /// Who answers on the direct path.
-    pub fn reach(&self) -> &Reach {
-        &self.reach
+    /// Which lines to each peer work.
+    pub fn liveness(&self) -> &Liveness {
+        &self.liveness
     }
 
     /// All stations, ours and others'.
@@ -244,7 +261,15 @@ impl Node {
             Input::Address(mac, addr) => self.address(mac, addr, now, outputs),
             Input::Heard(mac, addr) => self.heard(mac, addr, now, outputs),
             Input::Sighting(mac) => self.sighting(mac, now, outputs),
-            Input::Probe { from, frame } => self.probe(from, &frame, now, outputs),
+            Input::Traffic(name) => self.liveness.note_traffic(name, now),
+            Input::Probe(from, packet) => {
+                self.counts.probes_heard += 1;
+                self.found.extend(self.liveness.heard(from, packet, now));
+            }
+            Input::Fast(fast) => {
+                self.topology_changed |= std::mem::replace(&mut self.fast, fast) != fast;
+                self.found.extend(self.liveness.set_fast(fast, now));
+            }
             Input::Carries(name, mtu) => {
                 let before = match mtu {
                     Some(mtu) => self.carries.insert(name, mtu),
@@ -265,19 +290,19 @@ impl Node {
         }
         self.leaving.remove(&name);
         if self.may_go_directly(&peer) {
-            self.reach.track(name, now);
+            self.liveness.track(name, now);
         } else {
-            self.reach.forget(name);
+            self.liveness.forget(name);
         }
         if before.is_some_and(|it| it.uid != peer.uid) {
             // The mesh has forgotten what it was told of the one before, and what that did not answer is no reproach.
             self.told.unreached.remove(&name);
-            self.reach.renew(name, now);
+            self.liveness.renew(name, now);
         } else if before.is_some_and(|it| it.standing != peer.standing) {
-            self.reach.suspect(name, now);
+            self.liveness.suspect(name, now);
         }
         if before.is_some_and(|it| it.neighbour && !peer.neighbour) {
-            self.reach.suspect(name, now);
+            self.liveness.suspect(name, now);
         }
         if before.is_none() {
             self.stations.set_present(name, true, now);
@@ -291,7 +316,7 @@ impl Node {
         if self.peers.remove(&name).is_none() {
             return;
         }
-        self.reach.forget(name);
+        self.liveness.forget(name);
         self.carries.remove(&name);
         self.told.unreached.remove(&name);
         self.told.no_slot.remove(&name);
@@ -360,41 +385,6 @@ impl Node {
         } else if self.stations.owner(*mac) == Some(*owner) && self.local.leave(*mac) {
             // It has moved there. Were it to come back later, nobody shall believe that it was here all the time.
             self.withdraw(*mac, now);
-        }
-    }
-
-    fn probe(&mut self, from: PeerId, frame: &[u8], now: Duration, outputs: &mut Vec<Output>) {
-        let peer = self.told.paths.iter().find(|(_, path)| path.chosen.id == from);
-        let (Some((&name, path)), Some(probe)) = (peer, Probe::parse(frame)) else {
-            self.counts.probes_bad += 1;
-            return;
-        };
-        match probe.kind {
-            Kind::Ask => {
-                self.counts.probes_answered += 1;
-                let answer = Probe { kind: Kind::Answer, ..probe };
-                let datagram = answer.emit(self.config.plan.vni, self.own, name);
-                outputs.push(Output::Send { to: path.chosen.peer.addr, datagram });
-            }
-            Kind::Answer => {
-                let found = self.reach.handle_answer(name, probe.nonce, now);
-                found.into_iter().for_each(|finding| self.note(finding, outputs));
-            }
-        }
-    }
-
-    fn note(&mut self, finding: Finding, outputs: &mut Vec<Output>) {
-        match finding {
-            Finding::Ask(name, nonce) => {
-                let path =
-                    self.told.paths.get(&name).filter(|it| it.chosen.reason != Reason::NoAddress);
-                if let Some(path) = path {
-                    let probe = Probe { kind: Kind::Ask, nonce };
-                    let datagram = probe.emit(self.config.plan.vni, self.own, name);
-                    outputs.push(Output::Send { to: path.chosen.peer.addr, datagram });
-                }
-            }
-            Finding::Answers(..) => self.topology_changed = true,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::liveness::{Choice, Line};
 use peer_mesh::PeerName;
 use serde::{Deserialize, Serialize};
 use switch::sleeve::Label;
@@ -27,6 +28,8 @@ pub struct Config {
     pub ipv6: bool,
     /// What a path carries of which nothing is known yet.
     pub mtu: Mtu,
+    /// Whether the kernel is to carry what it can.
+    pub fast: bool,
 }
 
 /// Whether a peer is there.
@@ -52,8 +55,8 @@ pub struct Fact {
     pub route: Option<Vec<PeerName>>,
     /// Whether frames may go to it directly.
     pub allowed: bool,
-    /// Whether it answers probes on the direct path, as far as we know.
-    pub answers: bool,
+    /// The line on which it answers, as far as we know.
+    pub choice: Choice,
     /// The largest inner IP packet that the direct path to it carries, once measured.
     pub mtu: Option<Mtu>,
     /// What all paths of that peer carry, as it says.
@@ -68,8 +71,16 @@ pub type Topology = BTreeMap<PeerName, Fact>;
 pub enum Reason {
     /// Nothing speaks against the direct path.
     Direct,
-    /// It does not answer our probes.
+    /// The kernel is to carry frames here, and cannot.
+    NoDevice,
+    /// What the kernel sends is not answered; what the process sends is.
+    FastUnanswered,
+    /// It answers on UDP 6783, and not on 6784.
+    VxlanUnanswered,
+    /// It answers on no line.
     Unanswered,
+    /// It answers nowhere, not over the mesh either: nothing is moved.
+    Quiet,
     /// It says that the direct path does not work.
     NotReached,
     /// It is no neighbour, and there is no discovery.
@@ -88,7 +99,11 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Direct => "reached directly",
+            Self::NoDevice => "the kernel has no vxlan device for it here",
+            Self::FastUnanswered => "no answer to probes that the kernel sends",
+            Self::VxlanUnanswered => "no answer to probes on UDP 6784",
             Self::Unanswered => "no answer to probes on the direct path",
+            Self::Quiet => "nothing is heard from it: the path it had is kept",
             Self::NotReached => "the peer says that the direct path does not work",
             Self::NotGiven => "no neighbour: without discovery frames go directly to those only",
             Self::NoRoute => "no peer reaches both ends",
@@ -130,6 +145,8 @@ pub struct Own {
     pub name: PeerName,
     /// Our label.
     pub label: Label,
+    /// Whether there is a kernel device to send with.
+    pub fast: bool,
 }
 
 /// All that a plan depends on, but for how things were before.
@@ -177,10 +194,10 @@ fn choose(id: PeerId, fact: &Fact, known: &Known<'_>) -> Chosen {
     let addr = usable(fact, config).next();
     let sleeve = addr;
     let vxlan = addr.and_then(|at| Some(SocketAddr::new(at.ip(), at.port().checked_add(1)?)));
-    let why = match (fact.allowed, fact.answers) {
+    let why = match (fact.allowed, fact.choice.line) {
         (false, _) => Reason::NotGiven,
-        (true, true) => Reason::NotReached,
-        (true, false) => Reason::Unanswered,
+        (true, Some(_)) => Reason::NotReached,
+        (true, None) => Reason::Unanswered,
     };
     let (path, reason) = match (vxlan, fact.route.as_deref()) {
         (None, _) => (Path::Down, Reason::NoAddress),
@@ -191,7 +208,7 @@ fn choose(id: PeerId, fact: &Fact, known: &Known<'_>) -> Chosen {
         (Some(_), None) => (Path::Down, Reason::NoRoute),
         // The mesh has not been told yet.
         (Some(_), Some([])) if !fact.allowed => (Path::Down, why),
-        (Some(_), Some([])) => (Path::User, Reason::Direct),
+        (Some(_), Some([])) => direct(fact.choice, known),
         (Some(_), Some([relay, ..])) => match slots.get(*relay) {
             Some(relay) => (Path::Relay(relay), why),
             None => (Path::Down, Reason::RelayLost),
@@ -200,16 +217,33 @@ fn choose(id: PeerId, fact: &Fact, known: &Known<'_>) -> Chosen {
     let hops = fact.route.iter().flatten().filter_map(|hop| topology.get(hop));
     let relayed = hops.clone().map(|hop| hop.mtu.unwrap_or(config.mtu)).take(1);
     let least = hops.chain([fact]).filter_map(|hop| hop.least);
-    let direct = fact.mtu.filter(|_| !matches!(path, Path::Relay(_)));
+    let straight = fact.mtu.filter(|_| !matches!(path, Path::Relay(_)));
     let mtu = match path {
         Path::Relay(_) => relayed.chain(least).min(),
-        Path::Fast | Path::User | Path::Sleeve | Path::Down => direct,
+        Path::Fast | Path::User | Path::Sleeve | Path::Down => straight,
     };
     // Nothing is ever sent to the unspecified address: the path is down.
     let nowhere = || SocketAddr::from(([0, 0, 0, 0], 0));
     let addr = vxlan.unwrap_or_else(nowhere);
     let peer = Peer { addr, mtu: mtu.unwrap_or(config.mtu) };
     Chosen { id, peer, route: Route { path, label: fact.label, sleeve }, reason }
+}
+
+/// The path for a line, and why not a better one.
+fn direct(choice: Choice, known: &Known<'_>) -> (Path, Reason) {
+    let without_fast = match (known.config.fast, known.own.fast) {
+        (true, true) => Reason::FastUnanswered,
+        (true, false) => Reason::NoDevice,
+        (false, _) => Reason::Direct,
+    };
+    let (path, reason) = match choice.line {
+        Some(Line::Fast) => (Path::Fast, Reason::Direct),
+        Some(Line::User) => (Path::User, without_fast),
+        Some(Line::Sleeve | Line::Mesh) => (Path::Sleeve, Reason::VxlanUnanswered),
+        // The mesh has not been told yet.
+        None => (Path::Sleeve, Reason::Unanswered),
+    };
+    (path, if choice.quiet { Reason::Quiet } else { reason })
 }
 
 /// Where a peer can be sent to, the best first.

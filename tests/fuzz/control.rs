@@ -5,12 +5,13 @@ use std::time::Duration;
 use blake2::{Blake2s256, Digest as _};
 use peer_mesh::PeerName;
 use router::journal::replay;
+use router::liveness::{Line, Packet};
 use router::node::{Config, Peer};
 use router::plan::{self, Standing};
-use router::probe::Probe;
-use router::station::{MAX_MESSAGE, Merged, Stations, emit, parse};
+use router::probe::{Sealed, Secret, emit};
+use router::station::{self, MAX_MESSAGE, Merged, Stations, parse};
 use router::{Input, Node};
-use switch::{Mtu, PeerId, Vni};
+use switch::{Mtu, Vni};
 
 /// Octets of a digest at the end of a journal.
 const DIGEST: usize = 32;
@@ -18,7 +19,7 @@ const DIGEST: usize = 32;
 /// What is read is written as it was, is merged once, and does to a node what it does to another.
 pub fn stations(octets: &[u8]) {
     if let Ok(items) = parse(octets) {
-        let written: Vec<_> = emit(items.clone());
+        let written: Vec<_> = station::emit(items.clone());
         assert!(written.iter().all(|message| message.len() <= MAX_MESSAGE));
         let read: Vec<_> = written.iter().flat_map(|message| parse(message).unwrap()).collect();
         assert_eq!(read, items);
@@ -35,13 +36,31 @@ pub fn stations(octets: &[u8]) {
 
 /// A probe reads back as it was; a node lives through whatever comes instead.
 pub fn probe(octets: &[u8]) {
-    if let Some(probe) = Probe::parse(octets) {
-        let datagram = probe.emit(Vni::DEFAULT, PeerName::local(1), PeerName::local(2));
-        let (_, frame) = switch::vxlan::parse(&datagram).unwrap();
-        assert_eq!(Probe::parse(frame), Some(probe));
+    let (ours, theirs) = (Secret::new([1; 32]), Secret::new([2; 32]));
+    let key = ours.shared(&theirs.public()).unwrap();
+    let (a, b) = (PeerName::local(1), PeerName::local(2));
+    if let Some(sealed) = Sealed::parse(octets) {
+        assert_eq!(sealed.open(&key), None, "nobody guesses a MAC");
     }
-    let from = PeerId::new(0);
-    stepped(&[Input::Probe { from, frame: octets.to_vec() }]);
+    let mut said = Vec::new();
+    for chunk in octets.chunks_exact(10).take(20) {
+        let [line, flags, interval, delay, seq, echo, ..] = *chunk else {
+            unreachable!("ten octets")
+        };
+        let packet = Packet {
+            line: Line::ALL[usize::from(line) % Line::ALL.len()],
+            poll: flags & 1 != 0,
+            active: flags & 2 != 0,
+            seq: seq.into(),
+            echo: echo.into(),
+            delay: Duration::from_millis(delay.into()),
+            interval: Duration::from_millis(interval.into()),
+        };
+        let frame = emit(&packet, a, b, &key);
+        assert_eq!(Sealed::parse(&frame).and_then(|it| it.open(&key)), Some(packet));
+        said.push(Input::Probe(a, packet));
+    }
+    stepped(&said);
 }
 
 /// Any octets are a journal or are refused, as they are and with a digest that fits.
@@ -56,12 +75,13 @@ pub fn journal(octets: &[u8]) {
 
 /// Two nodes that know two peers come to the same by this.
 fn stepped(inputs: &[Input]) {
-    let plan = plan::Config { vni: Vni::DEFAULT, ipv6: false, mtu: Mtu::MIN };
-    let config = Config { plan, discovery: true, seed: 7 };
+    let plan = plan::Config { vni: Vni::DEFAULT, ipv6: false, mtu: Mtu::MIN, fast: true };
+    let config = Config { plan, discovery: true };
     let run = || {
         let mut node = Node::new(PeerName::local(0), config);
         let peers = (1..3).map(|n| Input::Peer(PeerName::local(n.into()), peer(n)));
-        node.step(Duration::ZERO, peers.chain([Input::Local(Vec::new())]));
+        let begun = [Input::Fast(true), Input::Local(Vec::new())];
+        node.step(Duration::ZERO, peers.chain(begun));
         node.step(Duration::from_millis(20), inputs.iter().cloned());
         node.step(Duration::from_secs(20), []);
         node.hash()

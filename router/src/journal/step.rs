@@ -3,14 +3,14 @@
 //! ```text
 //! step     microseconds u64 | wall clock in milliseconds u64 | count u32 | input* | 0 u8, or 1 u8 | hash u64
 //! input    0 u8 | MessagePack
-//!          1 u8 | slot u16 | len u8 | frame                                     a probe
+//!          1 u8 | peer 6 | packet 25                                           a probe
 //! ```
 //! Probes are nearly all there is, and recording is to cost next to nothing: they do without MessagePack.
 
+use peer_mesh::PeerName;
 use rmp_serde::decode::Error;
-use switch::PeerId;
 
-use crate::Input;
+use crate::{Input, probe};
 
 const PACKED: u8 = 0;
 const PROBE: u8 = 1;
@@ -44,12 +44,10 @@ pub(super) fn emit_hash(to: &mut Vec<u8>, hash: Option<u64>) {
 }
 
 fn emit_input(to: &mut Vec<u8>, input: &Input) -> bool {
-    if let Input::Probe { from, frame } = input
-        && let (Ok(slot), Ok(len)) = (u16::try_from(from.slot()), u8::try_from(frame.len()))
-    {
-        let [high, low] = slot.to_be_bytes();
-        to.extend([PROBE, high, low, len]);
-        to.extend(frame);
+    if let Input::Probe(from, packet) = input {
+        to.push(PROBE);
+        to.extend(from.octets());
+        to.extend(probe::emit_body(packet));
         return true;
     }
     to.push(PACKED);
@@ -74,11 +72,10 @@ fn parse_input(from: &mut &[u8]) -> Result<Input, Error> {
     match take(from)? {
         [PACKED] => rmp_serde::from_read(from),
         [PROBE] => {
-            let slot = u16::from_be_bytes(take(from)?);
-            let [len] = take(from)?;
-            let (frame, rest) = from.split_at_checked(len.into()).ok_or_else(short)?;
-            *from = rest;
-            Ok(Input::Probe { from: PeerId::new(slot), frame: frame.to_vec() })
+            let name = PeerName::new(take(from)?);
+            let packet = probe::parse_body(&take(from)?);
+            let read = name.zip(packet).map(|(name, packet)| Input::Probe(name, packet));
+            read.ok_or_else(|| Error::Uncategorized("a probe from nobody, or on no line".into()))
         }
         [kind] => Err(Error::Uncategorized(format!("an input of kind {kind}"))),
     }
@@ -96,18 +93,29 @@ fn short() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use peer_mesh::PeerName;
+    use std::time::Duration;
+
     use proptest::prelude::*;
     use switch::Mac;
 
     use super::*;
+    use crate::liveness::{Line, Packet};
 
     #[test]
     fn steps_read_back_as_they_were_written() {
         let (name, mac) = (PeerName::local(1), Mac::local(2));
-        let probe = |len| Input::Probe { from: PeerId::new(0xabcd), frame: vec![7; len] };
+        let packet = Packet {
+            line: Line::Sleeve,
+            poll: true,
+            active: false,
+            seq: u64::MAX,
+            echo: 7,
+            delay: Duration::from_micros(u32::MAX.into()),
+            interval: Duration::from_millis(200),
+        };
         let told = Input::Stations { via: name, message: vec![1, 2, 3] };
-        let inputs = vec![probe(30), told, probe(0), probe(256), Input::Heard(mac, [1; 4].into())];
+        let probe = Input::Probe(name, packet);
+        let inputs = vec![probe.clone(), told, probe, Input::Heard(mac, [1; 4].into())];
         for hash in [None, Some(u64::MAX)] {
             let mut octets = Vec::new();
             assert!(emit_inputs(&mut octets, 1, 2, &inputs));

@@ -6,8 +6,9 @@ use crate::node::{Config, Peer};
 use crate::plan::{self, Standing};
 
 fn node() -> Node {
-    let plan = plan::Config { vni: Vni::DEFAULT, ipv6: false, mtu: Mtu::new(1450).unwrap() };
-    Node::new(PeerName::local(0), Config { plan, discovery: true, seed: 7 })
+    let mtu = Mtu::new(1450).unwrap();
+    let plan = plan::Config { vni: Vni::DEFAULT, ipv6: false, mtu, fast: false };
+    Node::new(PeerName::local(0), Config { plan, discovery: true })
 }
 
 fn peer(n: u8) -> Input {

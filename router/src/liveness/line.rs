@@ -103,8 +103,8 @@ impl State {
 
     /// The other end has started again: what was said to it is forgotten, what the line is taken for is not.
     pub(super) fn renew(&mut self, now: Duration) {
-        let Self { verdict, good, since, hold, hold_until, rtt, .. } = *self;
-        *self = Self { verdict, good, since, hold, hold_until, rtt, ..Self::new(now) };
+        let Self { verdict, seq, good, since, hold, hold_until, rtt, .. } = *self;
+        *self = Self { verdict, seq, good, since, hold, hold_until, rtt, ..Self::new(now) };
     }
 
     /// The next packet.

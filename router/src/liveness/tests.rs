@@ -389,8 +389,8 @@ proptest! {
         let mut world = World::new();
         let mut dice = seed;
         let lossy = |_: usize, _: Line, _: u64| {
-            dice = crate::reach::mix(dice.wrapping_add(0x9e37_79b9_7f4a_7c15));
-            dice % 100 >= 2
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (dice >> 33) % 100 >= 2
         };
         let mut lossy = lossy;
         for second in 0..60 {

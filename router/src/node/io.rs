@@ -5,8 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use peer_mesh::PeerName;
 use serde::{Deserialize, Serialize};
+use switch::sleeve::HEADER_LEN;
 use switch::{Label, Mac, Mtu, PeerId, Plan};
 
+use crate::liveness::Packet;
 use crate::plan::{Chosen, Standing};
 use crate::station::BadStations;
 
@@ -60,14 +62,12 @@ pub enum Input {
     Heard(Mac, IpAddr),
     /// A station that is said to be elsewhere has sent something on this node.
     Sighting(Mac),
-    /// A peer sent a probe.
-    Probe {
-        /// Its slot.
-        from: PeerId,
-        /// The frame: what of it says something, at least.
-        #[serde(with = "octets")]
-        frame: Vec<u8>,
-    },
+    /// A peer sent this, and nobody else.
+    Probe(PeerName, Packet),
+    /// Whether there is a kernel device to send with.
+    Fast(bool),
+    /// Frames go to a peer, or come from it.
+    Traffic(PeerName),
     /// What the direct path to a peer carries.
     Carries(PeerName, Option<Mtu>),
 }
@@ -95,12 +95,16 @@ pub enum Output {
     Labels(BTreeMap<String, String>),
     /// Whether frames reach a peer directly.
     DataPath(PeerName, bool),
-    /// Send this datagram.
-    Send {
-        /// Where to.
-        to: SocketAddr,
+    /// Send a probe on its line.
+    Probe {
+        /// To whom.
+        to: PeerName,
         /// What.
-        datagram: Vec<u8>,
+        packet: Packet,
+        /// Where its UDP 6784 is,
+        vxlan: SocketAddr,
+        /// and its UDP 6783, and what goes before a frame there.
+        sleeve: Option<(SocketAddr, [u8; HEADER_LEN])>,
     },
     /// The frame path goes by this from now on.
     Install(Plan),
@@ -134,6 +138,8 @@ pub enum Word {
         /// Through whom.
         via: Vec<PeerName>,
     },
+    /// Most peers answer nowhere, or they do again: so many, of so many.
+    Alone(usize, usize),
     /// There is no slot for a peer: frames do not go there.
     NoSlot(PeerName),
     /// A neighbour says something that makes no sense. Nothing of it was taken up.

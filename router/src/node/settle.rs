@@ -7,11 +7,13 @@ use std::time::Duration;
 use blake2::{Blake2s256, Digest as _};
 use peer_mesh::PeerName;
 use serde::Serialize;
+use switch::sleeve::{HOPS, Header};
 use switch::{Label, Mac, Mtu, PeerId};
 
 use super::{HOUSEKEEPING, Node, Output, Path, Peer, Placement, Told, Word};
 use crate::choose_label;
-use crate::plan::{Chosen, Fact, Folded, Known, Own, Topology, fold};
+use crate::liveness::Packet;
+use crate::plan::{Chosen, Fact, Folded, Known, Own, Reason, Topology, fold};
 
 /// Between two times that stations are placed, as each looks at all of them: this,
 const REST: Duration = Duration::from_millis(10);
@@ -37,6 +39,7 @@ impl Node {
             let folded = self.fold(&topology);
             self.tell_sources(&topology, outputs);
             self.tell_paths(&folded, &topology, now, outputs);
+            self.tell_alone(outputs);
         }
         if self.topology_changed || self.stations_changed && rested {
             self.tell_placements(now, outputs);
@@ -89,7 +92,7 @@ impl Node {
     }
 
     fn goes_directly(&self, name: PeerName, peer: &Peer) -> bool {
-        self.reach.answers(name) && self.may_go_directly(peer)
+        self.liveness.choice(name).line.is_some() && self.may_go_directly(peer)
     }
 
     pub(super) fn may_go_directly(&self, peer: &Peer) -> bool {
@@ -112,7 +115,7 @@ impl Node {
                 label: peer.label,
                 route: peer.route.clone(),
                 allowed: self.may_go_directly(peer),
-                answers: self.reach.answers(*name),
+                choice: self.liveness.choice(*name),
                 mtu: self.carries.get(name).copied(),
                 least: peer.least,
             };
@@ -124,7 +127,7 @@ impl Node {
     fn fold(&self, topology: &Topology) -> Folded {
         let before: BTreeMap<PeerName, Chosen> =
             self.told.paths.iter().map(|(name, path)| (*name, path.chosen)).collect();
-        let own = Own { name: self.own, label: self.label };
+        let own = Own { name: self.own, label: self.label, fast: self.fast };
         let Self { slots, config, .. } = self;
         fold(&Known { own, topology, slots, config: &config.plan }, &before)
     }
@@ -158,15 +161,25 @@ impl Node {
             let path = match kept {
                 Some(kept) => Path { chosen: *chosen, stranded, ..kept.clone() },
                 None => {
+                    let switches = was.as_ref().map_or(0, |was| was.switches + 1);
                     let from = was.map(|was| was.chosen);
                     let word = Word::Path { name: *name, from, to: *chosen, via: via.clone() };
                     outputs.push(Output::Say(word));
-                    Path { chosen: *chosen, via, since: now, stranded }
+                    Path { chosen: *chosen, via, since: now, stranded, switches }
                 }
             };
             self.told.paths.insert(*name, path);
         }
         self.told.hash ^= hash_of(&self.told.paths);
+    }
+
+    /// Where most peers answer nowhere, the fault is likely here.
+    fn tell_alone(&mut self, outputs: &mut Vec<Output>) {
+        let (doubtful, of) = self.liveness.doubtful();
+        let alone = of > 2 && doubtful * 2 > of;
+        if std::mem::replace(&mut self.told.alone, alone) != alone {
+            outputs.push(Output::Say(Word::Alone(doubtful, of)));
+        }
     }
 
     fn tell_placements(&mut self, now: Duration, outputs: &mut Vec<Output>) {
@@ -236,6 +249,18 @@ impl Node {
             }
         }
         lost
+    }
+
+    pub(super) fn send_probe(&mut self, name: PeerName, packet: Packet, outputs: &mut Vec<Output>) {
+        let path = self.told.paths.get(&name);
+        let Some(chosen) = path.map(|it| it.chosen).filter(|it| it.reason != Reason::NoAddress)
+        else {
+            return;
+        };
+        let header = |destination| Header { source: self.label, destination, hops: HOPS }.emit();
+        let sleeve = chosen.route.sleeve.zip(chosen.route.label.map(header));
+        self.counts.probes_sent += 1;
+        outputs.push(Output::Probe { to: name, packet, vxlan: chosen.peer.addr, sleeve });
     }
 
     fn release_slots(&mut self, outputs: &mut Vec<Output>) {

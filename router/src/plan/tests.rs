@@ -7,6 +7,7 @@ const CONFIG: Config = Config {
         Some(mtu) => mtu,
         None => panic!("a valid MTU"),
     },
+    fast: false,
 };
 
 fn name(n: u64) -> PeerName {
@@ -18,7 +19,7 @@ fn label(n: u32) -> Label {
 }
 
 fn own() -> Own {
-    Own { name: name(0), label: label(100) }
+    Own { name: name(0), label: label(100), fast: false }
 }
 
 fn ip(n: u8) -> IpAddr {
@@ -32,7 +33,7 @@ fn fact(n: u8, route: Option<&[u64]>) -> Fact {
         label: Some(label(100 + u32::from(n))),
         route: route.map(|hops| hops.iter().map(|hop| name(*hop)).collect()),
         allowed: true,
-        answers: true,
+        choice: Choice { line: Some(Line::User), quiet: false },
         mtu: None,
         least: None,
     }

@@ -2,21 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use peer_mesh::PeerName;
 use router::journal::{self, Journal};
+use router::liveness::Line;
 use router::node::Counts;
-use router::{Input, Node, Output, node};
-use switch::{Kind, Mac, MacTable, PlanCell, Port, TableEvents};
+use router::{Input, Node, Output, node, probe};
+use switch::sleeve::HEADER_LEN;
+use switch::{Kind, Mac, MacTable, PlanCell, Port, TableEvents, Vni};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
-use crate::courier::Courier;
+use crate::courier::{Courier, Errand};
 use crate::data::Order;
 use crate::kernel::Tables;
+use crate::keyring::Keyring;
 use crate::latency::Latency;
 use crate::tick::{self, Clock};
 use crate::words;
@@ -27,6 +30,9 @@ const QUEUE: usize = 4096;
 const BATCH: usize = 1024;
 /// How often stations learned from frames are looked through.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Where a peer's UDP 6783 is, and what goes before a frame there.
+type Sleeve = (SocketAddr, [u8; HEADER_LEN]);
 
 /// Where inputs go. Clones are the same.
 #[derive(Clone, Debug)]
@@ -73,6 +79,7 @@ pub(crate) struct View {
     pub(crate) latency: api::Control,
     pub(crate) messages_dropped: u64,
     pub(crate) steps: u64,
+    pub(crate) probes_bad: u64,
 }
 
 /// How a peer is reached, and what its probes say.
@@ -105,6 +112,8 @@ pub(crate) struct Control {
     pub(crate) frames: switch::Clock,
     /// Sends probes.
     pub(crate) probes: UdpSocket,
+    pub(crate) keyring: Keyring,
+    pub(crate) vni: Vni,
     pub(crate) latency: Latency,
     /// Where stations announced by peers are.
     pub(crate) placed: BTreeSet<Mac>,
@@ -176,11 +185,15 @@ impl Control {
             Output::Broadcast { .. }
             | Output::Tell { .. }
             | Output::Digest(_)
-            | Output::Labels(_)
-            | Output::DataPath(..) => self.ways.courier.send(output),
-            Output::Send { to, datagram } => {
-                // A probe that is not sent is a probe that is not answered.
-                let _ = self.probes.send_to(&datagram, to);
+            | Output::DataPath(..) => self.ways.courier.send(Errand::Told(output)),
+            Output::Labels(mut labels) => {
+                labels.insert(probe::KEY.to_owned(), self.keyring.public());
+                self.ways.courier.send(Errand::Told(Output::Labels(labels)));
+            }
+            Output::Probe { to, packet, vxlan, sleeve } => {
+                if let Some(frame) = self.keyring.seal(&packet, self.node.name(), to) {
+                    self.send_probe(to, packet.line, &frame, (vxlan, sleeve));
+                }
             }
             Output::Install(plan) => self.cell.install(plan),
             Output::Place(mac, id) => {
@@ -210,6 +223,26 @@ impl Control {
             Output::Say(word) => words::say(&word),
         }
         false
+    }
+
+    /// A probe that is not sent is a probe that is not answered.
+    fn send_probe(&self, to: PeerName, line: Line, frame: &[u8], at: (SocketAddr, Option<Sleeve>)) {
+        let (vxlan, sleeve) = at;
+        let _sent = match line {
+            Line::Fast => Ok(0),
+            Line::User => {
+                let header = switch::vxlan::header(self.vni);
+                self.probes.send_to(&[&header, frame].concat(), vxlan)
+            }
+            Line::Sleeve => match sleeve {
+                Some((addr, header)) => self.probes.send_to(&[&header, frame].concat(), addr),
+                None => Ok(0),
+            },
+            Line::Mesh => {
+                self.ways.courier.send(Errand::Probe(to, frame.to_vec()));
+                Ok(0)
+            }
+        };
     }
 
     fn order(&self, order: Order) {
@@ -248,10 +281,12 @@ impl Control {
     }
 
     fn view(&self) -> View {
-        let reach = self.node.reach();
+        let liveness = self.node.liveness();
         let view = |(name, path): (PeerName, &node::Path)| {
-            let (rtt, next_probe) = (reach.rtt(name), reach.next(name));
-            (name, PathView { path: path.clone(), rtt, next_probe })
+            let line = liveness.choice(name).line.and_then(|line| liveness.view(name, line));
+            let all = Line::DIRECT.into_iter().filter_map(|line| liveness.view(name, line));
+            let next_probe = all.map(|line| line.next).min();
+            (name, PathView { path: path.clone(), rtt: line.and_then(|it| it.rtt), next_probe })
         };
         View {
             now: self.clock.now(),
@@ -262,6 +297,7 @@ impl Control {
             latency: self.latency.report(),
             messages_dropped: self.ways.courier.dropped(),
             steps: self.journal.steps(),
+            probes_bad: self.keyring.bad(),
         }
     }
 }

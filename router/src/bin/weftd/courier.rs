@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use peer_mesh::ChannelName;
 use peer_mesh::shell::{Handle, Stopped};
+use peer_mesh::{ChannelName, PeerName};
 use router::Output;
 use tokio::sync::{Notify, mpsc};
 
@@ -14,9 +14,24 @@ const WAITING: usize = 256;
 /// Where outputs for the mesh go.
 #[derive(Debug)]
 pub(crate) struct Courier {
-    to: mpsc::UnboundedSender<Output>,
+    to: mpsc::UnboundedSender<Errand>,
     waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
+}
+
+/// What is carried.
+#[derive(Debug)]
+pub(crate) enum Errand {
+    /// Something of the control core's.
+    Told(Output),
+    /// A probe.
+    Probe(PeerName, Vec<u8>),
+}
+
+/// The channel of probes that ask over the mesh who is there.
+#[expect(clippy::expect_used, reason = "the text is a valid channel name")]
+pub(crate) fn probes() -> ChannelName {
+    ChannelName::new("probes").expect("a valid name")
 }
 
 /// The channel of stations.
@@ -35,15 +50,18 @@ impl Courier {
     }
 
     /// Takes an output for the mesh.
-    pub(crate) fn send(&self, output: Output) {
-        let message = matches!(output, Output::Broadcast { .. } | Output::Tell { .. });
+    pub(crate) fn send(&self, errand: Errand) {
+        let message = matches!(
+            errand,
+            Errand::Probe(..) | Errand::Told(Output::Broadcast { .. } | Output::Tell { .. })
+        );
         if message && self.waiting.load(Relaxed) >= WAITING {
             self.dropped.fetch_add(1, Relaxed);
             return;
         }
         self.waiting.fetch_add(1, Relaxed);
         // A mesh that has stopped ends the process elsewhere.
-        let _ = self.to.send(output);
+        let _ = self.to.send(errand);
     }
 
     /// Messages that were let go.
@@ -54,13 +72,17 @@ impl Courier {
 
 async fn carry(
     mesh: Handle,
-    mut from: mpsc::UnboundedReceiver<Output>,
+    mut from: mpsc::UnboundedReceiver<Errand>,
     waiting: Arc<AtomicUsize>,
     refresh: Arc<Notify>,
 ) {
-    while let Some(output) = from.recv().await {
+    while let Some(errand) = from.recv().await {
         waiting.fetch_sub(1, Relaxed);
-        if perform(&mesh, output, &refresh).await.is_err() {
+        let done = match errand {
+            Errand::Told(output) => perform(&mesh, output, &refresh).await,
+            Errand::Probe(to, frame) => mesh.send(probes(), to, frame).await.map(drop),
+        };
+        if done.is_err() {
             return;
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use router::{Input, probe};
+use router::Input;
 use switch::engine::{Engine, KernelDrops, Supports};
 use switch::{Bell, Counters, Fault, Mac, Mtu, Notice, Stations, Told, Watch, neighbour};
 use tokio::sync::{mpsc, watch};
@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 use crate::control::Inbox;
 use crate::failure::Line;
 use crate::kernel::Tables;
+use crate::keyring::{Came, Keyring};
 
 /// How often stations are aged, and links are looked after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -49,6 +50,7 @@ pub(crate) struct Data {
     pub(crate) watch: Watch,
     pub(crate) inbox: Inbox,
     pub(crate) tables: Tables,
+    pub(crate) keyring: Keyring,
     /// Where the bridge is.
     pub(crate) bridge: watch::Sender<u32>,
     pub(crate) sight: watch::Sender<Sight>,
@@ -119,14 +121,15 @@ impl Data {
         while let Some(told) = self.engine.poll_told() {
             let input = match told {
                 Told::Probe(punt) => {
-                    // The rest would only fill the journal.
-                    let head = punt.octets().iter().copied().take(probe::HEAD);
-                    Input::Probe { from: punt.from, frame: head.collect() }
+                    let came = Came::by(punt.via);
+                    came.and_then(|came| self.keyring.open(punt.octets(), came))
                 }
-                Told::Address { mac, ip } => Input::Address(mac, ip),
-                Told::Sighting { mac } => Input::Sighting(mac),
+                Told::Address { mac, ip } => Some(Input::Address(mac, ip)),
+                Told::Sighting { mac } => Some(Input::Sighting(mac)),
             };
-            self.tell(input).await?;
+            if let Some(input) = input {
+                self.tell(input).await?;
+            }
         }
         Ok(())
     }

@@ -106,8 +106,8 @@ fn router_groups(view: &View, sight: &Sight) -> Groups {
         moved_here,
         addresses_moved,
         plans,
-        probes_answered,
-        probes_bad,
+        probes_sent,
+        probes_heard,
     } = view.counts;
     let stations = [
         ("now", view.stations as u64),
@@ -124,8 +124,9 @@ fn router_groups(view: &View, sight: &Sight) -> Groups {
     ];
     let control = [
         ("plans", plans),
-        ("probes_answered", probes_answered),
-        ("probes_bad", probes_bad),
+        ("probes_sent", probes_sent),
+        ("probes_heard", probes_heard),
+        ("probes_bad", view.probes_bad),
         ("steps_recorded", view.steps),
     ];
     let switch = [
@@ -219,6 +220,7 @@ mod tests {
             latency: api::Control::default(),
             messages_dropped: 0,
             steps: 0,
+            probes_bad: 0,
         };
         let drops = KernelDrops { tap_queue_full: Some(0), socket_buffer_full: Some(0) };
         let sight = Sight {

@@ -9,6 +9,7 @@ mod ear;
 mod failure;
 mod given;
 mod kernel;
+mod keyring;
 mod latency;
 mod logging;
 mod look;

@@ -91,7 +91,9 @@ fn told(input: &Input) -> Option<String> {
         Input::Sighting(mac) => format!("{mac} was seen here"),
         Input::Carries(name, Some(mtu)) => format!("the path to {name} carries {mtu}"),
         Input::Carries(name, None) => format!("nobody knows what the path to {name} carries"),
-        Input::Probe { .. } => return None,
+        Input::Fast(true) => "the kernel can carry frames".to_owned(),
+        Input::Fast(false) => "the kernel cannot carry frames".to_owned(),
+        Input::Probe(..) | Input::Traffic(_) => return None,
     })
 }
 

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use crate::args::Config;
 use crate::control::Inbox;
 use crate::given::Given;
+use crate::keyring::{Came, Keyring};
 use crate::logging::{self, Muffler};
 use crate::start::Starting;
 
@@ -107,6 +108,7 @@ pub(crate) async fn listen(
     mut notices: Notices,
     refresh: Arc<Notify>,
     inbox: Inbox,
+    keyring: Keyring,
 ) -> anyhow::Result<()> {
     while let Some(notice) = notices.next().await {
         let input = match notice {
@@ -115,6 +117,7 @@ pub(crate) async fn listen(
                 refresh.notify_one();
                 None
             }
+            Notice::Event(Event::Unicast { octets, .. }) => keyring.open(&octets, Came::Mesh),
             Notice::Event(event) => hear(event, &refresh)?,
         };
         if let Some(input) = input

@@ -12,6 +12,7 @@ use peer_mesh::shell::{self, Handle, Identity, Notices};
 use peer_mesh::{PeerName, Psk};
 use router::guard::{self, Guard};
 use router::journal::Journal;
+use router::probe::Secret;
 use router::serve::{Limits, Listen, Server};
 use router::{Node, node, plan};
 use switch::engine::{Engine, EngineConfig, Ports, Sockets};
@@ -28,6 +29,7 @@ use crate::data::{self, Data};
 use crate::desk::{Desk, Last};
 use crate::given::Given;
 use crate::kernel::{self, Tables};
+use crate::keyring::Keyring;
 use crate::latency::Latency;
 use crate::look::{Facts, timestamp};
 use crate::tick::{self, Clock};
@@ -83,6 +85,8 @@ impl Starting {
         let password = psk != Psk::open();
         let (mesh, notices) = start_mesh(&config, identity, psk, &given)?;
         mesh.join(courier::channel()).await?;
+        mesh.join(courier::probes()).await?;
+        let keyring = Keyring::new(Secret::new(random()?));
 
         let mut tasks = JoinSet::new();
         tasks.spawn(kernel::keep(shared.tables.clone()));
@@ -91,11 +95,13 @@ impl Starting {
         tasks.spawn(sentry::keep(guard, for_guard, asked));
         let (inbox, inputs) = Inbox::new(shared.clock);
         let refresh = Arc::new(Notify::new());
-        tasks.spawn(run::listen(notices, Arc::clone(&refresh), inbox.clone()));
+        let heard = run::listen(notices, Arc::clone(&refresh), inbox.clone(), keyring.clone());
+        tasks.spawn(heard);
         let (mtu_to, mtu) = watch::channel(shared.mtu);
         let ruler = Ruler { local: config.local, mtu: config.mtu };
         let look = Arc::clone(&refresh);
-        tasks.spawn(topology::follow(mesh.clone(), look, ruler, inbox.clone(), mtu_to));
+        let found = (mtu_to, keyring.clone());
+        tasks.spawn(topology::follow(mesh.clone(), look, ruler, inbox.clone(), found));
         refresh.notify_one();
         let (orders, ordered) = mpsc::channel(256);
         let (sight_to, sighted) = watch::channel(data::sight(&engine).await);
@@ -103,12 +109,23 @@ impl Starting {
         let (bridge, bridge_at) = watch::channel(engine.installed().bridge);
         tasks.spawn(ear::listen(inbox.clone(), bridge_at));
         let (sight, complaint) = (sight_to, None);
-        let data = Data { engine, bell, watch, inbox, tables, bridge, sight, mtu, complaint };
+        let data = Data {
+            engine,
+            bell,
+            watch,
+            inbox,
+            tables,
+            keyring: keyring.clone(),
+            bridge,
+            sight,
+            mtu,
+            complaint,
+        };
         tasks.spawn(data.run(ordered));
         let (requests, requested) = mpsc::channel(16);
         let courier = Courier::start(mesh.clone(), refresh);
         let ways = Ways { courier, sources, data: orders };
-        let control = shared.control(&config, name, ways)?;
+        let control = shared.control(&config, name, ways, keyring)?;
         tasks.spawn(control.run(inputs, requested));
 
         let desk = Desk {
@@ -176,16 +193,23 @@ impl Shared {
         Ok(engine)
     }
 
-    fn core(&self, config: &Config) -> anyhow::Result<node::Config> {
-        let plan = plan::Config { vni: config.vni, ipv6: config.local.is_ipv6(), mtu: self.mtu };
-        Ok(node::Config { plan, discovery: config.discovery, seed: seed()? })
+    fn core(&self, config: &Config) -> node::Config {
+        let (ipv6, mtu) = (config.local.is_ipv6(), self.mtu);
+        let plan = plan::Config { vni: config.vni, ipv6, mtu, fast: false };
+        node::Config { plan, discovery: config.discovery }
     }
 
-    fn control(&self, config: &Config, name: PeerName, ways: Ways) -> anyhow::Result<Control> {
+    fn control(
+        &self,
+        config: &Config,
+        name: PeerName,
+        ways: Ways,
+        keyring: Keyring,
+    ) -> anyhow::Result<Control> {
         let Self { clock, frames, table, cell, tables, .. } = self.clone();
         let probes = probe_socket(config.local).context("cannot open a socket for probes")?;
         Ok(Control {
-            node: Node::new(name, self.core(config)?),
+            node: Node::new(name, self.core(config)),
             journal: Journal::new(config.journal_size),
             clock,
             ways,
@@ -194,6 +218,8 @@ impl Shared {
             table,
             frames,
             probes,
+            keyring,
+            vni: config.vni,
             latency: Latency::new()?,
             placed: BTreeSet::new(),
             learned: (BTreeSet::new(), 0),
@@ -265,11 +291,11 @@ fn facts(config: &Config, password: bool) -> Facts {
     }
 }
 
-/// A number that nobody can guess.
-fn seed() -> anyhow::Result<u64> {
+/// Octets that nobody can guess.
+fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     use rustix::rand::{GetRandomFlags, getrandom};
-    let mut octets = [0; 8];
+    let mut octets = [0; N];
     let count = getrandom(&mut octets, GetRandomFlags::empty()).context("no random numbers")?;
     anyhow::ensure!(count == octets.len(), "getrandom gave too little: try again");
-    Ok(u64::from_be_bytes(octets))
+    Ok(octets)
 }

@@ -9,13 +9,14 @@ use peer_mesh::shell::{Handle, PeerView, Snapshot, Stopped};
 use peer_mesh::{PeerName, PeerState};
 use router::node::{self, LABEL, LEAST};
 use router::plan::Standing;
-use router::{Input, label_of};
+use router::{Input, label_of, probe};
 use switch::options::MtuChoice;
 use switch::{Mtu, path_mtu};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::control::Inbox;
+use crate::keyring::Keyring;
 
 /// Changes come in crowds: so long they are waited for.
 const GATHER: Duration = Duration::from_millis(20);
@@ -35,7 +36,7 @@ pub(crate) async fn follow(
     refresh: Arc<Notify>,
     ruler: Ruler,
     inbox: Inbox,
-    mtu: watch::Sender<Mtu>,
+    (mtu, keyring): (watch::Sender<Mtu>, Keyring),
 ) -> anyhow::Result<()> {
     let mut seen = Seen::default();
     let mut measure_at = Instant::now();
@@ -49,6 +50,9 @@ pub(crate) async fn follow(
             measure_at = Instant::now() + MEASURE;
         }
         let look = look(&mesh, called).await?;
+        if let Some((snapshot, _)) = &look {
+            seen.note_keys(snapshot, &keyring);
+        }
         let inputs = seen.update(look, ruler, due);
         for input in inputs {
             let sent = inbox.send(input).await;
@@ -115,6 +119,16 @@ impl Seen {
             self.peers = peers;
         }
         inputs
+    }
+
+    /// Before probes of a peer are looked at, or sent to it.
+    fn note_keys(&self, snapshot: &Snapshot, keyring: &Keyring) {
+        for view in snapshot.peers.iter().filter(|view| view.state != PeerState::Gone) {
+            keyring.note(view.name, view.labels.get(probe::KEY).map(String::as_str));
+        }
+        let there = |name: &PeerName| snapshot.peers.iter().any(|view| view.name == *name);
+        let gone = self.peers.keys().filter(|name| !there(name));
+        gone.for_each(|name| keyring.note(*name, None));
     }
 
     /// What all paths carry, once there is one.

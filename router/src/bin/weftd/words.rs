@@ -24,6 +24,11 @@ impl fmt::Display for Line<'_> {
                 }
                 write!(f, ": {}", to.reason)
             }
+            Word::Alone(0, _) => f.write_str("peers answer again"),
+            Word::Alone(doubtful, of) => write!(
+                f,
+                "{doubtful} of {of} peers do not answer: this node's own link or processor is likely to blame, nothing is moved for those that answer nowhere"
+            ),
             Word::NoSlot(name) => {
                 write!(f, "{name}: there are more peers than slots, frames do not go there")
             }
@@ -58,7 +63,11 @@ pub(crate) fn say(word: &Word) {
             tracing::info!("path to {line}")
         }
         Word::Path { .. } => tracing::warn!("path to {line}"),
-        Word::NoSlot(_) | Word::Malformed(..) | Word::Frozen(_) | Word::Full(_) => {
+        Word::Alone(..)
+        | Word::NoSlot(_)
+        | Word::Malformed(..)
+        | Word::Frozen(_)
+        | Word::Full(_) => {
             tracing::warn!("{line}")
         }
     }

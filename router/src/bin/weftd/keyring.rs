@@ -1,0 +1,105 @@
+//! Who has said a probe: the keys that this node shares with each of the others.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use peer_mesh::PeerName;
+use router::Input;
+use router::liveness::{Line, Packet};
+use router::probe::{self, Key, Sealed, Secret};
+use switch::Via;
+
+/// The keys. Clones are the same.
+///
+/// # Thread-safety
+/// Tasks of the mesh write, those that probes pass through read; each holds the lock for as long as a key takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Keyring {
+    secret: Arc<Secret>,
+    keys: Arc<Mutex<BTreeMap<PeerName, (String, Option<Key>)>>>,
+    bad: Arc<AtomicU64>,
+}
+
+/// On which line a probe came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Came {
+    /// On UDP 6784: the kernel's line and the process's end there both.
+    Vxlan,
+    /// On UDP 6783, from its sender.
+    Sleeve,
+    /// Over the mesh.
+    Mesh,
+}
+
+impl Keyring {
+    pub(crate) fn new(secret: Secret) -> Self {
+        Self { secret: Arc::new(secret), keys: Arc::default(), bad: Arc::default() }
+    }
+
+    /// What the others are to be told.
+    pub(crate) fn public(&self) -> String {
+        self.secret.public()
+    }
+
+    /// What a peer has told; of one that is not there any more, nothing.
+    pub(crate) fn note(&self, name: PeerName, public: Option<&str>) {
+        let known = self.lock().get(&name).map(|(public, _)| public.clone());
+        match public {
+            None => drop(self.lock().remove(&name)),
+            Some(public) if known.as_deref() == Some(public) => {}
+            Some(public) => {
+                // Outside the lock: this takes a while.
+                let key = self.secret.shared(public);
+                self.lock().insert(name, (public.to_owned(), key));
+            }
+        }
+    }
+
+    /// A packet as the frame that carries it; `None` without a key.
+    pub(crate) fn seal(&self, packet: &Packet, from: PeerName, to: PeerName) -> Option<Vec<u8>> {
+        let key = self.lock().get(&to)?.1.clone()?;
+        Some(probe::emit(packet, from, to, &key))
+    }
+
+    /// What came, if it is what it says and came as it says. Everything else is counted.
+    pub(crate) fn open(&self, frame: &[u8], came: Came) -> Option<Input> {
+        let opened = self.try_open(frame, came);
+        if opened.is_none() {
+            self.bad.fetch_add(1, Relaxed);
+        }
+        opened
+    }
+
+    /// How many frames were no probes, or nobody's.
+    pub(crate) fn bad(&self) -> u64 {
+        self.bad.load(Relaxed)
+    }
+
+    fn try_open(&self, frame: &[u8], came: Came) -> Option<Input> {
+        let sealed = Sealed::parse(frame)?;
+        let key = self.lock().get(&sealed.from)?.1.clone()?;
+        let packet = sealed.open(&key)?;
+        let fits = match packet.line {
+            Line::Fast | Line::User => came == Came::Vxlan,
+            Line::Sleeve => came == Came::Sleeve,
+            Line::Mesh => came == Came::Mesh,
+        };
+        fits.then_some(Input::Probe(sealed.from, packet))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerName, (String, Option<Key>)>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Came {
+    /// How the frame path says it; nothing for what others have passed on.
+    pub(crate) const fn by(via: Via) -> Option<Self> {
+        match via {
+            Via::User => Some(Self::Vxlan),
+            Via::Sleeve => Some(Self::Sleeve),
+            Via::Relay => None,
+        }
+    }
+}
