@@ -6,7 +6,8 @@
 //! once. Three that are not answered, on a line whose peer answers on another one, and the line is down.
 //!
 //! A peer that answers nowhere is *quiet*, and nothing moves: its process may be stopped while its kernel carries, or our
-//! own end may be cut off; frames would be no better elsewhere. The mesh is asked, too, before that is believed.
+//! own end may be cut off; frames would be no better elsewhere. Other peers and the mesh are asked to pass a question on
+//! before that is believed, and again and again afterwards.
 //!
 //! A line that was down is used again after five packets in a row were confirmed, and not before a time that doubles with
 //! each fall. Who does not get to run for a while doubts nobody for that: time in which nothing was looked at does not
@@ -59,7 +60,7 @@ pub enum Line {
     User,
     /// UDP 6783.
     Sleeve,
-    /// The mesh: it carries no frames, but says who is there.
+    /// Others that pass it on, and the mesh: it carries no frames, but says who is there.
     Mesh,
 }
 
@@ -219,6 +220,12 @@ impl Liveness {
         self.peers.get(&name).map_or(unknown, |peer| peer.choice)
     }
 
+    /// Whether a peer is there and answers on the line in use, as far as we know.
+    pub fn is_sure(&self, name: PeerName) -> bool {
+        let sure = |peer: &Peer| !peer.is_doubtful() && peer.choice.line.is_some();
+        self.peers.get(&name).is_some_and(sure)
+    }
+
     /// How a line is.
     pub fn view(&self, name: PeerName, line: Line) -> Option<View> {
         let state = self.peers.get(&name)?.line(line);
@@ -245,7 +252,7 @@ impl Liveness {
         let Some(peer) = self.peers.get_mut(&name) else { return Vec::new() };
         let mut findings: Vec<_> =
             answer.into_iter().map(|answer| Finding::Send(name, answer)).collect();
-        if heard.confirms && packet.line != Line::Mesh && peer.choice.quiet {
+        if heard.confirms && peer.choice.quiet {
             // It is back: all its lines are looked at before any is judged.
             peer.choice.quiet = false;
             peer.begin_doubt(now);

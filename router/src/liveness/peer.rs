@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::line::{Heard, PATIENCE_MAX, State, Verdict};
 use super::{Budget, Choice, Finding, Line, Pace, Packet};
 
-/// The mesh is asked when nobody has answered for so long.
+/// Others are asked when no line has answered for so long,
 const ASK_MESH: Duration = Duration::from_millis(60);
+/// and this often while nothing is heard.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Peer {
@@ -136,6 +138,10 @@ impl Peer {
             self.line_mut(line).polls += 1;
             findings.push(Finding::Send(name, self.say(line, true, now)));
         }
+        if self.choice.quiet && now >= self.line(Line::Mesh).next && budget.take() {
+            self.line_mut(Line::Mesh).next = now + ASK_AGAIN;
+            findings.push(Finding::Send(name, self.say(Line::Mesh, true, now)));
+        }
         for line in usable(round.fast) {
             let in_doubt = self.is_in_doubt(line);
             let quick = round.active
@@ -174,6 +180,7 @@ impl Peer {
         }
         if waiting.is_empty() && self.line(Line::Mesh).is_lost() {
             (self.doubt, self.choice.quiet) = (None, true);
+            self.line_mut(Line::Mesh).next = now;
             return true;
         }
         false
@@ -211,6 +218,9 @@ impl Peer {
             if !self.choice.quiet && self.doubt.is_none() {
                 due = due.min(state.overdue_at().unwrap_or(Duration::MAX));
             }
+        }
+        if self.choice.quiet {
+            due = due.min(self.line(Line::Mesh).next.max(affordable));
         }
         match self.doubt {
             Some(doubt) if !doubt.alive => {

@@ -101,10 +101,12 @@ pub enum Output {
         to: PeerName,
         /// What.
         packet: Packet,
-        /// Where its UDP 6784 is,
+        /// Where its UDP 6784 is; nowhere, if that is not known.
         vxlan: SocketAddr,
-        /// and its UDP 6783, and what goes before a frame there.
-        sleeve: Option<(SocketAddr, [u8; HEADER_LEN])>,
+        /// Where UDP 6783 is that it goes to, its own or others' that pass it on,
+        sleeves: Vec<SocketAddr>,
+        /// and what goes before the frame there. Without it there is no such way.
+        header: Option<[u8; HEADER_LEN]>,
     },
     /// The frame path goes by this from now on.
     Install(Plan),

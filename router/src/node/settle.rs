@@ -1,7 +1,7 @@
 //! From what is known to what is to be done about it: only changes are told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use blake2::{Blake2s256, Digest as _};
@@ -12,7 +12,7 @@ use switch::{Label, Mac, Mtu, PeerId};
 
 use super::{HOUSEKEEPING, Node, Output, Path, Peer, Placement, Told, Word};
 use crate::choose_label;
-use crate::liveness::Packet;
+use crate::liveness::{Line, Packet};
 use crate::plan::{Chosen, Fact, Folded, Known, Own, Reason, Topology, fold};
 
 /// Between two times that stations are placed, as each looks at all of them: this,
@@ -24,6 +24,9 @@ const REST_EACH: Duration = Duration::from_micros(5);
 pub(super) const REMEMBERED: Duration = Duration::from_secs(600);
 /// And of how many.
 const REMEMBERED_MAX: usize = 65_536;
+
+/// Who is asked to pass on a question to a peer that does not answer itself.
+const BYSTANDERS: usize = 3;
 
 impl Node {
     /// Brings the outside up to date.
@@ -257,10 +260,30 @@ impl Node {
         else {
             return;
         };
-        let header = |destination| Header { source: self.label, destination, hops: HOPS }.emit();
-        let sleeve = chosen.route.sleeve.zip(chosen.route.label.map(header));
+        let header = chosen
+            .route
+            .label
+            .map(|destination| Header { source: self.label, destination, hops: HOPS }.emit());
+        let sleeves = match packet.line {
+            Line::Fast | Line::User | Line::Sleeve => chosen.route.sleeve.into_iter().collect(),
+            // The mesh's own way may be cut and not know it yet.
+            Line::Mesh => self.bystanders(name, packet.seq),
+        };
         self.counts.probes_sent += 1;
-        outputs.push(Output::Probe { to: name, packet, vxlan: chosen.peer.addr, sleeve });
+        let vxlan = chosen.peer.addr;
+        outputs.push(Output::Probe { to: name, packet, vxlan, sleeves, header });
+    }
+
+    /// Others that may reach a peer, and are reached themselves: with each number some other ones.
+    fn bystanders(&self, name: PeerName, seq: u64) -> Vec<SocketAddr> {
+        let reached = self.told.paths.iter().filter(|(other, path)| {
+            **other != name && path.chosen.route.path.is_direct() && self.liveness.is_sure(**other)
+        });
+        let all: Vec<SocketAddr> =
+            reached.filter_map(|(_, path)| path.chosen.route.sleeve).collect();
+        let skipped = usize::try_from(seq).unwrap_or(0).wrapping_mul(BYSTANDERS);
+        let skipped = skipped.checked_rem(all.len()).unwrap_or(0);
+        all.iter().cycle().skip(skipped).take(BYSTANDERS.min(all.len())).copied().collect()
     }
 
     fn release_slots(&mut self, outputs: &mut Vec<Output>) {

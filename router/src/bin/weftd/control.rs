@@ -31,8 +31,8 @@ const BATCH: usize = 1024;
 /// How often stations learned from frames are looked through.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Where a peer's UDP 6783 is, and what goes before a frame there.
-type Sleeve = (SocketAddr, [u8; HEADER_LEN]);
+/// Where UDP 6783 is that a probe goes to, and what goes before it there.
+type Sleeve<'a> = (&'a [SocketAddr], Option<[u8; HEADER_LEN]>);
 
 /// Where inputs go. Clones are the same.
 #[derive(Clone, Debug)]
@@ -190,9 +190,13 @@ impl Control {
                 labels.insert(probe::KEY.to_owned(), self.keyring.public());
                 self.ways.courier.send(Errand::Told(Output::Labels(labels)));
             }
-            Output::Probe { to, packet, vxlan, sleeve } => {
-                if let Some(frame) = self.keyring.seal(&packet, self.node.name(), to) {
-                    self.send_probe(to, packet.line, &frame, (vxlan, sleeve));
+            Output::Probe { to, packet, vxlan, sleeves, header } => {
+                let Some(frame) = self.keyring.seal(&packet, self.node.name(), to) else {
+                    return false;
+                };
+                self.send_probe(packet.line, &frame, vxlan, (&sleeves, header));
+                if packet.line == Line::Mesh {
+                    self.ways.courier.send(Errand::Probe(to, frame));
                 }
             }
             Output::Install(plan) => self.cell.install(plan),
@@ -226,23 +230,21 @@ impl Control {
     }
 
     /// A probe that is not sent is a probe that is not answered.
-    fn send_probe(&self, to: PeerName, line: Line, frame: &[u8], at: (SocketAddr, Option<Sleeve>)) {
-        let (vxlan, sleeve) = at;
-        let _sent = match line {
-            Line::Fast => Ok(0),
+    fn send_probe(&self, line: Line, frame: &[u8], vxlan: SocketAddr, sleeve: Sleeve<'_>) {
+        match line {
+            Line::Fast => {}
             Line::User => {
                 let header = switch::vxlan::header(self.vni);
-                self.probes.send_to(&[&header, frame].concat(), vxlan)
+                let _sent = self.probes.send_to(&[&header, frame].concat(), vxlan);
             }
-            Line::Sleeve => match sleeve {
-                Some((addr, header)) => self.probes.send_to(&[&header, frame].concat(), addr),
-                None => Ok(0),
-            },
-            Line::Mesh => {
-                self.ways.courier.send(Errand::Probe(to, frame.to_vec()));
-                Ok(0)
+            Line::Sleeve | Line::Mesh => {
+                let (addrs, Some(header)) = sleeve else { return };
+                let datagram = [&header, frame].concat();
+                for addr in addrs {
+                    let _sent = self.probes.send_to(&datagram, addr);
+                }
             }
-        };
+        }
     }
 
     fn order(&self, order: Order) {

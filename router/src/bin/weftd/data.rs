@@ -50,7 +50,7 @@ pub(crate) struct Data {
     pub(crate) watch: Watch,
     pub(crate) inbox: Inbox,
     pub(crate) tables: Tables,
-    pub(crate) keyring: Keyring,
+    pub(crate) keys: Keyring,
     /// Where the bridge is.
     pub(crate) bridge: watch::Sender<u32>,
     pub(crate) sight: watch::Sender<Sight>,
@@ -120,10 +120,7 @@ impl Data {
     async fn pass_on(&mut self) -> anyhow::Result<()> {
         while let Some(told) = self.engine.poll_told() {
             let input = match told {
-                Told::Probe(punt) => {
-                    let came = Came::by(punt.via);
-                    came.and_then(|came| self.keyring.open(punt.octets(), came))
-                }
+                Told::Probe(punt) => self.keys.open(punt.octets(), Came::by(punt.via)),
                 Told::Address { mac, ip } => Some(Input::Address(mac, ip)),
                 Told::Sighting { mac } => Some(Input::Sighting(mac)),
             };

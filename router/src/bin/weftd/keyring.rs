@@ -10,6 +10,9 @@ use router::liveness::{Line, Packet};
 use router::probe::{self, Key, Sealed, Secret};
 use switch::Via;
 
+/// What each peer has told, and what follows from that.
+type Keys = BTreeMap<PeerName, (String, Option<Key>)>;
+
 /// The keys. Clones are the same.
 ///
 /// # Thread-safety
@@ -17,7 +20,7 @@ use switch::Via;
 #[derive(Clone, Debug)]
 pub(crate) struct Keyring {
     secret: Arc<Secret>,
-    keys: Arc<Mutex<BTreeMap<PeerName, (String, Option<Key>)>>>,
+    keys: Arc<Mutex<Keys>>,
     bad: Arc<AtomicU64>,
 }
 
@@ -28,6 +31,8 @@ pub(crate) enum Came {
     Vxlan,
     /// On UDP 6783, from its sender.
     Sleeve,
+    /// On UDP 6783, passed on by another.
+    Relay,
     /// Over the mesh.
     Mesh,
 }
@@ -83,23 +88,23 @@ impl Keyring {
         let fits = match packet.line {
             Line::Fast | Line::User => came == Came::Vxlan,
             Line::Sleeve => came == Came::Sleeve,
-            Line::Mesh => came == Came::Mesh,
+            Line::Mesh => matches!(came, Came::Mesh | Came::Relay),
         };
         fits.then_some(Input::Probe(sealed.from, packet))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerName, (String, Option<Key>)>> {
+    fn lock(&self) -> MutexGuard<'_, Keys> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Came {
-    /// How the frame path says it; nothing for what others have passed on.
-    pub(crate) const fn by(via: Via) -> Option<Self> {
+    /// How the frame path says it.
+    pub(crate) const fn by(via: Via) -> Self {
         match via {
-            Via::User => Some(Self::Vxlan),
-            Via::Sleeve => Some(Self::Sleeve),
-            Via::Relay => None,
+            Via::User => Self::Vxlan,
+            Via::Sleeve => Self::Sleeve,
+            Via::Relay => Self::Relay,
         }
     }
 }

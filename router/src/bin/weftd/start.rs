@@ -109,18 +109,8 @@ impl Starting {
         let (bridge, bridge_at) = watch::channel(engine.installed().bridge);
         tasks.spawn(ear::listen(inbox.clone(), bridge_at));
         let (sight, complaint) = (sight_to, None);
-        let data = Data {
-            engine,
-            bell,
-            watch,
-            inbox,
-            tables,
-            keyring: keyring.clone(),
-            bridge,
-            sight,
-            mtu,
-            complaint,
-        };
+        let keys = keyring.clone();
+        let data = Data { engine, bell, watch, inbox, tables, keys, bridge, sight, mtu, complaint };
         tasks.spawn(data.run(ordered));
         let (requests, requested) = mpsc::channel(16);
         let courier = Courier::start(mesh.clone(), refresh);
