@@ -10,15 +10,26 @@
 //!   for a peer's. This hook also sees what is only bridged, where `bridge-nf-call-iptables` is on;
 //!   its input is then the bridge, too.
 //!
+//! - `output`: what users of this node other than root send to either port by `lo`, which is let in:
+//!   the kernel's device would take it for a peer's;
+//! - `receive`: while the process is to receive VXLAN, what comes from peers is brought to its transparent
+//!   socket (tproxy). Whoever has the port goes on having it, and receives when there is no such socket.
+//!   What is sent straight to that socket's port is dropped in `input`.
+//!
+//! The table `bridge weft` keeps pods from sending probes. Kernels without it are served as well.
+//!
 //! TCP 6783 stays open for all others: a newcomer is no peer yet. What a pod sends to an address of
-//! another node that nobody has named as a peer's is not stopped here.
+//! another node that nobody has named as a peer's is not stopped here, nor what a user of this node sends
+//! to another one.
 //!
 //! Rules are replaced and elements added and removed in one transaction each, so there is no moment
-//! without. Installing again keeps counters. Dropping a [`Guard`] leaves the table: it outlives the
+//! without. Installing again keeps counters. Dropping a [`Guard`] leaves the tables: they outlive the
 //! process, as the kernel's tunnel does.
 
+mod flush;
 mod listing;
 mod nft;
+mod probes;
 mod ruleset;
 
 use std::collections::BTreeSet;
@@ -28,7 +39,9 @@ use listing::Listing;
 pub use listing::{Count, Tally};
 use nft::Nft;
 pub use nft::NftError;
-pub use ruleset::{BadBridge, Config, compile};
+use probes::Probes;
+use ruleset::TABLE;
+pub use ruleset::{BadName, Config, Receive, compile};
 
 /// The installed guard.
 #[derive(Debug)]
@@ -39,6 +52,8 @@ pub struct Guard {
     peers: BTreeSet<IpAddr>,
     /// The rules as nft shows them right after they were made, and the elements as last seen.
     installed: Listing,
+    /// Why there is none: the kernel has refused it.
+    probes: Result<Probes, NftError>,
 }
 
 /// What a table that was there already made of an installation.
@@ -61,6 +76,8 @@ pub enum Damage {
     Rules,
     /// Somebody has changed the peers.
     Peers,
+    /// Somebody has removed or changed the rules for probes, the table `bridge weft`.
+    Probes,
 }
 
 /// Why the guard is not as it should be. The table is as before, whole.
@@ -74,14 +91,14 @@ pub struct GuardError {
 
 impl Guard {
     /// Puts the rules in place, before anything listens. Peers that an earlier run has left stay
-    /// until [`Guard::set_peers`].
+    /// until [`Guard::set_peers`]; who receives is as `config` says.
     ///
     /// # Errors
     /// There is no nft, or it was refused.
     pub async fn install(config: &Config) -> Result<(Self, Installed), GuardError> {
         let nft = Nft::default();
         let what = |why| GuardError { what: "install", why };
-        let before = nft.listing().await.map_err(what)?;
+        let before = nft.state(TABLE).await.map_err(what)?;
         let peers = before.as_ref().map(Listing::all_peers).unwrap_or_default();
         let text = compile(config, &peers);
         let made = match (&before, nft.run(&text).await) {
@@ -93,8 +110,75 @@ impl Guard {
             }
             (_, Err(why)) => return Err(what(why)),
         };
-        let installed = nft.expect_listing().await.map_err(what)?;
-        Ok((Self { nft, config: config.clone(), peers, installed }, made))
+        let installed = nft.expect_listing(TABLE).await.map_err(what)?;
+        let probes = match Probes::install(&nft, config).await {
+            Err(why) if !matches!(why, NftError::Refused(_)) => return Err(what(why)),
+            outcome => outcome,
+        };
+        Ok((Self { nft, config: config.clone(), peers, installed, probes }, made))
+    }
+
+    /// Whether the process can receive what comes to the port of VXLAN while somebody else has it: tries,
+    /// and changes nothing. `config` need not have a receiver yet.
+    ///
+    /// # Errors
+    /// [`NftError::NoTproxy`]: the kernel, or nft, cannot do it. Otherwise nft could not be asked.
+    pub async fn check_user(config: &Config) -> Result<(), GuardError> {
+        // Any port will do.
+        let config = config.clone().with_receiver(Some(config.vxlan())).with_receive(Receive::User);
+        let outcome = Nft::default().check(&compile(&config, &BTreeSet::new())).await;
+        outcome.map_err(|why| GuardError { what: "receive through", why: without_tproxy(why) })
+    }
+
+    /// Says why pods can send probes: this kernel does not let us keep them from it.
+    pub fn probes_refused(&self) -> Option<&NftError> {
+        self.probes.as_ref().err()
+    }
+
+    /// Who receives from now on, in one transaction: no datagram is lost or seen twice.
+    ///
+    /// # Errors
+    /// [`NftError::NoReceiver`] or [`NftError::NoTproxy`]; or nft was refused, or is gone. Who received
+    /// goes on.
+    pub async fn set_receive(&mut self, receive: Receive) -> Result<(), GuardError> {
+        let what = |why| GuardError { what: "switch who receives through", why };
+        let config = self.config.clone().with_receive(receive);
+        if receive == Receive::User && !config.has_receiver() {
+            return Err(what(NftError::NoReceiver));
+        }
+        let outcome = match receive {
+            // nft keeps a processor busy right before the rules change, and a frame thread may wait for
+            // that one: what waits at its socket would be overtaken by what the kernel receives next.
+            Receive::Kernel => flush::chain(TABLE, ruleset::RECEIVE).await,
+            Receive::User => self.nft.run(&ruleset::switch(&config)).await,
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(NftError::Refused(_)) => {
+                // Somebody may have removed the table. If it is not that, nothing has changed.
+                let outcome = self.nft.run(&compile(&config, &self.peers)).await;
+                outcome.map_err(|why| what(without_tproxy(why)))?;
+            }
+            Err(why) => return Err(what(why)),
+        }
+        self.config = config;
+        self.installed = self.nft.expect_listing(TABLE).await.map_err(what)?;
+        Ok(())
+    }
+
+    /// The port of the transparent socket from now on, in one transaction: as [`Config::with_receiver`].
+    /// Who receives stays; without such a socket it is the kernel.
+    ///
+    /// # Errors
+    /// nft was refused, or is gone. The port is the one before.
+    pub async fn set_receiver(&mut self, port: Option<u16>) -> Result<(), GuardError> {
+        let what = |why| GuardError { what: "tell the transparent socket's port to", why };
+        let config = self.config.clone().with_receiver(port);
+        let outcome = self.nft.run(&compile(&config, &self.peers)).await;
+        outcome.map_err(|why| what(without_tproxy(why)))?;
+        self.config = config;
+        self.installed = self.nft.expect_listing(TABLE).await.map_err(what)?;
+        Ok(())
     }
 
     /// Who may send: every address that is known to be a peer's. Who stays keeps the counter.
@@ -109,7 +193,7 @@ impl Guard {
         };
         match self.nft.run(&text).await {
             Ok(()) => {
-                if let Some(now) = self.nft.listing().await.map_err(what)? {
+                if let Some(now) = self.nft.listing(TABLE).await.map_err(what)? {
                     self.installed.sets = now.sets;
                 }
             }
@@ -123,22 +207,36 @@ impl Guard {
         Ok(())
     }
 
-    /// What was dropped and what was heard, since the table was made.
+    /// What was dropped and what was heard, since the tables were made.
     ///
     /// # Errors
     /// nft was refused, or is gone; or somebody has removed the table.
     pub async fn counters(&self) -> Result<Tally, GuardError> {
-        let listing = self.nft.expect_listing().await;
-        listing.map(|it| it.tally).map_err(|why| GuardError { what: "read", why })
+        let what = |why| GuardError { what: "read", why };
+        let tally = self.nft.expect_listing(TABLE).await.map_err(what)?.tally;
+        let pod_probes = match self.probes {
+            Ok(_) => Probes::count(&self.nft).await.map_err(what)?,
+            Err(_) => Count::default(),
+        };
+        Ok(Tally { pod_probes, ..tally })
     }
 
-    /// Looks whether all is as it was installed, and puts it back.
+    /// Looks whether all is as it was installed, and puts it back. Tells the first of what was wrong.
     ///
     /// # Errors
     /// nft was refused, or is gone.
     pub async fn verify(&mut self) -> Result<Option<Damage>, GuardError> {
         let what = |why| GuardError { what: "mend", why };
-        let damage = match self.nft.listing().await.map_err(what)? {
+        let damage = self.verify_table().await.map_err(what)?;
+        let forged = match &mut self.probes {
+            Ok(probes) => probes.verify(&self.nft, &self.config).await.map_err(what)?,
+            Err(_) => false,
+        };
+        Ok(damage.or_else(|| forged.then_some(Damage::Probes)))
+    }
+
+    async fn verify_table(&mut self) -> Result<Option<Damage>, NftError> {
+        let damage = match self.nft.state(TABLE).await? {
             None => Damage::Gone,
             Some(now) if now.shape != self.installed.shape => Damage::Rules,
             Some(now) if ruleset::difference(&now.sets, &self.peers).is_some() => Damage::Peers,
@@ -150,30 +248,45 @@ impl Guard {
         match self.nft.run(&compile(&self.config, &self.peers)).await {
             Ok(()) => {}
             Err(NftError::Refused(_)) => {
-                let anew = ruleset::rebuild(&self.config, &self.peers);
-                self.nft.run(&anew).await.map_err(what)?;
+                self.nft.run(&ruleset::rebuild(&self.config, &self.peers)).await?;
             }
-            Err(why) => return Err(what(why)),
+            Err(why) => return Err(why),
         }
-        self.installed = self.nft.expect_listing().await.map_err(what)?;
+        self.installed = self.nft.expect_listing(TABLE).await?;
         if let Some(extra) = ruleset::difference(&self.installed.sets, &self.peers) {
-            self.nft.run(&extra).await.map_err(what)?;
-            self.installed = self.nft.expect_listing().await.map_err(what)?;
+            self.nft.run(&extra).await?;
+            self.installed = self.nft.expect_listing(TABLE).await?;
         }
         Ok(Some(damage))
     }
 
-    /// Takes the table away: only when nothing listens any more. Tells whether it was there.
+    /// Takes the tables away: only when nothing listens any more. Tells whether there was one.
     ///
     /// # Errors
     /// nft was refused, or is gone.
     pub async fn remove() -> Result<bool, GuardError> {
         let nft = Nft::default();
         let what = |why| GuardError { what: "remove", why };
-        let there = nft.listing().await.map_err(what)?.is_some();
-        if there {
-            nft.run(&ruleset::removal()).await.map_err(what)?;
+        let mut removed = false;
+        for table in [TABLE, probes::TABLE] {
+            if nft.state(table).await.map_err(what)?.is_some() {
+                nft.run(&ruleset::removal(table)).await.map_err(what)?;
+                removed = true;
+            }
         }
-        Ok(there)
+        Ok(removed)
+    }
+}
+
+fn without_tproxy(why: NftError) -> NftError {
+    match why {
+        NftError::Refused(said) => NftError::NoTproxy(said),
+        NftError::NoTproxy(_)
+        | NftError::NoReceiver
+        | NftError::Missing
+        | NftError::Late
+        | NftError::Process(_)
+        | NftError::Unreadable(_)
+        | NftError::Gone(_) => why,
     }
 }

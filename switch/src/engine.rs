@@ -23,6 +23,7 @@ mod frames;
 mod limits;
 mod mend;
 mod patience;
+mod sleeve;
 mod sockets;
 
 use std::io;
@@ -42,7 +43,9 @@ use frames::Frames;
 pub use limits::{LimitError, default_queues, raise_descriptor_limit};
 use mend::{Reading, tell_fast};
 use patience::Patience;
-pub use sockets::{Ports, Sockets};
+use sleeve::Mouth;
+pub use sleeve::SleeveSender;
+pub use sockets::{Intake, Ports, Sockets};
 
 /// What an engine is to run.
 #[derive(Clone, Debug)]
@@ -73,6 +76,7 @@ pub struct Engine {
     installed: Installed,
     frames: Frames,
     udp: UdpProbe,
+    mouth: Mouth,
     fallbacks: Fallbacks,
     /// What the bridge is to have, and what it was told.
     mtu: Mtu,
@@ -127,6 +131,7 @@ impl Engine {
             installed,
             frames: Frames::default(),
             udp,
+            mouth: Mouth::default(),
             fallbacks: Fallbacks::default(),
             mtu,
             told_mtu: mtu,
@@ -177,6 +182,21 @@ impl Engine {
     /// As those of [`Injector::inject`]; `NotConnected` while no thread runs.
     pub fn inject(&self, frame: &[u8]) -> io::Result<()> {
         self.frames.inject(frame)
+    }
+
+    /// Sends control's own datagrams from the port from process to process, restarts of the threads or
+    /// not.
+    pub fn sleeve_sender(&self) -> SleeveSender {
+        self.mouth.sender()
+    }
+
+    /// The port that a tproxy rule is to bring VXLAN to; `None` when it is received on its own. It changes
+    /// when the threads were started again ([`Engine::restarts`]) and somebody else had taken it.
+    pub fn intake_port(&self) -> Option<u16> {
+        match self.config.ports.intake {
+            Intake::Plain => None,
+            Intake::Transparent { port } => Some(port),
+        }
     }
 
     /// What each worker counts, in order of their queues. Those of queues that the TAP does not have
@@ -237,6 +257,11 @@ impl Engine {
             drop(sockets);
             sockets = Sockets::reopen(&self.config.ports, taps.len(), self.udp)?;
         }
+        if let Some(port) = sockets.intake_port() {
+            // Rules say this port: it is asked for from now on.
+            self.config.ports.intake = Intake::Transparent { port };
+        }
+        let sleeve = sockets.duplicate_sleeve().map_err(StartError::Thread)?;
         let offloads = taps.first().and_then(KernelTap::offloads);
         info!(queues = taps.len(), ?offloads, "starting the frame threads");
         self.fallbacks.note_taps(&taps, self.config.spec.backend);
@@ -244,7 +269,8 @@ impl Engine {
         let sides = taps.into_iter().zip(sockets.into_sides()).zip(&self.counters);
         let workers = sides.map(|((tap, underlay), counters)| self.worker(tap, underlay, counters));
         let frames = Frames::start(workers.collect(), self.clock, self.config.poll);
-        self.frames = frames.map_err(StartError::Thread)?.with_injector(injector);
+        let frames = frames.map_err(StartError::Thread)?.with_injector(injector);
+        self.frames = frames.with_voice(sleeve.map(|it| self.mouth.speak(it)));
         Ok(())
     }
 

@@ -1,5 +1,10 @@
 //! The tunnel guard between real network namespaces: who gets through, and what is counted.
 
+#[path = "guard/intruders.rs"]
+mod intruders;
+#[path = "guard/receive.rs"]
+mod receive;
+
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
+use super::probes;
 use super::ruleset::{CHAINS, DROPS, PEERS, TARGETS};
 
 /// Elements, by the name of their set.
@@ -30,6 +31,12 @@ pub struct Tally {
     pub pods_to_node: Count,
     /// Dropped: from pods, to a port of a peer.
     pub pods_to_peers: Count,
+    /// Dropped: sent straight to the port of the transparent socket.
+    pub to_receiver: Count,
+    /// Dropped: from users of this node other than root, by `lo`.
+    pub local_users: Count,
+    /// Dropped: frames from pods that pretend to be probes. Octets without their Ethernet headers.
+    pub pod_probes: Count,
     /// Let in, by peer, both ports.
     pub peers: BTreeMap<IpAddr, Count>,
 }
@@ -67,7 +74,7 @@ impl Listing {
         let name = text("name");
         let ours = match kind {
             "table" => true,
-            "counter" => DROPS.contains(&name),
+            "counter" => DROPS.contains(&name) || name == probes::DROP,
             "chain" => CHAINS.contains(&name),
             "set" => PEERS.contains(&name) || TARGETS.contains(&name),
             "rule" => CHAINS.contains(&text("chain")),
@@ -104,12 +111,16 @@ impl Listing {
     }
 
     fn drop_named(&mut self, name: &str) -> &mut Count {
-        let [sleeve_strangers, vxlan_strangers, pods_to_node, _pods_to_peers] = DROPS;
+        let [sleeve_strangers, vxlan_strangers, pods_to_node, pods_to_peers, to_receiver, _] =
+            DROPS;
         match name {
+            probes::DROP => &mut self.tally.pod_probes,
             _ if name == sleeve_strangers => &mut self.tally.sleeve_strangers,
             _ if name == vxlan_strangers => &mut self.tally.vxlan_strangers,
             _ if name == pods_to_node => &mut self.tally.pods_to_node,
-            _ => &mut self.tally.pods_to_peers,
+            _ if name == pods_to_peers => &mut self.tally.pods_to_peers,
+            _ if name == to_receiver => &mut self.tally.to_receiver,
+            _ => &mut self.tally.local_users,
         }
     }
 }

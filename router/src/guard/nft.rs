@@ -8,10 +8,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use super::listing::Listing;
-use super::ruleset::TABLE;
 
 /// For one call: it takes some 10 ms, and longer where others change a large ruleset.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Where `nft` may be, besides the path: daemons are often started without these.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -25,6 +24,12 @@ pub enum NftError {
     /// It says no.
     #[error("nft says: {0}; it needs CAP_NET_ADMIN and a kernel with nf_tables")]
     Refused(String),
+    /// It does not know the rules that bring VXLAN to the process.
+    #[error("nft says: {0}; it needs CAP_NET_ADMIN and a kernel with nft_tproxy and nft_socket")]
+    NoTproxy(String),
+    /// There is no socket that VXLAN could be brought to.
+    #[error("there is no transparent socket")]
+    NoReceiver,
     /// It hangs.
     #[error("nft did not end within 5 s; see whether another process changes rules all the time")]
     Late,
@@ -35,8 +40,8 @@ pub enum NftError {
     #[error("nft -j gave no JSON that is understood: {0}; see its version")]
     Unreadable(String),
     /// The table is not there.
-    #[error("somebody has removed the table inet weft; it is put back by the next look")]
-    Gone,
+    #[error("somebody has removed the table {0}; it is put back by the next look")]
+    Gone(String),
 }
 
 /// Runs nft in the network namespace of the calling thread.
@@ -53,15 +58,27 @@ impl Default for Nft {
 }
 
 impl Nft {
+    /// Another program in its place.
+    #[cfg(test)]
+    pub(super) fn of(program: &'static str) -> Self {
+        Self { program, deadline: DEADLINE }
+    }
+
     /// Applies these commands, all or none.
     pub(super) async fn run(&self, commands: &str) -> Result<(), NftError> {
         let output = self.call(&["-f", "-"], commands).await?;
         if output.status.success() { Ok(()) } else { Err(refusal(&output)) }
     }
 
-    /// What there is of our table; `None` when there is no such table.
-    pub(super) async fn listing(&self) -> Result<Option<Listing>, NftError> {
-        let [family, name] = TABLE;
+    /// Whether nft and the kernel would take them: nothing changes.
+    pub(super) async fn check(&self, commands: &str) -> Result<(), NftError> {
+        let output = self.call(&["-c", "-f", "-"], commands).await?;
+        if output.status.success() { Ok(()) } else { Err(refusal(&output)) }
+    }
+
+    /// What there is of a table of ours; `None` when there is no such table.
+    pub(super) async fn listing(&self, table: [&str; 2]) -> Result<Option<Listing>, NftError> {
+        let [family, name] = table;
         let output = self.call(&["-j", "list", "table", family, name], "").await?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -71,9 +88,18 @@ impl Nft {
         Listing::parse(&output.stdout).map(Some).map_err(NftError::Unreadable)
     }
 
-    /// The same, where the table has to be there.
-    pub(super) async fn expect_listing(&self) -> Result<Listing, NftError> {
-        self.listing().await?.ok_or(NftError::Gone)
+    /// The same; a listing that cannot be understood is an empty one: nft 1.0.6 says nonsense of a table
+    /// with flags, which ours has only from somebody else.
+    pub(super) async fn state(&self, table: [&str; 2]) -> Result<Option<Listing>, NftError> {
+        match self.listing(table).await {
+            Err(NftError::Unreadable(_)) => Ok(Some(Listing::default())),
+            outcome => outcome,
+        }
+    }
+
+    /// What there is of a table that has to be there.
+    pub(super) async fn expect_listing(&self, table: [&str; 2]) -> Result<Listing, NftError> {
+        self.listing(table).await?.ok_or_else(|| NftError::Gone(table.join(" ")))
     }
 
     async fn call(&self, args: &[&str], input: &str) -> Result<Output, NftError> {

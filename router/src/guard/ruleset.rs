@@ -9,62 +9,124 @@ use super::listing::Sets;
 /// Family and name of the table that is ours alone.
 pub(super) const TABLE: [&str; 2] = ["inet", "weft"];
 /// The chains that are the guard's; others in the table are left alone.
-pub(super) const CHAINS: [&str; 4] = ["input", "prerouting", "tunnel", "pods"];
+pub(super) const CHAINS: [&str; 6] = ["input", "prerouting", "tunnel", "pods", "receive", "output"];
+/// The one of them that is empty while the kernel receives.
+pub(super) const RECEIVE: &str = "receive";
 /// Peers that are listened to, with counters. The second is IPv6's.
 pub(super) const PEERS: [&str; 2] = ["peers4", "peers6"];
-/// The same as destinations: their counters would count what pods send.
+/// The same for all other uses: the counters above count once for each datagram that is let in.
 pub(super) const TARGETS: [&str; 2] = ["targets4", "targets6"];
 /// Drops, by name.
-pub(super) const DROPS: [&str; 4] =
-    ["sleeve_strangers", "vxlan_strangers", "pods_to_node", "pods_to_peers"];
+pub(super) const DROPS: [&str; 6] = [
+    "sleeve_strangers",
+    "vxlan_strangers",
+    "pods_to_node",
+    "pods_to_peers",
+    "to_receiver",
+    "local_users",
+];
 
-/// `input`: as `raw`, before others filter (0). `prerouting`: before `raw` (-300), behind the
-/// defragmentation of connection tracking (-400).
-const PRIORITIES: [i16; 2] = [-300, -350];
+/// `input` and `output`: as `raw`, before others filter (0). `prerouting`: before `raw` (-300), behind the
+/// defragmentation of connection tracking (-400). `receive`: as `mangle`, where tproxy belongs.
+const PRIORITIES: [i16; 4] = [-300, -350, -150, -300];
 
-/// What to guard.
+/// What to guard, and who receives VXLAN.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
-    bridge: String,
+    pub(super) bridge: String,
     sleeve: u16,
     vxlan: u16,
+    pub(super) device: String,
+    receiver: Option<u16>,
+    receive: Receive,
 }
 
-/// The bridge's name cannot stand in a rule.
+/// Who receives what comes to the port of VXLAN from other hosts.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Receive {
+    /// Whoever has the port: the kernel's vxlan device, or a plain socket.
+    #[default]
+    Kernel,
+    /// The process, by a transparent socket on another port. While there is none, it is as with `Kernel`.
+    User,
+}
+
+/// An interface's name cannot stand in a rule.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "bridge name {0:?} cannot be guarded: at most 15 letters, digits, `-`, `_` or `.` are expected"
+    "interface name {0:?} cannot be guarded: at most 15 letters, digits, `-`, `_` or `.` are expected"
 )]
-pub struct BadBridge(String);
+pub struct BadName(String);
 
 impl Config {
-    /// The pods' bridge, and the node's UDP ports.
+    /// The pods' bridge, and the node's UDP ports. The kernel's vxlan device is the one that is named by
+    /// its port, and receives.
     ///
     /// # Errors
     /// The name would be no name, or more than one, to nft.
-    pub fn new(bridge: &str, sleeve: u16, vxlan: u16) -> Result<Self, BadBridge> {
-        let fits = |it: char| it.is_ascii_alphanumeric() || "-_.".contains(it);
-        // IFNAMSIZ is 16, with its zero.
-        if bridge.is_empty() || bridge.len() > 15 || !bridge.chars().all(fits) {
-            return Err(BadBridge(bridge.to_owned()));
-        }
-        Ok(Self { bridge: bridge.to_owned(), sleeve, vxlan })
+    pub fn new(bridge: &str, sleeve: u16, vxlan: u16) -> Result<Self, BadName> {
+        let (bridge, device) = (checked(bridge)?, format!("vxlan-{vxlan}"));
+        Ok(Self { bridge, sleeve, vxlan, device, receiver: None, receive: Receive::Kernel })
     }
+
+    /// The same with a vxlan device of another name.
+    ///
+    /// # Errors
+    /// As those of [`Config::new`].
+    pub fn with_device(self, name: &str) -> Result<Self, BadName> {
+        Ok(Self { device: checked(name)?, ..self })
+    }
+
+    /// The same with the port of the transparent socket: nothing that is sent to it gets there.
+    #[must_use]
+    pub fn with_receiver(self, port: Option<u16>) -> Self {
+        Self { receiver: port, ..self }
+    }
+
+    /// The same with this one receiving; without a port of a transparent socket it is the kernel.
+    #[must_use]
+    pub fn with_receive(self, receive: Receive) -> Self {
+        Self { receive, ..self }
+    }
+
+    pub(super) fn vxlan(&self) -> u16 {
+        self.vxlan
+    }
+
+    /// Whether there is a socket that VXLAN could be brought to.
+    pub(super) fn has_receiver(&self) -> bool {
+        self.receiver.is_some()
+    }
+}
+
+fn checked(name: &str) -> Result<String, BadName> {
+    let fits = |it: char| it.is_ascii_alphanumeric() || "-_.".contains(it);
+    // IFNAMSIZ is 16, with its zero.
+    if name.is_empty() || name.len() > 15 || !name.chars().all(fits) {
+        return Err(BadName(name.to_owned()));
+    }
+    Ok(name.to_owned())
 }
 
 /// The commands that make, or make anew, the guard for these peers. What is there of an earlier run
 /// is kept, other elements of its sets, too.
 pub fn compile(config: &Config, peers: &BTreeSet<IpAddr>) -> String {
-    let Config { bridge, sleeve, vxlan } = config;
+    let mut text = objects();
+    text += &rules(config);
+    text += &switch(config);
+    text.extend(difference(&Sets::default(), peers));
+    text
+}
+
+/// The table, and all in it that is not a rule.
+fn objects() -> String {
     let table = TABLE.join(" ");
-    let [input, prerouting] = PRIORITIES;
+    let [input, prerouting, receive, output] = PRIORITIES;
     let [peers4, peers6] = PEERS;
     let [targets4, targets6] = TARGETS;
-    let [sleeve_strangers, vxlan_strangers, pods_to_node, pods_to_peers] = DROPS;
     let counters = DROPS.map(|name| format!("add counter {table} {name}\n")).concat();
     let flushes = CHAINS.map(|name| format!("flush chain {table} {name}\n")).concat();
-    // Broadcasts and groups are not of type `local`: those of pods are caught in `tunnel`.
-    let mut text = format!(
+    format!(
         "add table {table}
 {counters}\
 add set {table} {peers4} {{ type ipv4_addr; counter; }}
@@ -73,11 +135,37 @@ add set {table} {targets4} {{ type ipv4_addr; }}
 add set {table} {targets6} {{ type ipv6_addr; }}
 add chain {table} input {{ type filter hook input priority {input}; policy accept; }}
 add chain {table} prerouting {{ type filter hook prerouting priority {prerouting}; policy accept; }}
+add chain {table} receive {{ type filter hook prerouting priority {receive}; policy accept; }}
+add chain {table} output {{ type filter hook output priority {output}; policy accept; }}
 add chain {table} tunnel
 add chain {table} pods
-{flushes}\
+{flushes}"
+    )
+}
+
+/// Who gets through.
+fn rules(config: &Config) -> String {
+    let Config { bridge, sleeve, vxlan, receiver, .. } = config;
+    let table = TABLE.join(" ");
+    let [peers4, peers6] = PEERS;
+    let [targets4, targets6] = TARGETS;
+    let [sleeve_strangers, vxlan_strangers, pods_to_node, pods_to_peers, to_receiver, local_users] =
+        DROPS;
+    // What tproxy has brought still has VXLAN's port. When nobody has the receiver's any more, anybody may
+    // be given it, and is to have what comes: hence the look at the socket.
+    let direct = receiver.map_or_else(String::new, |port| {
+        format!(
+            "add rule {table} input udp dport {port} socket transparent 1 counter name {to_receiver} drop\n"
+        )
+    });
+    // Broadcasts and groups are not of type `local`: those of pods are caught in `tunnel`.
+    // On `lo` a packet's socket is its sender's. On other interfaces what the kernel's tunnel sends has
+    // that of the pod's process.
+    format!(
+        "{direct}\
 add rule {table} input iifname \"lo\" accept
 add rule {table} input udp dport {{ {sleeve}, {vxlan} }} jump tunnel
+add rule {table} output oifname \"lo\" udp dport {{ {sleeve}, {vxlan} }} meta skuid != 0 counter name {local_users} drop
 add rule {table} tunnel iifname \"{bridge}\" counter name {pods_to_node} drop
 add rule {table} tunnel ip saddr @{peers4} accept
 add rule {table} tunnel ip6 saddr @{peers6} accept
@@ -88,20 +176,33 @@ add rule {table} pods fib daddr type local counter name {pods_to_node} drop
 add rule {table} pods ip daddr @{targets4} counter name {pods_to_peers} drop
 add rule {table} pods ip6 daddr @{targets6} counter name {pods_to_peers} drop
 "
-    );
-    text.extend(difference(&Sets::default(), peers));
+    )
+}
+
+/// The commands that make the one receive whom `config` names, and nobody else.
+pub(super) fn switch(config: &Config) -> String {
+    let Config { bridge, vxlan, receiver, receive, .. } = config;
+    let table = TABLE.join(" ");
+    let mut text = format!("flush chain {table} receive\n");
+    let (Receive::User, Some(port)) = (receive, receiver) else { return text };
+    for (family, targets) in ["ip", "ip6"].into_iter().zip(TARGETS) {
+        // What comes by `lo` is left to whoever has the port: so a node tries its own kernel's receiving.
+        text += &format!(
+            "add rule {table} receive udp dport {vxlan} iifname != {{ \"lo\", \"{bridge}\" }} {family} saddr @{targets} fib daddr type local tproxy {family} to :{port} accept\n"
+        );
+    }
     text
 }
 
 /// The same where what is there cannot be kept.
 pub(super) fn rebuild(config: &Config, peers: &BTreeSet<IpAddr>) -> String {
     // Adding first makes deleting succeed when there is nothing.
-    format!("add table {0}\n{1}{2}", TABLE.join(" "), removal(), compile(config, peers))
+    format!("add table {0}\n{1}{2}", TABLE.join(" "), removal(TABLE), compile(config, peers))
 }
 
-/// The command that takes everything away.
-pub(super) fn removal() -> String {
-    format!("delete table {}\n", TABLE.join(" "))
+/// The command that takes a table away.
+pub(super) fn removal(table: [&str; 2]) -> String {
+    format!("delete table {}\n", table.join(" "))
 }
 
 /// The commands that make the elements of the sets into these peers; `None` when they are.
@@ -155,9 +256,37 @@ mod tests {
     }
 
     #[test]
+    fn with_a_transparent_socket_its_port_is_closed_and_two_rules_bring_vxlan_there() {
+        let config = Config::new("weave", 6783, 6784).unwrap().with_receiver(Some(40_000));
+        let without = compile(&Config::new("weave", 6783, 6784).unwrap(), &BTreeSet::new());
+
+        let kernel = compile(&config, &BTreeSet::new());
+        let user = compile(&config.with_receive(Receive::User), &BTreeSet::new());
+
+        let added = |text: &str, to: &str| -> Vec<_> {
+            let there: BTreeSet<_> = to.lines().collect();
+            text.lines().filter(|it| !there.contains(it)).map(str::to_owned).collect()
+        };
+        assert_eq!(
+            added(&kernel, &without),
+            [
+                "add rule inet weft input udp dport 40000 socket transparent 1 counter name to_receiver drop"
+            ]
+        );
+        assert_eq!(
+            added(&user, &kernel),
+            [
+                "add rule inet weft receive udp dport 6784 iifname != { \"lo\", \"weave\" } ip saddr @targets4 fib daddr type local tproxy ip to :40000 accept",
+                "add rule inet weft receive udp dport 6784 iifname != { \"lo\", \"weave\" } ip6 saddr @targets6 fib daddr type local tproxy ip6 to :40000 accept",
+            ]
+        );
+    }
+
+    #[test]
     fn names_that_nft_would_read_otherwise_are_refused() {
         for name in ["", "weave*", "we ave", "a\" accept", "weave;", "0123456789abcdef", "wéave"] {
             assert!(Config::new(name, 6783, 6784).is_err(), "{name}");
+            assert!(Config::new("weave", 6783, 6784).unwrap().with_device(name).is_err(), "{name}");
         }
         assert!(Config::new("br-0.weave_1", 1, 2).is_ok());
     }

@@ -78,6 +78,7 @@ fn remedy_for_socket(error: &OpenError) -> Option<&'static str> {
             "stop who has it, or remove the kernel vxlan device that has (ss -ulpn, ip -d link show type vxlan), or choose another --port",
         ),
         OpenError::NoSuchAddress(_) => Some("give --local an address that `ip address` shows here"),
+        OpenError::NotTransparent(_) => Some("run as root, or with CAP_NET_ADMIN"),
         OpenError::Other(..) => None,
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::sleeve::Voice;
 use crate::{
     Clock, DropGauge, Ended, Fault, FrameThreads, Injector, KernelTap, Poll, Punts, Told,
     UdpUnderlay, Worker,
@@ -16,6 +17,7 @@ pub(super) struct Frames {
     gauges: Vec<DropGauge>,
     punts: Vec<Arc<Punts>>,
     injector: Option<Injector>,
+    voice: Option<Voice>,
 }
 
 impl Frames {
@@ -30,7 +32,8 @@ impl Frames {
         let gauges = underlays.filter_map(|it| it.drop_gauge().ok()).collect();
         let punts = workers.iter().map(Worker::punts).collect();
         let (threads, ended) = FrameThreads::spawn(workers, clock, poll)?;
-        Ok(Self { threads: Some(threads), ended: Some(ended), gauges, punts, injector: None })
+        let (threads, ended) = (Some(threads), Some(ended));
+        Ok(Self { threads, ended, gauges, punts, injector: None, voice: None })
     }
 
     /// The threads with a way to write into the TAP beside them.
@@ -38,11 +41,17 @@ impl Frames {
         Self { injector, ..self }
     }
 
+    /// The threads with senders on the port from process to process.
+    pub(super) fn with_voice(self, voice: Option<Voice>) -> Self {
+        Self { voice, ..self }
+    }
+
     /// Stops the threads; what the kernel has lost can still be asked for.
     pub(super) fn stop(&mut self) {
         self.threads = None;
         self.ended = None;
         self.injector = None;
+        self.voice = None;
     }
 
     pub(super) fn are_running(&self) -> bool {

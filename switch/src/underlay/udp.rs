@@ -45,6 +45,9 @@ pub enum OpenError {
     /// No interface has the address.
     #[error("this host has no address {0}")]
     NoSuchAddress(IpAddr),
+    /// A socket may not, or cannot, be given datagrams that are for another port.
+    #[error("cannot make a UDP socket transparent")]
+    NotTransparent(#[source] io::Error),
     /// Anything else.
     #[error("cannot open a UDP socket on {0}")]
     Other(SocketAddr, #[source] io::Error),
@@ -63,11 +66,25 @@ impl UdpUnderlay {
         workers: usize,
         run_len: usize,
     ) -> Result<Vec<Self>, OpenError> {
-        let lanes = |_: &UdpSocket| {
-            let lane = |_| Ok(Lane::new(sending_socket(local)?, run_len));
-            (0..SENDERS).map(lane).collect()
-        };
-        Self::open_each(SocketAddr::new(local, port), workers, run_len, lanes)
+        let addr = SocketAddr::new(local, port);
+        let receivers = receivers(addr, workers).map_err(|error| open_error(addr, error))?;
+        Self::with_senders(local, receivers, run_len)
+    }
+
+    /// The same, but receives on [`UdpUnderlay::port`] what a tproxy rule brings there: the port of VXLAN
+    /// is the kernel's, or anybody's. With `port` 0 the kernel chooses one that nobody has.
+    ///
+    /// # Errors
+    /// As [`OpenError`] says; nothing is left open.
+    pub fn open_transparent(
+        local: IpAddr,
+        port: u16,
+        workers: usize,
+        run_len: usize,
+    ) -> Result<Vec<Self>, OpenError> {
+        // The rule looks for a socket with an address of the interface, which need not be a datagram's.
+        let addr = SocketAddr::new(any(local), port);
+        Self::with_senders(local, transparent_receivers(addr, workers)?, run_len)
     }
 
     /// Binds to `local` and `port`, and sends from there, too: what comes from anywhere else does
@@ -82,40 +99,57 @@ impl UdpUnderlay {
         workers: usize,
         run_len: usize,
     ) -> Result<Vec<Self>, OpenError> {
-        let lanes = |receiver: &UdpSocket| {
-            set_up_sending(receiver, local)?;
-            Ok([Lane::new(receiver.try_clone()?, run_len)].into())
+        let addr = SocketAddr::new(local, port);
+        let open = |receiver: UdpSocket| {
+            set_up_sending(&receiver, local)?;
+            let lanes = [Lane::new(receiver.try_clone()?, run_len)].into();
+            Ok(Self::new(local, receiver, lanes, run_len))
         };
-        Self::open_each(SocketAddr::new(local, port), workers, run_len, lanes)
+        let opened = receivers(addr, workers);
+        let opened = opened.and_then(|them| them.into_iter().map(open).collect());
+        opened.map_err(|error| open_error(addr, error))
     }
 
-    fn open_each(
-        addr: SocketAddr,
-        workers: usize,
+    fn with_senders(
+        local: IpAddr,
+        receivers: Vec<UdpSocket>,
         run_len: usize,
-        lanes: impl Fn(&UdpSocket) -> io::Result<Box<[Lane<UdpSocket>]>>,
     ) -> Result<Vec<Self>, OpenError> {
-        let local = addr.ip();
-        let failed = |error: io::Error| match error.raw_os_error() {
-            Some(libc::EADDRINUSE) => OpenError::Taken(addr),
-            Some(libc::EADDRNOTAVAIL) => OpenError::NoSuchAddress(local),
-            _ => OpenError::Other(addr, error),
+        let lane = |_| Ok(Lane::new(sending_socket(local)?, run_len));
+        let open = |receiver| {
+            let lanes = (0..SENDERS).map(lane).collect::<io::Result<_>>()?;
+            Ok(Self::new(local, receiver, lanes, run_len))
         };
-        let open = |receiver: UdpSocket| {
-            let lanes = lanes(&receiver)?;
-            // What is to be sent one by one is made ready in runs all the same.
-            let datagrams = if run_len > 1 { run_len } else { RUN_DATAGRAMS };
-            let limits = RunLimits { datagrams, octets: RUN_OCTETS };
-            Ok(Self { local, receiver, lanes, limits, refusals: Refusals::default() })
-        };
-        // Alone first: a socket that shares its port would also share it with another weft's.
-        let alone = receiver(addr, false).map_err(failed)?;
-        if workers < 2 {
-            return Ok(vec![open(alone).map_err(failed)?]);
-        }
-        drop(alone);
-        let worker = |_| receiver(addr, true).and_then(open).map_err(failed);
-        (0..workers).map(worker).collect()
+        let opened = receivers.into_iter().map(open).collect::<io::Result<_>>();
+        opened.map_err(|error| open_error(SocketAddr::new(local, 0), error))
+    }
+
+    fn new(
+        local: IpAddr,
+        receiver: UdpSocket,
+        lanes: Box<[Lane<UdpSocket>]>,
+        run_len: usize,
+    ) -> Self {
+        // What is to be sent one by one is made ready in runs all the same.
+        let datagrams = if run_len > 1 { run_len } else { RUN_DATAGRAMS };
+        let limits = RunLimits { datagrams, octets: RUN_OCTETS };
+        Self { local, receiver, lanes, limits, refusals: Refusals::default() }
+    }
+
+    /// The port that it receives on.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn port(&self) -> io::Result<u16> {
+        Ok(self.receiver.local_addr()?.port())
+    }
+
+    /// Another descriptor of the socket that receives: while it is open the port is taken.
+    ///
+    /// # Errors
+    /// No descriptor is free.
+    pub(crate) fn duplicate(&self) -> io::Result<UdpSocket> {
+        self.receiver.try_clone()
     }
 
     /// Reads, from another thread, how many datagrams the kernel dropped as its buffer was full.
@@ -217,14 +251,65 @@ impl SendMany for UdpSocket {
     }
 }
 
-fn receiver(addr: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
+/// A socket for each worker on one port that nobody else has.
+fn receivers(addr: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
+    let open = |shared: bool| {
+        let socket = receiver(addr)?;
+        socket.set_reuse_port(shared)?;
+        socket.bind(&addr.into())?;
+        Ok(socket.into())
+    };
+    // Alone first: a socket that shares its port would also share it with another weft's.
+    let alone = open(false)?;
+    if workers < 2 {
+        return Ok(vec![alone]);
+    }
+    drop(alone);
+    (0..workers).map(|_| open(true)).collect()
+}
+
+/// The same, for datagrams that a rule brings there.
+fn transparent_receivers(addr: SocketAddr, workers: usize) -> Result<Vec<UdpSocket>, OpenError> {
+    let failed = |error| open_error(addr, error);
+    let open = |addr: SocketAddr, shared: bool| {
+        let socket = receiver(addr).map_err(failed)?;
+        // One flag in the kernel, for sockets of IPv6, too.
+        socket.set_ip_transparent_v4(true).map_err(OpenError::NotTransparent)?;
+        socket.set_reuse_port(shared).map_err(failed)?;
+        socket.bind(&addr.into()).map_err(failed)?;
+        Ok(socket)
+    };
+    // Of ports that are shared, too, the kernel would choose one that somebody else shares.
+    let first = open(addr, false)?;
+    first.set_reuse_port(true).map_err(failed)?;
+    let first = UdpSocket::from(first);
+    let addr = first.local_addr().map_err(failed)?;
+    let others = (1..workers).map(|_| open(addr, true).map(UdpSocket::from));
+    std::iter::once(Ok(first)).chain(others).collect()
+}
+
+fn receiver(addr: SocketAddr) -> io::Result<Socket> {
     let socket = socket(addr)?;
-    socket.set_reuse_port(shared)?;
     set_receive_buffer(&socket, RECEIVE_BUFFER)?;
     // Without it each datagram comes alone: slower, not wrong.
     drop(sys::set_udp_gro(socket.as_fd()));
-    socket.bind(&addr.into())?;
-    Ok(socket.into())
+    Ok(socket)
+}
+
+fn open_error(addr: SocketAddr, error: io::Error) -> OpenError {
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => OpenError::Taken(addr),
+        Some(libc::EADDRNOTAVAIL) => OpenError::NoSuchAddress(addr.ip()),
+        _ => OpenError::Other(addr, error),
+    }
+}
+
+/// Any address of that family.
+fn any(addr: IpAddr) -> IpAddr {
+    match addr {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
 }
 
 pub(super) fn sending_socket(local: IpAddr) -> io::Result<UdpSocket> {

@@ -1,11 +1,13 @@
-//! `lab-sleeve LOCAL NUMBER [NUMBER=ADDR=PATH | announce=MAC=IP | pin=MAC=NUMBER | flags=on=off]..`: a
-//! switch whose plan is its arguments.
+//! `lab-sleeve LOCAL NUMBER [NUMBER=ADDR=PATH | announce=MAC=IP | pin=MAC=NUMBER | flags=on=off |
+//! transparent | say=ADDR]..`: a switch whose plan is its arguments.
 //!
 //! It is what a daemon is to the data plane, without one: paths are `user`, `sleeve`, `down`, or the
 //! number of the peer that is the relay. A node's label is its number. Addresses are announced, stations
 //! are pinned behind a peer, the flags are the TAP's `learning` and `neigh_suppress`. Counters are
 //! printed five times a second until it is killed, and what pods tell whenever they do: `told address
-//! MAC IP`, `told sighting MAC`.
+//! MAC IP`, `told sighting MAC`. `transparent`: VXLAN is received by transparent sockets on the port that is
+//! printed, `receiver PORT`. `say`: a datagram goes to that address and its port 9 from the port of UDP 6783,
+//! five times a second.
 #![expect(clippy::print_stdout, reason = "a command that reports to its user")]
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use switch::engine::{Engine, EngineConfig, Ports, Sockets};
+use switch::engine::{Engine, EngineConfig, Intake, Ports, SleeveSender, Sockets};
 use switch::neighbour::announce;
 use switch::{
     Backend, Bell, Clock, Counters, Fault, Label, Limits, Mac, MacTable, Mtu, Path, Peer, PeerId,
@@ -23,6 +25,8 @@ use switch::{
 
 const VXLAN: u16 = 6784;
 const SLEEVE: u16 = 6783;
+/// RFC 863: nobody answers.
+const DISCARD: u16 = 9;
 /// Slots are numbers; those of further peers are not counted.
 const SLOTS: usize = 16;
 const QUEUES: usize = 2;
@@ -42,6 +46,8 @@ struct Setup {
     pinned: Vec<(Mac, PeerId)>,
     learning: bool,
     neigh_suppress: bool,
+    intake: Intake,
+    said_to: Option<IpAddr>,
 }
 
 impl Setup {
@@ -49,9 +55,17 @@ impl Setup {
         let mut next = || args.next().context("usage: LOCAL NUMBER [NUMBER=ADDR=PATH]..");
         let (local, number) = (next()?.parse()?, next()?.parse()?);
         let plan = Plan::builder(Vni::DEFAULT).label(label(number)?);
-        let (announced, pinned) = (Vec::new(), Vec::new());
-        let (learning, neigh_suppress) = (true, false);
-        let setup = Self { local, number, plan, announced, pinned, learning, neigh_suppress };
+        let setup = Self {
+            local,
+            number,
+            plan,
+            announced: Vec::new(),
+            pinned: Vec::new(),
+            learning: true,
+            neigh_suppress: false,
+            intake: Intake::Plain,
+            said_to: None,
+        };
         args.try_fold(setup, |setup, arg| setup.with(&arg).with_context(|| arg))
     }
 
@@ -66,6 +80,8 @@ impl Setup {
                 self.learning = *learning == "on";
                 self.neigh_suppress = *neigh_suppress == "on";
             }
+            ["transparent"] => self.intake = Intake::Transparent { port: 0 },
+            ["say", addr] => self.said_to = Some(addr.parse()?),
             [number, addr, path] => {
                 let (peer, route) = peer(self.local, number.parse()?, addr.parse()?, path)?;
                 self.plan = self.plan.peer(PeerId::new(number.parse()?), peer, route);
@@ -73,6 +89,20 @@ impl Setup {
             _ => bail!("no such argument"),
         }
         Ok(self)
+    }
+
+    fn spec(&self, mtu: Option<Mtu>) -> Spec {
+        Spec {
+            bridge: "weave".into(),
+            tap: "weave-tap".into(),
+            backend: Backend::Auto,
+            queues: QUEUES,
+            mac: Mac::local(0x7766_0000 + u64::from(self.number)),
+            mtu: mtu.unwrap_or(Mtu::MIN),
+            learning: self.learning,
+            neigh_suppress: self.neigh_suppress,
+            fast: None,
+        }
     }
 }
 
@@ -94,21 +124,12 @@ fn label(number: u16) -> Result<Label> {
 }
 
 async fn run(setup: Setup) -> Result<()> {
-    let Setup { local, number, plan, announced, pinned, learning, neigh_suppress } = setup;
-    let plan = plan.build();
-    let ports = Ports { local, vxlan: VXLAN, sleeve: Some(SLEEVE), quirks: Vec::new() };
+    let plan = setup.plan.clone().build();
+    let (local, intake) = (setup.local, setup.intake);
+    let ports = Ports { local, vxlan: VXLAN, intake, sleeve: Some(SLEEVE), quirks: Vec::new() };
     let sockets = Sockets::open(&ports, QUEUES)?;
-    let spec = Spec {
-        bridge: "weave".into(),
-        tap: "weave-tap".into(),
-        backend: Backend::Auto,
-        queues: QUEUES,
-        mac: Mac::local(0x7766_0000 + u64::from(number)),
-        mtu: plan.peers().map(|(_, peer)| peer.mtu).min().unwrap_or(Mtu::MIN),
-        learning,
-        neigh_suppress,
-        fast: None,
-    };
+    let spec = setup.spec(plan.peers().map(|(_, peer)| peer.mtu).min());
+    let Setup { announced, pinned, said_to, .. } = setup;
     let bell = Bell::new()?;
     let ringer = Some(bell.ringer());
     let config = EngineConfig { ports, spec, poll: Poll::Adaptive, slots: SLOTS, ringer };
@@ -116,6 +137,7 @@ async fn run(setup: Setup) -> Result<()> {
     pinned.iter().for_each(|(mac, id)| table.pin(*mac, Port::Peer(*id), Tick::default()));
     let cell = Arc::new(PlanCell::new(plan));
     let mut engine = Engine::start(config, sockets, table, cell, Clock::start()).await?;
+    let sender = engine.sleeve_sender();
     let mut ticks = tokio::time::interval(PAUSE);
     println!("switching");
     loop {
@@ -139,7 +161,10 @@ async fn run(setup: Setup) -> Result<()> {
                         eprintln!("cannot announce {ip}: {error}");
                     }
                 }
-                print(engine.counters());
+                if let Some(addr) = said_to {
+                    say(&sender, addr);
+                }
+                print(&engine);
             }
         }
     }
@@ -153,9 +178,22 @@ fn print_told(told: &Told) {
     }
 }
 
-fn print(counters: &[Arc<Counters>]) {
+fn say(sender: &SleeveSender, addr: IpAddr) {
+    if let Err(error) = sender.send(b"said", SocketAddr::new(addr, DISCARD)) {
+        eprintln!("cannot say anything: {error}");
+    }
+}
+
+fn print(engine: &Engine) {
+    if let Some(port) = engine.intake_port() {
+        println!("receiver {port}");
+    }
+    let counters = engine.counters();
     let total = Counters::total(counters.iter().map(Arc::as_ref), SLOTS);
+    let given: Vec<_> = counters.iter().map(|it| it.to_tap.frames.load()).collect();
     let line = json!({
+        "restarts": engine.restarts(),
+        "to_tap": given,
         "relayed": total.relayed,
         "joined": total.joined,
         "udp_fallbacks": total.udp_fallbacks,

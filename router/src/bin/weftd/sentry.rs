@@ -59,6 +59,9 @@ fn say(damage: Damage) {
         Damage::Peers => {
             "somebody has changed the peers in the tunnel guard (table inet weft), put back"
         }
+        Damage::Probes => {
+            "somebody has changed the rules of the tunnel guard for probes (table bridge weft), put back"
+        }
     };
     warn!("{what}");
 }

@@ -15,7 +15,7 @@ use router::journal::Journal;
 use router::probe::Secret;
 use router::serve::{Limits, Listen, Server};
 use router::{Node, node, plan};
-use switch::engine::{Engine, EngineConfig, Ports, Sockets};
+use switch::engine::{Engine, EngineConfig, Intake, Ports, Sockets};
 use switch::options::MtuChoice;
 use switch::{Bell, Mac, MacTable, Mtu, Plan, PlanCell, Ringer, Spec, Watch};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
@@ -152,6 +152,7 @@ impl Shared {
         let ports = Ports {
             local: config.local,
             vxlan: config.vxlan_port(),
+            intake: Intake::Plain,
             sleeve: Some(config.port),
             quirks: config.quirks.clone(),
         };
@@ -233,6 +234,9 @@ async fn install_guard(config: &Config) -> anyhow::Result<Guard> {
     let rules = guard::Config::new(&config.bridge, config.port, config.vxlan_port())?;
     let (guard, made) = Guard::install(&rules).await?;
     info!(?made, "the tunnel guard is installed (nft list table inet weft)");
+    if let Some(why) = guard.probes_refused() {
+        warn!(%why, "this kernel has no rules for bridges: pods can send frames that look like probes between nodes");
+    }
     Ok(guard)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use switch::engine::{
-    Engine, EngineConfig, KeepError, LimitError, Ports, Sockets, raise_descriptor_limit,
+    Engine, EngineConfig, Intake, KeepError, LimitError, Ports, Sockets, raise_descriptor_limit,
 };
 use switch::{
     Clock, Counters, Fault, Mac, MacTable, Mtu, Notice, Peer, Plan, PlanCell, Spec, Watch, Wiring,
@@ -90,7 +90,7 @@ struct Switch {
 impl Switch {
     async fn start(config: Config, stdout: Lines) -> anyhow::Result<Self> {
         let Config { local, port, quirks, queues, poll, .. } = config.clone();
-        let ports = Ports { local, vxlan: port, sleeve: None, quirks };
+        let ports = Ports { local, vxlan: port, intake: Intake::Plain, sleeve: None, quirks };
         // First of all: a second switch on this address must fail before it touches anything.
         let sockets = Sockets::open(&ports, queues)?;
         let peers = measure_all(&config)?;

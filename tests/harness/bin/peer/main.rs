@@ -7,6 +7,7 @@ mod crowd;
 mod gso;
 mod icmp;
 mod multicast;
+mod numbers;
 mod raw;
 mod tcp;
 mod udp;
@@ -31,6 +32,8 @@ const USAGE: &str = "usage: lab-peer COMMAND
   udp-send ADDR PORT SIZE COUNT             one by one, checks the echoes
   udp-post ADDR PORT COUNT                  small datagrams, no answer wanted
   udp-count PORT SECONDS                    counts what arrives
+  udp-pace ADDR PORT RATE COUNT             numbered datagrams, RATE a second
+  udp-numbers PORT                          says which of those arrived how, when it is silent
   udp-tell PORT                             says a line about each datagram
   udp-blast ADDR PORT SECONDS [PAYLOAD..]   at full rate; no PAYLOAD: random of 0 to 1472 octets
   udp-gso-send ADDR PORT SIZE COUNT RUNS SEED  runs of COUNT datagrams, one call each
@@ -47,11 +50,7 @@ PAYLOAD is HEX, HEX+N or +N: the octets, then N random ones";
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    thread::spawn(|| {
-        doze(WATCHDOG);
-        eprintln!("lab-peer: still running after {WATCHDOG:?}");
-        process::exit(3);
-    });
+    thread::spawn(watch);
     match *words.as_slice() {
         ["tcp-serve", port] => tcp::serve(port.parse()?),
         ["tcp-send", addr, port, bytes, seed] => {
@@ -71,6 +70,10 @@ fn main() -> Result<()> {
         }
         ["udp-post", addr, port, count] => udp::post(endpoint(addr, port)?, count.parse()?),
         ["udp-count", port, seconds] => udp::count(port.parse()?, seconds.parse()?),
+        ["udp-pace", addr, port, rate, count] => {
+            numbers::pace(endpoint(addr, port)?, rate.parse()?, count.parse()?)
+        }
+        ["udp-numbers", port] => numbers::judge(port.parse()?),
         ["udp-tell", port] => udp::tell(port.parse()?),
         ["udp-blast", addr, port, seconds, ref payloads @ ..] => {
             udp::blast(endpoint(addr, port)?, seconds.parse()?, payloads)
@@ -102,6 +105,12 @@ fn main() -> Result<()> {
         ["mac-flood", iface, count] => raw::mac_flood(iface, count.parse()?),
         _ => bail!("{USAGE}"),
     }
+}
+
+fn watch() {
+    doze(WATCHDOG);
+    eprintln!("lab-peer: still running after {WATCHDOG:?}");
+    process::exit(3);
 }
 
 fn endpoint(addr: &str, port: &str) -> Result<SocketAddr> {

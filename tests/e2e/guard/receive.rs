@@ -1,0 +1,442 @@
+//! Who receives VXLAN: the kernel's device, or the process while somebody else has the port.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use router::guard::{Config, Damage, Guard, Receive};
+use serde_json::Value;
+use tokio::time::sleep;
+use weft_tests::harness::weft::{counter, pods};
+use weft_tests::harness::{
+    Lab, Node, Pod, Proc, Signal, Stopwatch, Underlay, bin, pause, serial, wait_until,
+};
+
+use super::{SETTLE, SLEEVE, VXLAN, heard, packets, send};
+
+const WAIT: Duration = Duration::from_secs(10);
+/// Of numbered frames, a second.
+const RATE: u32 = 20_000;
+/// How often receiving is switched to the process and back.
+const SWITCHES: u32 = 20;
+/// With each of the two, before the next switch.
+const STAY: Duration = Duration::from_millis(100);
+/// How long a flood of numbers lasts: longer than switching does.
+const SECONDS: u32 = 9;
+
+#[test]
+fn no_frame_is_lost_late_or_twice_while_receiving_is_switched_twenty_times() {
+    let _turn = serial().unwrap();
+    for underlay in [Underlay::default(), Underlay::v6()] {
+        Lab::with("receive-switch", |lab| {
+            let mut it = Receiving::new(lab, &underlay)?;
+            it.add_device()?;
+            let numbers = Numbers::start(&it, SECONDS)?;
+            let (kernel, user) = (it.by_kernel()?, it.by_process()?);
+
+            let watch = Stopwatch::start();
+            it.switch_to_and_fro()?;
+            let took = watch.elapsed();
+
+            let (kernel, user) = (it.by_kernel()? - kernel, it.by_process()? - user);
+            let outcome = numbers.end()?;
+            eprintln!(
+                "{:?}: {SWITCHES} times there and back in {} ms: {outcome}; {kernel} frames by the \
+                 kernel, {user} by the process meanwhile",
+                underlay.family,
+                took.as_millis()
+            );
+            ensure!(kernel > 10_000 && user > 10_000, "one of them received nothing");
+            ensure!(outcome.perfect(), "{outcome}");
+            ensure!(it.tally()?.to_receiver.packets == 0);
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn when_the_process_dies_the_kernel_receives_by_itself() {
+    let _turn = serial().unwrap();
+    for underlay in [Underlay::default(), Underlay::v6()] {
+        Lab::with("receive-death", |lab| {
+            let mut it = Receiving::new(lab, &underlay)?;
+            it.add_device()?;
+            it.set(Receive::User)?;
+            let numbers = Numbers::start(&it, 4)?;
+            let kernel = it.by_kernel()?;
+            ensure!(it.by_process()? > 0, "the process receives nothing");
+
+            it.switch.signal(Signal::SIGKILL)?;
+
+            let outcome = numbers.end()?;
+            let kernel = it.by_kernel()? - kernel;
+            eprintln!("{:?}: killed: {outcome}; {kernel} by the kernel", underlay.family);
+            ensure!(kernel > u64::from(RATE), "the kernel receives nothing");
+            // What lay in the dead one's socket and TAP.
+            ensure!(outcome.lost < RATE.into() && outcome.twice == 0, "{outcome}");
+            let damage = it.verify()?;
+            ensure!(damage.is_none(), "{damage:?}");
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn vxlan_is_received_while_another_process_has_its_port_and_lo_is_left_to_that_one() {
+    for underlay in [Underlay::default(), Underlay::v6()] {
+        Lab::with("receive-busy", |lab| {
+            let mut it = Receiving::new(lab, &underlay)?;
+            let any = if it.node.addr().is_ipv4() { "0.0.0.0" } else { "::" };
+            let other = it.node.inside(async || Ok(UdpSocket::bind((any, VXLAN))?))?;
+
+            it.post(5)?;
+            pause(SETTLE);
+            ensure!((heard(&other)?, it.by_process()?) == (5, 0));
+            it.set(Receive::User)?;
+            // A worker for each flow, by the port that it comes from.
+            (0..32).try_for_each(|_| it.post(1))?;
+            pause(SETTLE);
+            let given = it.given()?;
+            eprintln!("{:?}: received by the workers: {given:?}", underlay.family);
+            ensure!(heard(&other)? == 0 && given.iter().sum::<u64>() == 32, "{given:?}");
+            ensure!(given.iter().all(|frames| *frames > 0), "{given:?}");
+
+            let peer = &it.peer;
+            send(&it.node, it.node.addr(), VXLAN, 7)?;
+            let loopback: IpAddr =
+                if any == "::" { "::1".parse()? } else { "127.0.0.1".parse()? };
+            send(&it.node, loopback, VXLAN, 3)?;
+            ensure!(heard(&other)? == 10, "root, by lo");
+            // The peer that is no longer one is a stranger in this mode, too.
+            let before = it.tally()?;
+            ensure!(before.vxlan_strangers.packets == 0, "{before:?}");
+            let guard = &mut it.guard;
+            it.node.inside(async || Ok(guard.set_peers(&BTreeSet::new()).await?))?;
+            send(peer, it.node.addr(), VXLAN, 10)?;
+            let after = it.tally()?;
+            ensure!(after.vxlan_strangers.packets == 10, "{after:?}");
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn what_is_sent_straight_to_the_transparent_socket_is_dropped_as_long_as_it_is_there() {
+    for underlay in [Underlay::default(), Underlay::v6()] {
+        Lab::with("receive-direct", |lab| {
+            let mut it = Receiving::new(lab, &underlay)?;
+            let (port, addr) = (it.port, it.node.addr());
+            it.set(Receive::User)?;
+
+            send(&it.peer, addr, port, 10)?;
+            send(&it.node, addr, port, 5)?;
+            pause(SETTLE);
+            let tally = it.tally()?;
+            ensure!(packets(tally.to_receiver) == 15, "{tally:?}");
+            ensure!(it.by_process()? == 0);
+
+            // Whom the kernel gives the port next is no business of ours.
+            it.switch.kill()?;
+            let any = if addr.is_ipv4() { "0.0.0.0" } else { "::" };
+            let next = it.node.inside(async || Ok(UdpSocket::bind((any, port))?))?;
+            send(&it.peer, addr, port, 10)?;
+            pause(SETTLE);
+            ensure!(heard(&next)? == 10);
+            ensure!(packets(it.tally()?.to_receiver) == 15);
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn what_others_have_done_to_the_rules_for_receiving_is_mended() {
+    Lab::with("receive-mend", |lab| {
+        let mut it = Receiving::new(lab, &Underlay::default())?;
+        it.add_device()?;
+        it.set(Receive::User)?;
+        for (harm, damage) in [
+            ("flush chain inet weft receive", Damage::Rules),
+            ("delete table inet weft", Damage::Gone),
+            ("flush chain bridge weft prerouting", Damage::Probes),
+            ("delete table bridge weft", Damage::Probes),
+            ("flush ruleset", Damage::Gone),
+        ] {
+            it.node.run(&["nft", harm])?;
+            let found = it.verify()?;
+            ensure!(found == Some(damage), "{harm}: {found:?}");
+            ensure!(it.verify()?.is_none(), "{harm}");
+            let before = it.by_process()?;
+            it.post(10)?;
+            pause(SETTLE);
+            ensure!(it.by_process()? == before + 10, "{harm}");
+        }
+
+        // Without the table there is nothing to switch: it is made.
+        it.node.run(&["nft", "delete table inet weft"])?;
+        it.set(Receive::Kernel)?;
+        let (kernel, user) = (it.by_kernel()?, it.by_process()?);
+        it.post(10)?;
+        pause(SETTLE);
+        ensure!((it.by_kernel()?, it.by_process()?) == (kernel + 10, user));
+        ensure!(it.verify()?.is_none());
+
+        // A daemon that starts anew has the kernel receive, whoever did before.
+        it.set(Receive::User)?;
+        it.guard = guarded(&it.node, None, &it.peer)?;
+        it.post(10)?;
+        pause(SETTLE);
+        ensure!((it.by_kernel()?, it.by_process()?) == (kernel + 20, user));
+        ensure!(it.set(Receive::User).is_err(), "no socket");
+        let (guard, port) = (&mut it.guard, it.port);
+        it.node.inside(async || {
+            guard.set_receiver(Some(port)).await?;
+            Ok(guard.set_receive(Receive::User).await?)
+        })?;
+        it.post(10)?;
+        pause(SETTLE);
+        ensure!((it.by_kernel()?, it.by_process()?) == (kernel + 20, user + 10));
+
+        ensure!(it.node.inside(async || Ok(Guard::remove().await?))?);
+        let left = it.node.run(&["nft", "list", "tables"])?;
+        ensure!(!left.contains("weft"), "{left}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn large_transfers_and_pings_cross_whoever_receives() {
+    for underlay in [Underlay::default(), Underlay::v6(), Underlay::default().offload(false)] {
+        Lab::with("receive-bulk", |lab| {
+            let mut it = Receiving::new(lab, &underlay)?;
+            it.add_device()?;
+            let far = it.peer.addr();
+            it.node.sh(&format!(
+                "bridge fdb append 00:00:00:00:00:00 dev vxlan-6784 dst {far}
+                 bridge fdb replace {} dev vxlan-6784 master static",
+                it.far.mac()
+            ))?;
+            for receive in [Receive::User, Receive::Kernel] {
+                it.set(receive)?;
+                let (near, far) = (&it.near, &it.far);
+
+                let transfer = weft_tests::harness::transfer(far, near, 50_000_000)?;
+                eprintln!("{receive:?}: 50 MB in {:.2} s", transfer.secs);
+                ensure!(transfer.intact(), "{transfer:?}");
+                let ping = far.ping(near.addr(), 20)?;
+                ensure!(ping.perfect(), "{ping:?}");
+            }
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn whether_tproxy_is_to_be_had_is_tried_without_a_trace() {
+    Lab::with("receive-check", |lab| {
+        let [one] = lab.nodes(&Underlay::default())?;
+        let config = Config::new("weave", SLEEVE, VXLAN)?;
+
+        one.inside(async || Ok(Guard::check_user(&config).await?))?;
+
+        ensure!(one.run(&["nft", "list", "ruleset"])?.is_empty());
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// A node with a bridge, a pod, a switch with transparent sockets and a guard; and a peer that is a
+/// kernel's, with a pod that knows where the first one is.
+struct Receiving {
+    node: Node,
+    peer: Node,
+    near: Pod,
+    far: Pod,
+    switch: Proc,
+    /// The transparent sockets'.
+    port: u16,
+    guard: Guard,
+}
+
+impl Receiving {
+    fn new(lab: &Lab, underlay: &Underlay) -> Result<Self> {
+        let [node, peer] = lab.nodes(underlay)?;
+        peer.kernel_vxlan(&[&node], VXLAN.into())?;
+        let program = bin("lab-sleeve")?.into_os_string().into_string().ok().context("no text")?;
+        let (own, path) = (node.addr().to_string(), format!("1={}=user", peer.addr()));
+        let mut switch =
+            node.spawn(&[&program, &own, "0", &path, "transparent", "flags=off=off"])?;
+        switch.wait_for_line("switching", WAIT)?;
+        wait_until(WAIT, "a TAP that forwards", || {
+            let shown = node.run(&["bridge", "link", "show", "dev", "weave-tap"]);
+            shown.is_ok_and(|shown| shown.contains("state forwarding"))
+        })?;
+        let line = switch.wait_for_line("receiver", WAIT)?;
+        let port = line.trim().rsplit(' ').next().context("no port")?.parse()?;
+        let guard = guarded(&node, Some(port), &peer)?;
+        let pods = pods(&[node.clone(), peer.clone()], 1430)?;
+        let [near, far] = <[Pod; 2]>::try_from(pods).ok().context("two pods")?;
+        node.sh(&format!(
+            "bridge fdb replace {} dev {} master static",
+            near.mac(),
+            near.host_if()
+        ))?;
+        peer.sh(&format!("bridge fdb replace {} dev vxlan-6784 master static", near.mac()))?;
+        for (pod, other) in [(&near, &far), (&far, &near)] {
+            let (ip, mac) = (other.addr(), other.mac());
+            pod.sh(&format!("ip neigh replace {ip} lladdr {mac} dev eth0 nud permanent"))?;
+        }
+        Ok(Self { node, peer, near, far, switch, port, guard })
+    }
+
+    /// The kernel's way of receiving beside the TAP.
+    fn add_device(&self) -> Result<()> {
+        let addr = self.node.addr();
+        self.node.sh(&format!(
+            "ip link add vxlan-6784 type vxlan id {VXLAN} dstport {VXLAN} local {addr} nolearning udpcsum
+             ip link set vxlan-6784 addrgenmode none mtu 65000 master weave
+             bridge link set dev vxlan-6784 isolated on learning off
+             ip link set vxlan-6784 up"
+        ))?;
+        wait_until(WAIT, "a device that forwards", || {
+            let shown = self.node.run(&["bridge", "link", "show", "dev", "vxlan-6784"]);
+            shown.is_ok_and(|shown| shown.contains("state forwarding"))
+        })
+    }
+
+    fn set(&mut self, receive: Receive) -> Result<()> {
+        let guard = &mut self.guard;
+        self.node.inside(async || Ok(guard.set_receive(receive).await?))
+    }
+
+    /// In one runtime, as a daemon does: to start one keeps a processor busy.
+    fn switch_to_and_fro(&mut self) -> Result<()> {
+        let guard = &mut self.guard;
+        self.node.inside(async || {
+            for _ in 0..SWITCHES {
+                for receive in [Receive::User, Receive::Kernel] {
+                    guard.set_receive(receive).await?;
+                    sleep(STAY).await;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn verify(&mut self) -> Result<Option<Damage>> {
+        let guard = &mut self.guard;
+        self.node.inside(async || Ok(guard.verify().await?))
+    }
+
+    fn tally(&self) -> Result<router::guard::Tally> {
+        self.node.inside(async || Ok(self.guard.counters().await?))
+    }
+
+    /// So many frames from the far pod to the near one, as one flow.
+    fn post(&self, count: u32) -> Result<()> {
+        let to = self.near.addr();
+        self.far.peer(WAIT, &format!("udp-post {to} 9 {count}")).map(drop)
+    }
+
+    /// Frames that the kernel's device has received.
+    fn by_kernel(&self) -> Result<u64> {
+        let path = "/sys/class/net/vxlan-6784/statistics/rx_packets";
+        Ok(self.node.run(&["cat", path])?.trim().parse()?)
+    }
+
+    /// Frames that the process has received.
+    fn by_process(&self) -> Result<u64> {
+        Ok(self.given()?.iter().sum())
+    }
+
+    /// The same by worker, as of after this call.
+    fn given(&self) -> Result<[u64; 2]> {
+        let lines = || {
+            let out = self.switch.stdout();
+            let whole = out.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            whole.filter(|it| it.starts_with('{')).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let before = lines().len();
+        // The line under way may have been made before the call.
+        wait_until(WAIT, "counters", || lines().len() > before + 1)?;
+        let last: Value = serde_json::from_str(lines().last().context("no counters")?)?;
+        Ok([counter(&last, "/to_tap/0")?, counter(&last, "/to_tap/1")?])
+    }
+}
+
+fn guarded(node: &Node, receiver: Option<u16>, peer: &Node) -> Result<Guard> {
+    let config = Config::new("weave", SLEEVE, VXLAN)?.with_receiver(receiver);
+    let peers = BTreeSet::from([peer.addr()]);
+    node.inside(async || {
+        let (mut guard, _installed) = Guard::install(&config).await?;
+        guard.set_peers(&peers).await?;
+        Ok(guard)
+    })
+}
+
+/// Numbered frames under way from the far pod to the near one.
+struct Numbers {
+    judge: Proc,
+    sender: Proc,
+    count: u32,
+}
+
+/// What became of them.
+struct Outcome {
+    sent: u64,
+    lost: u64,
+    reordered: u64,
+    twice: u64,
+    gap: Duration,
+    took: Duration,
+}
+
+impl Numbers {
+    fn start(it: &Receiving, seconds: u32) -> Result<Self> {
+        let (judge, port) = it.near.serve("udp-numbers")?;
+        let (to, count) = (it.near.addr(), RATE * seconds);
+        let sender = it.far.spawn_peer(&format!("udp-pace {to} {port} {RATE} {count}"))?;
+        Ok(Self { judge, sender, count })
+    }
+
+    fn end(mut self) -> Result<Outcome> {
+        ensure!(self.sender.stdout().is_empty(), "all were sent before the end");
+        self.sender.wait(Duration::from_secs(60))?;
+        self.judge.wait(Duration::from_secs(30))?;
+        let said = |proc: &Proc| -> Result<Value> {
+            Ok(serde_json::from_str(proc.stdout().lines().last().context("nothing")?)?)
+        };
+        let (sent, judged) = (said(&self.sender)?, said(&self.judge)?);
+        ensure!(counter(&sent, "/errors")? == 0, "{sent}");
+        Ok(Outcome {
+            sent: self.count.into(),
+            lost: u64::from(self.count) - counter(&judged, "/received")?,
+            reordered: counter(&judged, "/reordered")?,
+            twice: counter(&judged, "/twice")?,
+            gap: Duration::from_micros(counter(&judged, "/longest_gap_us")?),
+            took: Duration::from_millis(counter(&sent, "/millis")?),
+        })
+    }
+}
+
+impl Outcome {
+    fn perfect(&self) -> bool {
+        (self.lost, self.reordered, self.twice) == (0, 0, 0)
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { sent, lost, reordered, twice, gap, took } = self;
+        write!(
+            f,
+            "of {sent} numbered frames in {took:?} lost {lost}, reordered {reordered}, twice {twice}, longest gap {gap:?}"
+        )
+    }
+}

@@ -1,0 +1,65 @@
+//! Numbered datagrams at a steady rate: what was lost, came late, or came twice.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+use serde_json::json;
+
+use crate::udp::{receive, socket_towards};
+use crate::{doze, now, report};
+
+/// Between two looks at the clock: at 20 000 a second there is one to send each time.
+const NAP: Duration = Duration::from_micros(20);
+/// The judge is to lose nothing itself: some seconds of datagrams.
+const BUFFER: usize = 64 << 20;
+/// How long the first one may take, and how long no other comes at the end.
+const FIRST: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Sends `count` datagrams, `rate` a second; those that are late follow at once.
+pub(crate) fn pace(to: SocketAddr, rate: u32, count: u32) -> Result<()> {
+    let socket = socket_towards(to)?;
+    let (start, mut sent, mut errors) = (now(), 0, 0_u64);
+    while sent < count {
+        let due = Duration::from_secs(1) * sent / rate;
+        if start.elapsed() < due {
+            doze(NAP);
+            continue;
+        }
+        errors += u64::from(socket.send_to(&sent.to_be_bytes(), to).is_err());
+        sent += 1;
+    }
+    report(&json!({ "sent": sent, "errors": errors, "millis": start.elapsed().as_millis() }));
+    Ok(())
+}
+
+/// Looks at the numbers that arrive, until there are no more.
+pub(crate) fn judge(port: u16) -> Result<()> {
+    let socket = UdpSocket::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))?;
+    set_socket_recv_buffer_size_force(&socket, BUFFER)?;
+    report(&json!({ "listening": socket.local_addr()?.port() }));
+    let (mut seen, mut twice, mut reordered) = (Vec::new(), 0_u64, 0_u64);
+    let (mut next, mut gap) = (0, Duration::ZERO);
+    let (mut buffer, mut end, mut last) = ([0; 64], now() + FIRST, None);
+    while let Some((length, _from)) = receive(&socket, &mut buffer, end)? {
+        let arrived = now();
+        gap = gap.max(last.map_or(Duration::ZERO, |last| arrived - last));
+        (last, end) = (Some(arrived), arrived + SILENCE);
+        let number = buffer.get(..length).and_then(|it| it.first_chunk()).context("no number")?;
+        let number = usize::try_from(u32::from_be_bytes(*number))?;
+        seen.resize(seen.len().max(number + 1), false);
+        let known = seen.get_mut(number).context("a number beyond")?;
+        twice += u64::from(*known);
+        reordered += u64::from(!*known && number < next);
+        *known = true;
+        next = next.max(number + 1);
+    }
+    let arrived = seen.iter().filter(|known| **known).count();
+    report(&json!({
+        "received": arrived, "twice": twice, "reordered": reordered,
+        "longest_gap_us": u64::try_from(gap.as_micros())?,
+    }));
+    Ok(())
+}
