@@ -16,6 +16,7 @@ pub mod liveness;
 pub mod node;
 pub mod plan;
 pub mod probe;
+pub mod receiver;
 pub mod serve;
 mod slots;
 pub mod station;

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use switch::engine::{Engine, EngineConfig, Ports, Sockets};
+use switch::engine::{Engine, EngineConfig, Intake, Ports, Sockets};
 use switch::{Clock, Limits, MacTable, Notice, Plan, PlanCell, Poll, Watch};
 use tokio::time::timeout;
 use weft_tests::harness::{Stopwatch, serial};
@@ -98,7 +98,13 @@ fn an_engine_tells_of_a_busy_port_goes_on_and_takes_the_port_when_it_is_free() {
 
 async fn start_engine(node: &Node) -> Result<Engine> {
     // The kernel has the other one.
-    let ports = Ports { local: node.addr(), vxlan: PORT + 1, sleeve: None, quirks: Vec::new() };
+    let ports = Ports {
+        local: node.addr(),
+        vxlan: PORT + 1,
+        intake: Intake::Plain,
+        sleeve: None,
+        quirks: Vec::new(),
+    };
     let sockets = Sockets::open(&ports, 1)?;
     let spec = spec(node)?;
     let config = EngineConfig { ports, spec, poll: Poll::Adaptive, slots: 4, ringer: None };

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
-use switch::engine::{Engine, EngineConfig, Ports, Sockets};
+use switch::engine::{Engine, EngineConfig, Intake, Ports, Sockets};
 use switch::{
     Clock, Counters, Limits, MacTable, Path, Peer, PeerId, Plan, PlanCell, Poll, Port, Route, Tick,
 };
@@ -63,7 +63,13 @@ fn a_flow_loses_nothing_while_its_station_is_moved_between_the_uplinks_thirty_ti
 
 /// A node whose process sends to the other's kernel.
 async fn start_engine(node: &Node, far: &Node) -> Result<Engine> {
-    let ports = Ports { local: node.addr(), vxlan: PORT + 1, sleeve: None, quirks: Vec::new() };
+    let ports = Ports {
+        local: node.addr(),
+        vxlan: PORT + 1,
+        intake: Intake::Plain,
+        sleeve: None,
+        quirks: Vec::new(),
+    };
     let sockets = Sockets::open(&ports, 1)?;
     let spec = spec(node)?;
     let peer = Peer { addr: SocketAddr::new(far.addr(), PORT), mtu: spec.mtu };

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use peer_mesh::PeerName;
 use peer_mesh::shell::Endpoint;
 use router::journal::{DEFAULT_LIMIT, LEAST_LIMIT};
@@ -60,6 +60,11 @@ struct Args {
     /// The overlay's MTU: `auto` is the least of the paths to the peers, less the tunnel's headers
     #[arg(long, value_name = "auto|N", env = "WEAVE_MTU", default_value = "auto", value_parser = mtu)]
     mtu: MtuChoice,
+
+    /// Whether the kernel's vxlan device carries frames: `auto` where it can, `off` never, `require` or the start fails. A
+    /// WEAVE_NO_FASTDP that is not empty stands for `off` [default: auto]
+    #[arg(long, value_name = "auto|off|require")]
+    fastpath: Option<FastPath>,
 
     /// Only the given peers: no others are dialled, and frames go directly only to neighbours in the mesh
     #[arg(long)]
@@ -125,6 +130,14 @@ pub(crate) enum Command {
     Replay(PathBuf),
 }
 
+/// Whether the kernel is to carry frames.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum FastPath {
+    Auto,
+    Off,
+    Require,
+}
+
 /// A value of `--http-addr`.
 #[derive(Clone, Copy, Debug)]
 struct HttpAddr(Option<SocketAddr>);
@@ -143,6 +156,7 @@ pub(crate) struct Config {
     pub(crate) backend: Backend,
     pub(crate) vni: Vni,
     pub(crate) mtu: MtuChoice,
+    pub(crate) fastpath: FastPath,
     pub(crate) discovery: bool,
     pub(crate) degree: usize,
     pub(crate) hold: Duration,
@@ -174,7 +188,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     let (tap, backend) = uplink(&args.bridge, args.tap)?;
     let queues = queues_of(backend, args.queues)?;
     let mut peers = args.peers;
-    peers.extend(kube_peers(std::env::var("KUBE_PEERS").ok().as_deref())?);
+    peers.extend(kube_peers(std::env::var_os("KUBE_PEERS"))?);
     let local = args.local.unwrap_or_else(|| any_address(&peers));
     Ok(Command::Run(Box::new(Config {
         peers,
@@ -187,6 +201,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         backend,
         vni: args.vni,
         mtu: args.mtu,
+        fastpath: args.fastpath.unwrap_or_else(fastpath),
         discovery: !args.no_discovery,
         degree: args.conn_limit,
         hold: Duration::from_secs(args.hold),
@@ -202,9 +217,16 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     })))
 }
 
-fn kube_peers(text: Option<&str>) -> Result<Vec<Endpoint>, Usage> {
-    let peers = text.unwrap_or_default().split_whitespace().map(str::parse);
+fn kube_peers(text: Option<OsString>) -> Result<Vec<Endpoint>, Usage> {
+    let text = text.unwrap_or_default().into_string();
+    let text = text.map_err(|_| Usage::Wrong("KUBE_PEERS: that is no text".to_owned()))?;
+    let peers = text.split_whitespace().map(str::parse);
     peers.collect::<Result<_, _>>().map_err(|error| Usage::Wrong(format!("KUBE_PEERS: {error}")))
+}
+
+fn fastpath() -> FastPath {
+    let off = std::env::var_os("WEAVE_NO_FASTDP").is_some_and(|it| !it.is_empty());
+    if off { FastPath::Off } else { FastPath::Auto }
 }
 
 /// The underlay is IPv4, unless all peers that are given by address have IPv6 ones.

@@ -11,13 +11,15 @@ use router::journal::{self, Journal};
 use router::liveness::Line;
 use router::node::Counts;
 use router::{Input, Node, Output, node, probe};
+use switch::engine::SleeveSender;
 use switch::sleeve::HEADER_LEN;
-use switch::{Kind, Mac, MacTable, PlanCell, Port, TableEvents, Vni};
+use switch::{Counters, Kind, Mac, MacTable, Port, TableEvents, Vni};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
+use crate::beacon::Beacon;
 use crate::courier::{Courier, Errand};
-use crate::data::Order;
+use crate::data::{Order, Sight};
 use crate::kernel::Tables;
 use crate::keyring::Keyring;
 use crate::latency::Latency;
@@ -28,8 +30,10 @@ use crate::words;
 const QUEUE: usize = 4096;
 /// Inputs of one step.
 const BATCH: usize = 1024;
-/// How often stations learned from frames are looked through.
-const LOOK: Duration = Duration::from_secs(1);
+/// For so long traffic is known: less than it makes a peer active.
+const TELL: Duration = Duration::from_secs(4);
+/// How often stations learned from frames, and who has traffic, are looked for.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Where UDP 6783 is that a probe goes to, and what goes before it there.
 type Sleeve<'a> = (&'a [SocketAddr], Option<[u8; HEADER_LEN]>);
@@ -98,6 +102,10 @@ pub(crate) struct Ways {
     pub(crate) sources: watch::Sender<BTreeSet<IpAddr>>,
     /// The data plane.
     pub(crate) data: mpsc::Sender<Order>,
+    /// Probes that the kernel carries,
+    pub(crate) beacon: Beacon,
+    /// and those on UDP 6783.
+    pub(crate) sleeve: SleeveSender,
 }
 
 /// The loop's state.
@@ -107,18 +115,20 @@ pub(crate) struct Control {
     pub(crate) clock: Clock,
     pub(crate) ways: Ways,
     pub(crate) tables: Tables,
-    pub(crate) cell: Arc<PlanCell>,
     pub(crate) table: Arc<MacTable>,
     pub(crate) frames: switch::Clock,
     /// Sends probes.
     pub(crate) probes: UdpSocket,
     pub(crate) keyring: Keyring,
     pub(crate) vni: Vni,
+    /// What the frame threads count, and what was last seen of it.
+    pub(crate) sighted: watch::Receiver<Sight>,
+    pub(crate) sent: BTreeMap<PeerName, (u64, Duration)>,
     pub(crate) latency: Latency,
     /// Where stations announced by peers are.
     pub(crate) placed: BTreeSet<Mac>,
     /// Those that only frames have told of, and the table's version when they were looked for.
-    pub(crate) learned: (BTreeSet<Mac>, u64),
+    pub(crate) learned: (BTreeMap<Mac, Port>, u64),
 }
 
 impl Control {
@@ -153,6 +163,7 @@ impl Control {
             if self.clock.now() >= look_at {
                 look_at = self.clock.now() + LOOK;
                 self.look_for_learned();
+                self.look_for_traffic();
             }
         }
     }
@@ -199,16 +210,19 @@ impl Control {
                     self.ways.courier.send(Errand::Probe(to, frame));
                 }
             }
-            Output::Install(plan) => self.cell.install(plan),
+            Output::Install(plan) => {
+                let bridge =
+                    |(name, path): (PeerName, &node::Path)| (Mac(name.octets()), path.chosen.id);
+                self.tables.install(plan, self.node.paths().map(bridge).collect());
+                return true;
+            }
             Output::Place(mac, id) => {
-                self.table.pin(mac, Port::Peer(id), self.frames.now());
-                self.tables.place(mac, Some(Kind::Announced));
+                self.tables.place(mac, Some((id, Kind::Announced)));
                 self.placed.insert(mac);
                 self.learned.0.remove(&mac);
                 return true;
             }
-            Output::Displace(mac, id) => {
-                self.table.forget(mac, Port::Peer(id));
+            Output::Displace(mac, _) => {
                 self.tables.place(mac, None);
                 self.placed.remove(&mac);
                 return true;
@@ -232,7 +246,7 @@ impl Control {
     /// A probe that is not sent is a probe that is not answered.
     fn send_probe(&self, line: Line, frame: &[u8], vxlan: SocketAddr, sleeve: Sleeve<'_>) {
         match line {
-            Line::Fast => {}
+            Line::Fast => self.ways.beacon.send(frame),
             Line::User => {
                 let header = switch::vxlan::header(self.vni);
                 let _sent = self.probes.send_to(&[&header, frame].concat(), vxlan);
@@ -241,7 +255,7 @@ impl Control {
                 let (addrs, Some(header)) = sleeve else { return };
                 let datagram = [&header, frame].concat();
                 for addr in addrs {
-                    let _sent = self.probes.send_to(&datagram, addr);
+                    let _sent = self.ways.sleeve.send(&datagram, *addr);
                 }
             }
         }
@@ -260,17 +274,45 @@ impl Control {
         }
         let entries = self.table.entries(self.frames.now()).into_iter();
         let remote = entries.filter(|row| !row.is_static && matches!(row.port, Port::Peer(_)));
-        let learned: BTreeSet<Mac> =
-            remote.map(|row| row.mac).filter(|mac| !self.placed.contains(mac)).collect();
+        let remote = remote.filter(|row| !self.placed.contains(&row.mac));
+        let learned: BTreeMap<Mac, Port> = remote.map(|row| (row.mac, row.port)).collect();
         let before = std::mem::replace(&mut self.learned.0, learned);
         let (learned, tables) = (&self.learned.0, &self.tables);
-        before
-            .difference(learned)
-            .filter(|mac| !self.placed.contains(mac))
-            .for_each(|mac| tables.place(*mac, None));
-        learned.difference(&before).for_each(|mac| tables.place(*mac, Some(Kind::Learned)));
+        let gone = before.keys().filter(|mac| !learned.contains_key(mac));
+        gone.filter(|mac| !self.placed.contains(mac)).for_each(|mac| tables.place(*mac, None));
+        for (mac, port) in learned.iter().filter(|(mac, port)| before.get(mac) != Some(port)) {
+            if let Port::Peer(id) = port {
+                tables.place(*mac, Some((*id, Kind::Learned)));
+            }
+        }
         if *learned != before {
             tables.commit();
+        }
+    }
+
+    /// To whom frames went, from here or from the kernel.
+    fn look_for_traffic(&mut self) {
+        let (used, now) = (self.tables.take_used(), self.clock.now());
+        let mut busy = Vec::new();
+        {
+            let sight = self.sighted.borrow();
+            for (name, path) in self.node.paths() {
+                let id = path.chosen.id;
+                let of = |it: &Arc<Counters>| it.peer(id).map_or(0, |it| it.sent.frames.load());
+                let sent: u64 = sight.counters.iter().map(of).sum();
+                let (before, told) =
+                    self.sent.get(&name).copied().unwrap_or((sent, Duration::ZERO));
+                let news = used.contains(&id) || before != sent;
+                let told = if news && now >= told + TELL { now } else { told };
+                if told == now {
+                    busy.push(Input::Traffic(name));
+                }
+                self.sent.insert(name, (sent, told));
+            }
+        }
+        self.sent.retain(|name, _| self.node.paths().any(|(it, _)| it == *name));
+        if !busy.is_empty() {
+            self.step(busy);
         }
     }
 

@@ -7,11 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use router::Input;
 use switch::engine::{Engine, KernelDrops, Supports};
-use switch::{Bell, Counters, Fault, Mac, Mtu, Notice, Stations, Told, Watch, neighbour};
+use switch::{
+    Bell, Counters, FastState, Fault, Mac, Mtu, Notice, Stations, Told, Watch, neighbour,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
+use crate::beacon::Links;
 use crate::control::Inbox;
 use crate::failure::Line;
 use crate::kernel::Tables;
@@ -40,7 +43,21 @@ pub(crate) struct Sight {
     pub(crate) restarts: u64,
     pub(crate) repairs: u64,
     pub(crate) steering_fallbacks: u64,
+    pub(crate) fast: FastState,
     pub(crate) running: bool,
+}
+
+/// What others go by.
+pub(crate) struct Listeners {
+    /// Where the bridge is,
+    pub(crate) bridge: watch::Sender<u32>,
+    /// and the vxlan device with it,
+    pub(crate) links: watch::Sender<Links>,
+    /// and the bridge's address.
+    pub(crate) own: watch::Sender<Mac>,
+    /// Where VXLAN is received besides its port.
+    pub(crate) port: watch::Sender<Option<u16>>,
+    pub(crate) sight: watch::Sender<Sight>,
 }
 
 /// The task.
@@ -51,9 +68,7 @@ pub(crate) struct Data {
     pub(crate) inbox: Inbox,
     pub(crate) tables: Tables,
     pub(crate) keys: Keyring,
-    /// Where the bridge is.
-    pub(crate) bridge: watch::Sender<u32>,
-    pub(crate) sight: watch::Sender<Sight>,
+    pub(crate) told: Listeners,
     /// What the bridge's MTU is to be.
     pub(crate) mtu: watch::Receiver<Mtu>,
     pub(crate) complaint: Option<String>,
@@ -192,11 +207,12 @@ impl Data {
     /// After bridge and TAP were looked after: where they are, and what went wrong, once.
     async fn settle(&mut self, outcome: anyhow::Result<()>) -> anyhow::Result<()> {
         let installed = self.engine.installed();
-        self.tables.relocate(installed.bridge, installed.tap);
-        let (bridge, moved) = (installed.bridge, *self.bridge.borrow() != installed.bridge);
-        if moved {
-            self.bridge.send_replace(bridge);
-        }
+        let (bridge, fast) = (installed.bridge, installed.fast.index());
+        self.tables.relocate(bridge, installed.tap, installed.fast_port);
+        tell(&self.told.bridge, bridge);
+        tell(&self.told.links, Links { bridge, fast });
+        installed.mac.into_iter().for_each(|mac| tell(&self.told.own, mac));
+        tell(&self.told.port, self.engine.intake_port());
         self.look().await;
         let complaint = outcome.err().map(|error| Line(&error).to_string());
         if let Some(text) = complaint.as_ref().filter(|_| complaint != self.complaint) {
@@ -208,13 +224,22 @@ impl Data {
 
     async fn look(&self) {
         let sight = sight(&self.engine).await;
-        self.sight.send_replace(sight);
+        self.told.sight.send_replace(sight);
     }
 
     async fn tell(&self, input: Input) -> anyhow::Result<()> {
         let told = self.inbox.send(input).await;
         told.map_err(|_| anyhow::anyhow!("the control loop has ended: please report this"))
     }
+}
+
+/// Who listens hears of changes only.
+fn tell<T: PartialEq>(to: &watch::Sender<T>, value: T) {
+    to.send_if_modified(|before| {
+        let changed = *before != value;
+        *before = value;
+        changed
+    });
 }
 
 /// What there is to see now.
@@ -226,6 +251,7 @@ pub(crate) async fn sight(engine: &Engine) -> Sight {
         restarts: engine.restarts(),
         repairs: engine.repairs(),
         steering_fallbacks: engine.steering_fallbacks(),
+        fast: *engine.fast(),
         running: engine.is_running(),
     }
 }

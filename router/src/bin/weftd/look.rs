@@ -133,6 +133,7 @@ fn router_groups(view: &View, sight: &Sight) -> Groups {
         ("restarts", sight.restarts),
         ("repairs", sight.repairs),
         ("steering_fallbacks", sight.steering_fallbacks),
+        ("kernel_device", u64::from(sight.fast.index().is_some())),
     ];
     let lost = [
         ("tap_queue_full", sight.drops.tap_queue_full),
@@ -233,6 +234,7 @@ mod tests {
             restarts: 0,
             repairs: 0,
             steering_fallbacks: 0,
+            fast: switch::FastState::Off,
             running: true,
         };
 

@@ -1,6 +1,7 @@
 //! `weftd`: the node daemon. Nodes meet through any one of them, learn who is there, and carry each other's frames.
 
 mod args;
+mod beacon;
 mod control;
 mod courier;
 mod data;
@@ -13,6 +14,7 @@ mod keyring;
 mod latency;
 mod logging;
 mod look;
+mod plane;
 mod replay;
 mod run;
 mod sentry;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use router::guard::{Damage, Guard, GuardError, Tally};
+use router::guard::{Damage, Guard, GuardError, Receive, Tally};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
@@ -22,6 +22,7 @@ pub(crate) async fn keep(
     mut guard: Guard,
     mut peers: watch::Receiver<BTreeSet<IpAddr>>,
     mut asks: mpsc::Receiver<Ask>,
+    (mut receive, mut port): (watch::Receiver<Receive>, watch::Receiver<Option<u16>>),
 ) -> anyhow::Result<()> {
     let mut verify_at = Instant::now() + VERIFY;
     let mut complaint = None;
@@ -34,6 +35,14 @@ pub(crate) async fn keep(
                 }
                 let peers = peers.borrow_and_update().clone();
                 guard.set_peers(&peers).await.inspect_err(|_| verify_at = Instant::now() + RETRY)
+            }
+            Ok(()) = receive.changed() => {
+                let to = *receive.borrow_and_update();
+                guard.set_receive(to).await.inspect_err(|_| receive.mark_changed())
+            }
+            Ok(()) = port.changed() => {
+                let port = *port.borrow_and_update();
+                guard.set_receiver(port).await
             }
             Some(ask) = asks.recv() => guard.counters().await.map(|tally| {
                 // Who asked may have gone.

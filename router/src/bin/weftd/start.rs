@@ -1,6 +1,6 @@
 //! Putting a node together: what listens, what runs, and who tells whom.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::linux::net::SocketAddrExt;
@@ -10,34 +10,34 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use peer_mesh::shell::{self, Handle, Identity, Notices};
 use peer_mesh::{PeerName, Psk};
-use router::guard::{self, Guard};
+use router::guard::Receive;
 use router::journal::Journal;
 use router::probe::Secret;
 use router::serve::{Limits, Listen, Server};
 use router::{Node, node, plan};
-use switch::engine::{Engine, EngineConfig, Intake, Ports, Sockets};
 use switch::options::MtuChoice;
-use switch::{Bell, Mac, MacTable, Mtu, Plan, PlanCell, Ringer, Spec, Watch};
+use switch::{Mac, MacTable, Mtu, Plan, PlanCell};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{info, warn};
 
-use crate::args::Config;
+use crate::args::{Config, FastPath};
+use crate::beacon::{Beacon, Links, Watcher};
 use crate::control::{Control, Inbox, Ways, probe_socket};
 use crate::courier::{self, Courier};
-use crate::data::{self, Data};
+use crate::data::{self, Data, Listeners, Sight};
 use crate::desk::{Desk, Last};
 use crate::given::Given;
-use crate::kernel::{self, Tables};
+use crate::kernel::{Keeper, Tables};
 use crate::keyring::Keyring;
 use crate::latency::Latency;
 use crate::look::{Facts, timestamp};
+use crate::plane::Plane;
 use crate::tick::{self, Clock};
 use crate::topology::{self, Ruler};
 use crate::{ear, run, sentry};
 
 /// Peers that are counted one by one: more are served as well.
-const SLOTS: usize = 4096;
+pub(crate) const SLOTS: usize = 4096;
 
 /// The abstract unix socket that the only `weftd` of a network namespace has.
 const SOLE: &str = "weft/weftd";
@@ -60,16 +60,16 @@ pub(crate) struct Running {
 
 /// What several parts of the node go by.
 #[derive(Clone)]
-struct Shared {
+pub(crate) struct Shared {
     clock: Clock,
-    frames: switch::Clock,
-    table: Arc<MacTable>,
-    cell: Arc<PlanCell>,
-    tables: Tables,
+    pub(crate) frames: switch::Clock,
+    pub(crate) table: Arc<MacTable>,
+    pub(crate) cell: Arc<PlanCell>,
+    pub(crate) tables: Tables,
     /// What pods may send before there is a path that could be measured.
-    mtu: Mtu,
+    pub(crate) mtu: Mtu,
     /// The bridge's address.
-    own: Mac,
+    pub(crate) own: Mac,
 }
 
 impl Starting {
@@ -77,11 +77,8 @@ impl Starting {
     pub(crate) async fn start(self) -> anyhow::Result<Running> {
         let Self { config, psk, identity, given } = self;
         let sole = be_sole()?;
-        // Before anything listens.
-        let guard = install_guard(&config).await?;
         let (name, shared) = (identity.name, Shared::new(&config, &identity));
-        let (bell, watch) = (Bell::new()?, Watch::open().context("cannot watch the bridge")?);
-        let engine = shared.start_engine(&config, bell.ringer()).await?;
+        let Plane { guard, engine, bell, watch, trial } = Plane::start(&config, &shared).await?;
         let password = psk != Psk::open();
         let (mesh, notices) = start_mesh(&config, identity, psk, &given)?;
         mesh.join(courier::channel()).await?;
@@ -89,33 +86,39 @@ impl Starting {
         let keyring = Keyring::new(Secret::new(random()?));
 
         let mut tasks = JoinSet::new();
-        tasks.spawn(kernel::keep(shared.tables.clone()));
+        let Shared { tables, cell, table, frames, .. } = shared.clone();
+        tasks.spawn(Keeper::new(tables, cell, table, frames).run());
         let (sources, for_guard) = watch::channel(BTreeSet::new());
         let (guard_asks, asked) = mpsc::channel(4);
-        tasks.spawn(sentry::keep(guard, for_guard, asked));
+        let (receive, receives) = watch::channel(Receive::Kernel);
+        let (port, port_at) = watch::channel(engine.intake_port());
+        tasks.spawn(sentry::keep(guard, for_guard, asked, (receives, port_at)));
         let (inbox, inputs) = Inbox::new(shared.clock);
-        let refresh = Arc::new(Notify::new());
-        let heard = run::listen(notices, Arc::clone(&refresh), inbox.clone(), keyring.clone());
-        tasks.spawn(heard);
-        let (mtu_to, mtu) = watch::channel(shared.mtu);
-        let ruler = Ruler { local: config.local, mtu: config.mtu };
-        let look = Arc::clone(&refresh);
-        let found = (mtu_to, keyring.clone());
-        tasks.spawn(topology::follow(mesh.clone(), look, ruler, inbox.clone(), found));
-        refresh.notify_one();
+        let found = (inbox.clone(), keyring.clone());
+        let (refresh, mtu) = shared.follow(&mut tasks, &config, (mesh.clone(), notices), found);
         let (orders, ordered) = mpsc::channel(256);
-        let (sight_to, sighted) = watch::channel(data::sight(&engine).await);
-        let tables = shared.tables.clone();
-        let (bridge, bridge_at) = watch::channel(engine.installed().bridge);
+        let (sight, sighted) = watch::channel(data::sight(&engine).await);
+        let installed = engine.installed();
+        let (bridge, bridge_at) = watch::channel(installed.bridge);
+        let (links, links_at) =
+            watch::channel(Links { bridge: installed.bridge, fast: installed.fast.index() });
+        let (own, own_at) = watch::channel(installed.mac.unwrap_or(shared.own));
         tasks.spawn(ear::listen(inbox.clone(), bridge_at));
-        let (sight, complaint) = (sight_to, None);
-        let keys = keyring.clone();
-        let data = Data { engine, bell, watch, inbox, tables, keys, bridge, sight, mtu, complaint };
+        let (beacon, keys, clock) = (Beacon::default(), keyring.clone(), shared.clock);
+        if let Some(trial) = trial {
+            let (beacon, inbox, keys) = (beacon.clone(), inbox.clone(), keys.clone());
+            let watcher = Watcher { beacon, links: links_at, inbox, keys, clock, trial, receive };
+            tasks.spawn(watcher.run(own_at));
+        }
+        let sleeve = engine.sleeve_sender();
+        let told = Listeners { bridge, links, own, port, sight };
+        let tables = shared.tables.clone();
+        let data = Data { engine, bell, watch, inbox, tables, keys, told, mtu, complaint: None };
         tasks.spawn(data.run(ordered));
         let (requests, requested) = mpsc::channel(16);
         let courier = Courier::start(mesh.clone(), refresh);
-        let ways = Ways { courier, sources, data: orders };
-        let control = shared.control(&config, name, ways, keyring)?;
+        let ways = Ways { courier, sources, data: orders, beacon, sleeve };
+        let control = shared.control(&config, name, ways, (keyring, sighted.clone()))?;
         tasks.spawn(control.run(inputs, requested));
 
         let desk = Desk {
@@ -148,45 +151,29 @@ impl Shared {
         }
     }
 
-    async fn start_engine(&self, config: &Config, ringer: Ringer) -> anyhow::Result<Engine> {
-        let ports = Ports {
-            local: config.local,
-            vxlan: config.vxlan_port(),
-            intake: Intake::Plain,
-            sleeve: Some(config.port),
-            quirks: config.quirks.clone(),
-        };
-        let sockets = Sockets::open(&ports, config.queues)?;
-        let spec = Spec {
-            bridge: config.bridge.clone(),
-            tap: config.tap.clone(),
-            backend: config.backend,
-            queues: config.queues,
-            mac: self.own,
-            mtu: self.mtu,
-            // Stations are announced: control says who is where, and the bridge answers for them.
-            learning: false,
-            neigh_suppress: true,
-            fast: None,
-        };
-        let engine =
-            EngineConfig { ports, spec, poll: config.poll, slots: SLOTS, ringer: Some(ringer) };
-        let (table, cell) = (Arc::clone(&self.table), Arc::clone(&self.cell));
-        let engine = Engine::start(engine, sockets, table, cell, self.frames).await?;
-        if let Err(error) = switch::enable_ipv6(&config.bridge) {
-            warn!(%error, bridge = %config.bridge, "the bridge has no IPv6: neighbour solicitations cross the underlay");
-        }
-        let installed = engine.installed();
-        self.tables.relocate(installed.bridge, installed.tap);
-        if let Some(mac) = installed.mac.filter(|mac| *mac != self.own) {
-            warn!(bridge = %config.bridge, %mac, name = %self.own, "the bridge has another MAC than this node's name, and keeps it");
-        }
-        Ok(engine)
+    /// What the mesh tells becomes inputs. What tells to look again, and what the bridge's MTU is to be.
+    fn follow(
+        &self,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+        config: &Config,
+        (mesh, notices): (Handle, Notices),
+        (inbox, keyring): (Inbox, Keyring),
+    ) -> (Arc<Notify>, watch::Receiver<Mtu>) {
+        let refresh = Arc::new(Notify::new());
+        let heard = run::listen(notices, Arc::clone(&refresh), inbox.clone(), keyring.clone());
+        tasks.spawn(heard);
+        let (mtu_to, mtu) = watch::channel(self.mtu);
+        let ruler = Ruler { local: config.local, mtu: config.mtu };
+        let found = (mtu_to, keyring);
+        tasks.spawn(topology::follow(mesh, Arc::clone(&refresh), ruler, inbox, found));
+        refresh.notify_one();
+        (refresh, mtu)
     }
 
     fn core(&self, config: &Config) -> node::Config {
         let (ipv6, mtu) = (config.local.is_ipv6(), self.mtu);
-        let plan = plan::Config { vni: config.vni, ipv6, mtu, fast: false };
+        let plan =
+            plan::Config { vni: config.vni, ipv6, mtu, fast: config.fastpath != FastPath::Off };
         node::Config { plan, discovery: config.discovery }
     }
 
@@ -195,9 +182,9 @@ impl Shared {
         config: &Config,
         name: PeerName,
         ways: Ways,
-        keyring: Keyring,
+        (keyring, sighted): (Keyring, watch::Receiver<Sight>),
     ) -> anyhow::Result<Control> {
-        let Self { clock, frames, table, cell, tables, .. } = self.clone();
+        let Self { clock, frames, table, tables, .. } = self.clone();
         let probes = probe_socket(config.local).context("cannot open a socket for probes")?;
         Ok(Control {
             node: Node::new(name, self.core(config)),
@@ -205,15 +192,16 @@ impl Shared {
             clock,
             ways,
             tables,
-            cell,
             table,
             frames,
             probes,
             keyring,
             vni: config.vni,
+            sighted,
+            sent: BTreeMap::new(),
             latency: Latency::new()?,
             placed: BTreeSet::new(),
-            learned: (BTreeSet::new(), 0),
+            learned: (BTreeMap::new(), 0),
         })
     }
 }
@@ -228,16 +216,6 @@ fn be_sole() -> anyhow::Result<UnixListener> {
             anyhow!(error).context("cannot see whether another weftd runs here")
         }
     })
-}
-
-async fn install_guard(config: &Config) -> anyhow::Result<Guard> {
-    let rules = guard::Config::new(&config.bridge, config.port, config.vxlan_port())?;
-    let (guard, made) = Guard::install(&rules).await?;
-    info!(?made, "the tunnel guard is installed (nft list table inet weft)");
-    if let Some(why) = guard.probes_refused() {
-        warn!(%why, "this kernel has no rules for bridges: pods can send frames that look like probes between nodes");
-    }
-    Ok(guard)
 }
 
 /// What pods may send before there is a path that could be measured: what Ethernet leaves.

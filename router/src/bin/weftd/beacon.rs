@@ -1,0 +1,206 @@
+//! The kernel's line: sends and hears probes on it, and tries whether this node's own kernel receives.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use router::Input;
+use router::guard::Receive;
+use router::receiver::{PERIOD, Receiver};
+use switch::{Mac, PROBE, ProbePort, Vni, vxlan};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tracing::{info, warn};
+
+use crate::control::Inbox;
+use crate::keyring::{Came, Keyring};
+use crate::tick::Clock;
+
+/// Pause after listening has failed.
+const RETRY: Duration = Duration::from_secs(1);
+/// From whom tries are: nobody.
+const NOBODY: Mac = Mac([0x02, 0x77, 0x65, 0x66, 0x74, 0x00]);
+
+/// Where the bridge and the vxlan device are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Links {
+    pub(crate) bridge: u32,
+    /// While it is up.
+    pub(crate) fast: Option<u32>,
+}
+
+/// Sends on the kernel's line. Clones are the same.
+///
+/// # Thread-safety
+/// The task exchanges what it sends with, the control loop sends.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Beacon {
+    port: Arc<ArcSwapOption<ProbePort>>,
+    /// The vxlan device; 0: there is none.
+    fast: Arc<AtomicU32>,
+}
+
+/// What a node tries its own kernel with.
+pub(crate) struct Trial {
+    socket: UdpSocket,
+    to: SocketAddr,
+    frame: Vec<u8>,
+    vni: Vni,
+    seq: u64,
+}
+
+/// The task.
+pub(crate) struct Watcher {
+    pub(crate) beacon: Beacon,
+    pub(crate) links: watch::Receiver<Links>,
+    pub(crate) inbox: Inbox,
+    pub(crate) keys: Keyring,
+    pub(crate) clock: Clock,
+    pub(crate) trial: Trial,
+    /// Who receives; nobody asks where the process has the port.
+    pub(crate) receive: watch::Sender<Receive>,
+}
+
+impl Beacon {
+    /// Sends a frame to the one node whose name is its destination. One that is not sent is one that is not answered.
+    pub(crate) fn send(&self, frame: &[u8]) {
+        let fast = self.fast.load(Relaxed);
+        if let Some(port) = self.port.load_full().filter(|_| fast != 0) {
+            let _sent = port.send(fast, frame);
+        }
+    }
+}
+
+impl Trial {
+    pub(crate) fn new(ipv6: bool, port: u16, vni: Vni) -> anyhow::Result<Self> {
+        let local: IpAddr =
+            if ipv6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+        let socket = UdpSocket::bind((local, 0))?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, to: (local, port).into(), frame: Vec::new(), vni, seq: 0 })
+    }
+
+    fn send(&mut self, own: Mac) {
+        self.seq += 1;
+        let mut frame = Vec::with_capacity(60);
+        frame.extend(own.0);
+        frame.extend(NOBODY.0);
+        frame.extend(PROBE.to_be_bytes());
+        frame.extend(b"self");
+        frame.extend(self.seq.to_be_bytes());
+        frame.resize(60, 0);
+        let _sent = self.socket.send_to(&[&vxlan::header(self.vni), &frame[..]].concat(), self.to);
+        self.frame = frame;
+    }
+
+    fn is_own(frame: &[u8]) -> bool {
+        frame.get(6..12) == Some(&NOBODY.0)
+    }
+}
+
+impl Watcher {
+    /// Until the data plane or the control loop has ended.
+    pub(crate) async fn run(mut self, own: watch::Receiver<Mac>) -> anyhow::Result<()> {
+        let device = self.links.borrow().fast.is_some();
+        let mut receiver = Receiver::new(device, self.clock.now());
+        self.tell_receive(&receiver);
+        let mut complaint = None;
+        loop {
+            let links = *self.links.borrow_and_update();
+            let away = self.links.clone();
+            self.beacon.fast.store(links.fast.unwrap_or(0), Relaxed);
+            self.tell(Input::Fast(links.fast.is_some())).await?;
+            let failed = tokio::select! {
+                failed = self.listen(links, &mut receiver, &own) => failed?,
+                moved = Self::moved(away, links) => {
+                    moved?;
+                    continue;
+                }
+            };
+            if complaint.as_ref() != Some(&failed) {
+                warn!(
+                    error = failed,
+                    "cannot hear probes on the bridge (that takes CAP_NET_RAW): the kernel's path is not used; trying again"
+                );
+            }
+            complaint = Some(failed);
+            self.tell(Input::Fast(false)).await?;
+            sleep(RETRY).await;
+        }
+    }
+
+    async fn moved(mut links: watch::Receiver<Links>, from: Links) -> anyhow::Result<()> {
+        match links.wait_for(|links| *links != from).await {
+            Ok(_) => Ok(()),
+            Err(_) => anyhow::bail!("the data plane has ended: please report this"),
+        }
+    }
+
+    /// Until it fails.
+    async fn listen(
+        &mut self,
+        links: Links,
+        receiver: &mut Receiver,
+        own: &watch::Receiver<Mac>,
+    ) -> anyhow::Result<String> {
+        let port = match ProbePort::open(links.bridge) {
+            Ok(port) => Arc::new(port),
+            Err(error) => return Ok(error.to_string()),
+        };
+        self.beacon.port.store(Some(Arc::clone(&port)));
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                heard = port.heard() => match heard {
+                    Ok(heard) => for it in heard {
+                        self.hear(&it.octets, receiver).await?;
+                    },
+                    Err(error) => return Ok(error.to_string()),
+                },
+                _ = ticks.tick() => {
+                    if receiver.tick(links.fast.is_some(), self.clock.now()) {
+                        self.tell_receive(receiver);
+                    }
+                    self.trial.send(*own.borrow());
+                }
+            }
+        }
+    }
+
+    async fn hear(&self, frame: &[u8], receiver: &mut Receiver) -> anyhow::Result<()> {
+        if Trial::is_own(frame) {
+            if frame == self.trial.frame {
+                receiver.answered();
+            }
+            return Ok(());
+        }
+        match self.keys.open(frame, Came::Vxlan) {
+            Some(input) => self.tell(input).await,
+            None => Ok(()),
+        }
+    }
+
+    fn tell_receive(&self, receiver: &Receiver) {
+        let receive = if receiver.kernel() { Receive::Kernel } else { Receive::User };
+        if self.receive.send_replace(receive) == receive {
+            return;
+        }
+        match receive {
+            Receive::Kernel => info!("the kernel receives VXLAN"),
+            Receive::User => {
+                warn!(
+                    "the kernel's vxlan device receives nothing: the process does until it works again"
+                );
+            }
+        }
+    }
+
+    async fn tell(&self, input: Input) -> anyhow::Result<()> {
+        let told = self.inbox.send(input).await;
+        told.map_err(|_| anyhow::anyhow!("the control loop has ended: please report this"))
+    }
+}
