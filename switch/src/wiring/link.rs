@@ -41,7 +41,7 @@ pub struct Link {
     pub(super) shape: Option<Shape>,
     /// Makes itself IPv6 addresses.
     pub(super) talkative: bool,
-    name: String,
+    pub(super) name: String,
     kind: Option<InfoKind>,
     alias: Option<String>,
     stp: bool,
@@ -177,14 +177,14 @@ impl Links {
         }
     }
 
-    /// The name of a TAP of ours that is a port of this bridge.
-    pub(super) async fn uplink_of(&self, bridge: u32) -> Result<Option<String>, WiringError> {
+    /// The TAPs of ours that are ports of this bridge.
+    pub(super) async fn uplinks_of(&self, bridge: u32) -> Result<Vec<Link>, WiringError> {
         let all = self.0.link().get().execute().try_collect::<Vec<_>>().await;
         let all = all.map_err(|error| error_of("reading the links", error))?;
-        let mut links = all.iter().map(Link::from);
+        let links = all.iter().map(Link::from);
         let uplink =
             |link: &Link| link.controller == Some(bridge) && link.is_tap() && link.is_ours();
-        Ok(links.find(uplink).map(|link| link.name))
+        Ok(links.filter(uplink).collect())
     }
 
     pub(super) async fn add(
