@@ -90,6 +90,13 @@ pub struct GuardError {
     why: NftError,
 }
 
+impl GuardError {
+    /// Whether it is that the kernel, or nft, knows no tproxy.
+    pub fn is_without_tproxy(&self) -> bool {
+        matches!(self.why, NftError::NoTproxy(_))
+    }
+}
+
 impl Guard {
     /// Puts the rules in place, before anything listens. Peers that an earlier run has left stay
     /// until [`Guard::set_peers`]; who receives is as `config` says.

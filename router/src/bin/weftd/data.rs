@@ -51,9 +51,7 @@ pub(crate) struct Sight {
 
 /// What others go by.
 pub(crate) struct Listeners {
-    /// Where the bridge is,
-    pub(crate) bridge: watch::Sender<u32>,
-    /// and the vxlan device with it,
+    /// Where bridge and vxlan device are,
     pub(crate) links: watch::Sender<Links>,
     /// and the bridge's address.
     pub(crate) own: watch::Sender<Mac>,
@@ -211,7 +209,6 @@ impl Data {
         let installed = self.engine.installed();
         let (bridge, fast) = (installed.bridge, installed.fast.index());
         self.tables.relocate(bridge, installed.tap, installed.fast_port);
-        tell(&self.told.bridge, bridge);
         tell(&self.told.links, Links { bridge, fast });
         installed.mac.into_iter().for_each(|mac| tell(&self.told.own, mac));
         tell(&self.told.port, self.engine.intake_port());
