@@ -20,6 +20,7 @@
 mod capture;
 pub mod clean;
 mod fault;
+mod flow;
 mod foreign;
 mod host;
 mod inside;
@@ -39,6 +40,7 @@ pub mod weftd;
 
 pub use capture::{Capture, Direction};
 pub use fault::{Proto, cut, cut_port};
+pub use flow::{Flow, Outcome, Pace};
 pub use host::{Host, Output};
 pub use lab::{Lab, bin, example, require_root};
 pub use nix::sys::signal::Signal;

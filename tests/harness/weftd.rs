@@ -154,7 +154,7 @@ impl Daemon {
 /// How a peer is reached.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Path {
-    /// `user`, `sleeve`, `relay` or `down`.
+    /// `fast`, `user`, `sleeve`, `relay` or `down`.
     pub kind: String,
     /// The names of those in between.
     pub via: Vec<String>,
@@ -172,10 +172,10 @@ impl Path {
         })
     }
 
-    /// Whether frames go there without anybody in between.
+    /// Whether frames go there as VXLAN, without anybody in between.
     #[must_use]
     pub fn is_direct(&self) -> bool {
-        self.kind == "user"
+        matches!(&self.kind[..], "fast" | "user")
     }
 
     /// Whether they go through this peer first.

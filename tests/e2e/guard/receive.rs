@@ -9,7 +9,7 @@ use router::guard::{Config, Damage, Guard, Receive};
 use serde_json::Value;
 use weft_tests::harness::weft::{counter, pods};
 use weft_tests::harness::{
-    Lab, Node, Pod, Proc, Signal, Stopwatch, Underlay, bin, pause, serial, wait_until,
+    Flow, Lab, Node, Pace, Pod, Proc, Signal, Stopwatch, Underlay, bin, pause, serial, wait_until,
 };
 
 use super::{SETTLE, SLEEVE, VXLAN, heard, packets, send};
@@ -31,7 +31,7 @@ fn no_frame_is_lost_late_or_twice_while_receiving_is_switched_twenty_times() {
         Lab::with("receive-switch", |lab| {
             let mut it = Receiving::new(lab, &underlay)?;
             it.add_device()?;
-            let numbers = Numbers::start(&it, SECONDS)?;
+            let numbers = it.numbers(SECONDS)?;
             let (kernel, user) = (it.by_kernel()?, it.by_process()?);
 
             let watch = Stopwatch::start();
@@ -68,7 +68,7 @@ fn when_the_process_dies_the_kernel_receives_by_itself() {
             let mut it = Receiving::new(lab, &underlay)?;
             it.add_device()?;
             it.set(Receive::User)?;
-            let numbers = Numbers::start(&it, 4)?;
+            let numbers = it.numbers(4)?;
             let kernel = it.by_kernel()?;
             pause(STAY);
             ensure!(it.by_process()? > 100, "the process receives nothing");
@@ -321,6 +321,11 @@ impl Receiving {
         })
     }
 
+    /// Numbered frames from the far pod to the near one.
+    fn numbers(&self, seconds: u32) -> Result<Flow> {
+        Flow::start(&self.far, &self.near, self.near.addr(), Pace { rate: RATE, seconds })
+    }
+
     /// Switches as a daemon does.
     fn set(&mut self, receive: Receive) -> Result<()> {
         let guard = &mut self.guard;
@@ -389,65 +394,4 @@ fn guarded(node: &Node, receiver: Option<u16>, peer: &Node) -> Result<Guard> {
         guard.set_peers(&peers).await?;
         Ok(guard)
     })
-}
-
-/// Numbered frames under way from the far pod to the near one.
-struct Numbers {
-    judge: Proc,
-    sender: Proc,
-    count: u32,
-}
-
-/// What became of them.
-struct Outcome {
-    sent: u64,
-    lost: u64,
-    reordered: u64,
-    twice: u64,
-    gap: Duration,
-    took: Duration,
-}
-
-impl Numbers {
-    fn start(it: &Receiving, seconds: u32) -> Result<Self> {
-        let (judge, port) = it.near.serve("udp-numbers")?;
-        let (to, count) = (it.near.addr(), RATE * seconds);
-        let sender = it.far.spawn_peer(&format!("udp-pace {to} {port} {RATE} {count}"))?;
-        Ok(Self { judge, sender, count })
-    }
-
-    fn end(mut self) -> Result<Outcome> {
-        ensure!(self.sender.stdout().is_empty(), "all were sent before the end");
-        self.sender.wait(Duration::from_secs(60))?;
-        self.judge.wait(Duration::from_secs(30))?;
-        let said = |proc: &Proc| -> Result<Value> {
-            Ok(serde_json::from_str(proc.stdout().lines().last().context("nothing")?)?)
-        };
-        let (sent, judged) = (said(&self.sender)?, said(&self.judge)?);
-        ensure!(counter(&sent, "/errors")? == 0, "{sent}");
-        Ok(Outcome {
-            sent: self.count.into(),
-            lost: u64::from(self.count) - counter(&judged, "/received")?,
-            reordered: counter(&judged, "/reordered")?,
-            twice: counter(&judged, "/twice")?,
-            gap: Duration::from_micros(counter(&judged, "/longest_gap_us")?),
-            took: Duration::from_millis(counter(&sent, "/millis")?),
-        })
-    }
-}
-
-impl Outcome {
-    fn perfect(&self) -> bool {
-        (self.lost, self.reordered, self.twice) == (0, 0, 0)
-    }
-}
-
-impl std::fmt::Display for Outcome {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { sent, lost, reordered, twice, gap, took } = self;
-        write!(
-            f,
-            "of {sent} numbered frames in {took:?} lost {lost}, reordered {reordered}, twice {twice}, longest gap {gap:?}"
-        )
-    }
 }

@@ -33,7 +33,7 @@ const USAGE: &str = "usage: lab-peer COMMAND
   udp-post ADDR PORT COUNT                  small datagrams, no answer wanted
   udp-count PORT SECONDS                    counts what arrives
   udp-pace ADDR PORT RATE COUNT             numbered datagrams, RATE a second
-  udp-numbers PORT                          says which of those arrived how, when it is silent
+  udp-numbers SILENCE_MS PORT               says which of those arrived how, when it is silent
   udp-tell PORT                             says a line about each datagram
   udp-blast ADDR PORT SECONDS [PAYLOAD..]   at full rate; no PAYLOAD: random of 0 to 1472 octets
   udp-gso-send ADDR PORT SIZE COUNT RUNS SEED  runs of COUNT datagrams, one call each
@@ -73,7 +73,9 @@ fn main() -> Result<()> {
         ["udp-pace", addr, port, rate, count] => {
             numbers::pace(endpoint(addr, port)?, rate.parse()?, count.parse()?)
         }
-        ["udp-numbers", port] => numbers::judge(port.parse()?),
+        ["udp-numbers", silence, port] => {
+            numbers::judge(port.parse()?, Duration::from_millis(silence.parse()?))
+        }
         ["udp-tell", port] => udp::tell(port.parse()?),
         ["udp-blast", addr, port, seconds, ref payloads @ ..] => {
             udp::blast(endpoint(addr, port)?, seconds.parse()?, payloads)

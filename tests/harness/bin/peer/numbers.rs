@@ -10,22 +10,23 @@ use serde_json::json;
 use crate::udp::{receive, socket_towards};
 use crate::{doze, now, report};
 
-/// Between two looks at the clock: at 20 000 a second there is one to send each time.
+/// The least time between two looks at the clock: at 20 000 a second there is one to send each time.
 const NAP: Duration = Duration::from_micros(20);
 /// The judge is to lose nothing itself: some seconds of datagrams.
 const BUFFER: usize = 64 << 20;
-/// How long the first one may take, and how long no other comes at the end.
+/// How long the first one may take.
 const FIRST: Duration = Duration::from_secs(30);
-const SILENCE: Duration = Duration::from_secs(1);
 
 /// Sends `count` datagrams, `rate` a second; those that are late follow at once.
 pub(crate) fn pace(to: SocketAddr, rate: u32, count: u32) -> Result<()> {
     let socket = socket_towards(to)?;
+    socket.set_broadcast(true)?;
     let (start, mut sent, mut errors) = (now(), 0, 0_u64);
     while sent < count {
         let due = Duration::from_secs(1) * sent / rate;
         if start.elapsed() < due {
-            doze(NAP);
+            // Half of what is left: naps are longer than asked for.
+            doze(NAP.max((due.saturating_sub(start.elapsed())) / 2));
             continue;
         }
         errors += u64::from(socket.send_to(&sent.to_be_bytes(), to).is_err());
@@ -35,8 +36,8 @@ pub(crate) fn pace(to: SocketAddr, rate: u32, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// Looks at the numbers that arrive, until there are no more.
-pub(crate) fn judge(port: u16) -> Result<()> {
+/// Looks at the numbers that arrive, until there are no more for this time.
+pub(crate) fn judge(port: u16, silence: Duration) -> Result<()> {
     let socket = UdpSocket::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))?;
     set_socket_recv_buffer_size_force(&socket, BUFFER)?;
     report(&json!({ "listening": socket.local_addr()?.port() }));
@@ -46,7 +47,7 @@ pub(crate) fn judge(port: u16) -> Result<()> {
     while let Some((length, _from)) = receive(&socket, &mut buffer, end)? {
         let arrived = now();
         gap = gap.max(last.map_or(Duration::ZERO, |last| arrived - last));
-        (last, end) = (Some(arrived), arrived + SILENCE);
+        (last, end) = (Some(arrived), arrived + silence);
         let number = buffer.get(..length).and_then(|it| it.first_chunk()).context("no number")?;
         let number = usize::try_from(u32::from_be_bytes(*number))?;
         seen.resize(seen.len().max(number + 1), false);

@@ -1,0 +1,78 @@
+//! Nodes that carry frames by different means, side by side.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use weft_tests::harness::weftd::{Daemon, all_answer, all_ping, spawn};
+use weft_tests::harness::{Flow, Lab, Node, Pace, Underlay, serial, transfer};
+
+use crate::{Cluster, WAIT, whole};
+
+const MB: u64 = 1_000_000;
+
+#[test]
+fn nodes_with_and_without_a_kernel_that_carries_frames_reach_each_other_and_floods_come_once() {
+    let _turn = serial().unwrap();
+    for underlay in [Underlay::default(), Underlay::v6()] {
+        Lab::with("mixed", |lab| {
+            let nodes = lab.nodes::<4>(&underlay)?;
+            let any = if nodes[0].addr().is_ipv4() { "0.0.0.0" } else { "::" };
+            let _foreign = nodes[2].inside(async || Ok(UdpSocket::bind((any, 6784))?))?;
+            let first = nodes[0].addr().to_string();
+            let daemons = vec![
+                Daemon::start(&nodes[0], &["--local", &first])?,
+                Daemon::start(&nodes[1], &["--fastpath", "off", &first])?,
+                Daemon::start(&nodes[2], &[&first])?,
+                Daemon::start_through(&["env", "WEAVE_NO_FASTDP=1"], &nodes[3], &[&first])?,
+            ];
+            let it = Cluster::of(nodes, daemons)?;
+            all_answer(&it.pods, WAIT)?;
+            let said = it.daemon(2)?.proc.stderr();
+            let line = said.lines().find(|line| line.contains("UDP port is in use"));
+            println!("{}", line.context("nothing is said of the port that is taken")?);
+
+            all_ping(&it.pods, 5)?;
+            for from in 0..4 {
+                let others = it.pods.iter().enumerate().filter(|(to, _)| *to != from);
+                let others: Vec<&weft_tests::harness::Host> = others.map(|(_, it)| &**it).collect();
+                let pace = Pace { rate: 500, seconds: 1 };
+                whole("floods", [Flow::broadcast(it.pod(from)?, &others, pace)?])?;
+                for to in (0..4).filter(|to| *to != from) {
+                    let moved = transfer(it.pod(from)?, it.pod(to)?, 5 * MB)?;
+                    ensure!(moved.intact(), "{moved:?}");
+                }
+            }
+            for (from, to, kind) in [(0, 1, "fast"), (1, 0, "user"), (2, 0, "user"), (3, 2, "user")]
+            {
+                let path = it.path(from, to)?;
+                ensure!(path.kind == kind, "n{} to n{}: {path:?}", from + 1, to + 1);
+            }
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_kernel_that_has_to_carry_frames_and_cannot_is_a_reason_not_to_start() {
+    Lab::with("require", |lab| {
+        let nodes = lab.nodes::<2>(&Underlay::default())?;
+        let taken = nodes[0].inside(async || Ok(UdpSocket::bind(("0.0.0.0", 6784))?))?;
+
+        let mut refused = spawn(&nodes[0], &["--fastpath", "require"])?;
+        let ended = refused.wait(Duration::from_secs(20))?;
+
+        let said = refused.stderr();
+        println!("{}", said.lines().last().context("nothing is said")?);
+        ensure!(ended.code() == Some(1), "{ended}");
+        ensure!(said.lines().filter(|line| line.contains("--fastpath require")).count() == 1);
+        drop(taken);
+        starts(&nodes[0])
+    })
+    .unwrap();
+}
+
+fn starts(node: &Node) -> Result<()> {
+    Daemon::start(node, &["--fastpath", "require"])?.stop().map(drop)
+}
