@@ -25,9 +25,9 @@ pub(crate) struct Plane {
 impl Plane {
     pub(crate) async fn start(config: &Config, shared: &Shared) -> anyhow::Result<Self> {
         let rules = guard::Config::new(&config.bridge, config.port, config.vxlan_port())?;
-        let wanted = wants_fast(config, &rules).await?;
-        // Before anything listens.
+        // Before anything listens, and before anything else is asked of nft: whatever is wrong with it is said once.
         let mut guard = install_guard(&rules).await?;
+        let wanted = wants_fast(config, &rules).await?;
         let spec = spec(config, shared, wanted);
         if !wanted {
             let name = FastSpec::new(config.vni, config.vxlan_port(), false).name;
