@@ -30,7 +30,7 @@ mod word;
 pub use client::{Client, Error, JOURNAL_MAX, JSON_MAX, Reply, Resource, TIMEOUT};
 pub use connection::{Connection, ConnectionState, Connections};
 pub use jiff::Timestamp;
-pub use path::{Path, PathKind, Paths, Traffic};
+pub use path::{LineState, Path, PathKind, Paths, Traffic};
 pub use peer::{Peer, PeerConnection, PeerRef, PeerState, Peers};
 pub use printable::{is_control, printable};
 pub use problem::Problem;

@@ -1,5 +1,7 @@
 //! What `weft status paths` shows.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -29,12 +31,18 @@ pub struct Path {
     pub since: Timestamp,
     /// Why this one and none that is better; `null` when it is the best there is.
     pub reason: Option<String>,
+    /// How often frames have begun to take another way since the peer is known.
+    #[serde(default)]
+    pub switches: u64,
     /// The largest packet that a pod may send on it, in octets.
     pub mtu: Option<u32>,
-    /// The time there and back of the last probe, in microseconds; `null` without probes.
+    /// The time there and back of probes on the line in use, smoothed, in microseconds; `null` without probes.
     pub rtt_us: Option<u64>,
-    /// When a better path is tried again; `null` without probes.
+    /// When the peer is probed next, on whichever line; `null` without probes.
     pub next_probe: Option<Timestamp>,
+    /// How each direct line to the peer is, as probes tell; empty without probes.
+    #[serde(default)]
+    pub lines: BTreeMap<PathKind, LineState>,
     /// What was sent to the peer since the daemon started, on any path.
     pub sent: Traffic,
     /// What came from the peer since the daemon started, on any path.
@@ -64,6 +72,18 @@ words! {
         /// Through other peers, UDP 6783.
         Relay = "relay",
         /// None works.
+        Down = "down",
+    }
+}
+
+words! {
+    /// How a direct line to a peer is.
+    LineState {
+        /// Probes on it are answered, in both directions.
+        Up = "up",
+        /// Nothing is known yet: it is taken to work.
+        Assumed = "assumed",
+        /// They are not, in one direction at least.
         Down = "down",
     }
 }

@@ -36,6 +36,12 @@ pub struct Router {
     /// How often the node has started.
     #[serde(default)]
     pub incarnation: u64,
+    /// How the kernel's fast path is: `on`, or `off` and why.
+    #[serde(default)]
+    pub fast: String,
+    /// Who receives UDP 6784: `kernel`, `process`, or `process, plain socket`.
+    #[serde(default)]
+    pub receive: String,
     /// Whether pods' frames are encrypted between nodes.
     pub encryption: bool,
     /// Whether peers must prove that they know a password.

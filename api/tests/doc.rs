@@ -84,7 +84,9 @@ fn every_word_is_in_its_table() {
 
     assert_eq!(table("ConnectionState"), words(&connection));
     assert_eq!(table("PeerState"), words(&peer));
+    let line: Vec<_> = api::LineState::ALL.iter().map(|it| it.as_str()).collect();
     assert_eq!(table("PathKind"), words(&path));
+    assert_eq!(table("LineState"), words(&line));
 }
 
 #[test]

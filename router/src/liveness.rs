@@ -233,6 +233,12 @@ impl Liveness {
         Some(View { verdict: state.verdict, rtt: state.rtt(), next })
     }
 
+    /// The lines that can carry frames to a peer, the best first; none to one that is not probed.
+    pub fn lines(&self, name: PeerName) -> impl Iterator<Item = (Line, View)> {
+        let usable = Line::DIRECT.into_iter().filter(|line| self.fast || *line != Line::Fast);
+        usable.filter_map(move |line| Some((line, self.view(name, line)?)))
+    }
+
     /// How many peers are in doubt or quiet, and of how many: if most are, the fault is here.
     pub fn doubtful(&self) -> (usize, usize) {
         let doubtful = self.peers.values().filter(|peer| peer.is_doubtful());

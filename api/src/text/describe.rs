@@ -80,12 +80,17 @@ pub(super) fn path(it: &Path, now: Timestamp) -> String {
     if let Some(rtt) = it.rtt_us {
         let _ = write!(line, " rtt={}.{:03}ms", rtt / 1000, rtt % 1000);
     }
-    let _ = write!(line, " since={}", span(it.since, now));
+    let _ = write!(line, " since={} switches={}", span(it.since, now), it.switches);
+    if !it.lines.is_empty() {
+        let lines = it.lines.iter();
+        let lines = lines.map(|(on, is)| format!("{}:{}", plain(on.as_str()), plain(is.as_str())));
+        let _ = write!(line, " lines={}", lines.collect::<Vec<_>>().join(","));
+    }
     let (sent, received) = (it.sent, it.received);
     let _ = write!(line, " sent={}/{}", sent.frames, sent.octets);
     let _ = write!(line, " received={}/{} drops={}", received.frames, received.octets, it.drops);
     if let Some(next) = it.next_probe {
-        let _ = write!(line, " next_probe={}", until(next, now));
+        let _ = write!(line, " next_probe={}", soon(next, now));
     }
     if let Some(reason) = &it.reason {
         let _ = write!(line, ": {}", plain(reason));
@@ -135,6 +140,12 @@ fn retry(next: Option<Timestamp>, now: Timestamp) -> String {
 
 fn until(then: Timestamp, now: Timestamp) -> String {
     span(now, then)
+}
+
+/// The same in tenths of a second, where it is less than ten of them.
+fn soon(then: Timestamp, now: Timestamp) -> String {
+    let tenths = then.duration_since(now).as_millis().max(0) / 100;
+    if tenths < 100 { format!("{}.{}s", tenths / 10, tenths % 10) } else { until(then, now) }
 }
 
 /// How long from one time to another, in its two largest units. Clocks that were set give 0s.

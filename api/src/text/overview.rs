@@ -20,6 +20,8 @@ fn router(it: &Router) -> String {
         ("Service", "router".to_owned()),
         ("Protocol", protocol(it.protocol)),
         ("Name", who(&it.name, &it.nickname)),
+        ("FastPath", plain(&it.fast)),
+        ("Receive", plain(&it.receive)),
         ("Encryption", enabled(it.encryption)),
         ("PeerDiscovery", enabled(it.discovery)),
         ("Targets", it.targets.to_string()),

@@ -45,7 +45,7 @@ proptest! {
     fn a_status_has_its_lines_with_the_colon_in_column_16(of in any_status()) {
         let text = status(&of);
 
-        prop_assert!(is_lines(&text, if of.ready { 11 } else { 12 }), "{text:?}");
+        prop_assert!(is_lines(&text, if of.ready { 13 } else { 14 }), "{text:?}");
         for line in text.lines().filter(|line| !line.is_empty()) {
             prop_assert_eq!(line.find(':'), Some(15), "{:?}", line);
         }
@@ -168,20 +168,26 @@ fn target() -> impl Strategy<Value = Target> {
 }
 
 fn path() -> impl Strategy<Value = Path> {
-    (peer_ref(), words(), prop::collection::vec(peer_ref(), 0..3), prop::option::of(words()))
-        .prop_map(|(peer, path, via, reason)| Path {
+    let via = prop::collection::vec(peer_ref(), 0..3);
+    let line = (words().prop_map(Into::into), words().prop_map(Into::into));
+    let lines = prop::collection::btree_map(line.0, line.1, 0..4);
+    (peer_ref(), words(), via, prop::option::of(words()), lines).prop_map(
+        |(peer, path, via, reason, lines)| Path {
             peer,
             path: path.into(),
             via,
             since: NOW,
             reason,
+            switches: u64::MAX,
             mtu: None,
             rtt_us: Some(u64::MAX),
             next_probe: None,
+            lines,
             sent: Traffic::default(),
             received: Traffic { frames: u64::MAX, octets: u64::MAX },
             drops: 0,
-        })
+        },
+    )
 }
 
 fn any_status() -> impl Strategy<Value = Status> {
@@ -189,16 +195,18 @@ fn any_status() -> impl Strategy<Value = Status> {
     (words(), any::<bool>(), list(), words(), words(), list(), any::<u64>()).prop_map(
         |(version, ready, waiting_for, name, nickname, trusted_subnets, count)| Status {
             now: NOW,
-            version,
+            version: version.clone(),
             started: NOW,
             ready,
             waiting_for,
             router: Router {
                 protocol: Protocol { min: 1, max: 2 },
                 name,
-                nickname,
+                nickname: nickname.clone(),
                 uid: String::new(),
                 incarnation: 1,
+                fast: version,
+                receive: nickname,
                 encryption: false,
                 password: false,
                 discovery: true,

@@ -1,9 +1,11 @@
 //! What a daemon might report.
 
+use std::collections::BTreeMap;
+
 use api::{
-    Connection, ConnectionCounts, Connections, Control, Kernel, MeshStats, Path, Paths, Peer,
-    PeerConnection, PeerRef, Peers, Protocol, Quirk, Report, Router, Status, Target, Targets,
-    Timestamp, Traffic,
+    Connection, ConnectionCounts, Connections, Control, Kernel, LineState, MeshStats, Path,
+    PathKind, Paths, Peer, PeerConnection, PeerRef, Peers, Protocol, Quirk, Report, Router, Status,
+    Target, Targets, Timestamp, Traffic,
 };
 
 pub(crate) fn now() -> Timestamp {
@@ -38,6 +40,8 @@ pub(crate) fn status() -> Status {
             nickname: "host1".into(),
             uid: "0011223344556677".into(),
             incarnation: 3,
+            fast: "on".into(),
+            receive: "kernel".into(),
             encryption: false,
             password: true,
             discovery: true,
@@ -64,6 +68,8 @@ pub(crate) fn status_of_nothing() -> Status {
     status.router = Router {
         protocol: Protocol { min: 1, max: 1 },
         connections: ConnectionCounts::default(),
+        fast: "off: this kernel has no vxlan devices".into(),
+        receive: "process, plain socket".into(),
         discovery: false,
         targets: 0,
         peers: 1,
@@ -312,29 +318,48 @@ pub(crate) fn paths() -> Paths {
         via: vec![],
         since: ago(192),
         reason: reason.map(str::to_owned),
+        switches: 0,
         mtu: Some(1410),
         rtt_us: None,
         next_probe: None,
+        lines: Default::default(),
         sent: Traffic { frames: 1000, octets: 1_410_000 },
         received: Traffic { frames: 7, octets: 420 },
         drops: 0,
     };
     let paths = vec![
-        Path { rtt_us: Some(412), ..path(2, "fast", None) },
+        Path {
+            rtt_us: Some(412),
+            next_probe: millis_ahead(250),
+            lines: lines([("fast", "up"), ("user", "up"), ("sleeve", "assumed")]),
+            ..path(2, "fast", None)
+        },
         path(3, "user", Some("the kernel has no vxlan device")),
         Path {
             next_probe: ahead(5),
             rtt_us: Some(12_034),
+            switches: 3,
+            lines: lines([("fast", "down"), ("user", "down"), ("sleeve", "up")]),
             ..path(4, "sleeve", Some("nothing heard on UDP 6784 for 0.6 s"))
         },
         Path {
             via: vec![peer_ref(2), peer_ref(3)],
+            next_probe: ahead(61),
+            lines: lines([("user", "down"), ("sleeve", "down"), ("teleport", "bent")]),
             drops: 3,
             ..path(5, "relay", Some("not reached directly"))
         },
         Path { mtu: None, sent: Traffic::default(), ..path(6, "down", Some("no peer reaches it")) },
     ];
     Paths { now: now(), paths }
+}
+
+fn lines<const N: usize>(of: [(&str, &str); N]) -> BTreeMap<PathKind, LineState> {
+    of.map(|(line, state)| (line.to_owned().into(), state.to_owned().into())).into()
+}
+
+fn millis_ahead(millis: i64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(now().as_millisecond() + millis).ok()
 }
 
 pub(crate) fn report() -> Report {

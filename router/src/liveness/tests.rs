@@ -273,6 +273,22 @@ fn without_a_kernel_device_the_process_sends_and_one_that_comes_back_has_to_prov
 }
 
 #[test]
+fn only_lines_that_can_be_used_are_told() {
+    let mut it = Liveness::default();
+    it.track(A, ms(0));
+    let lines =
+        |it: &Liveness| it.lines(A).map(|(line, is)| (line, is.verdict)).collect::<Vec<_>>();
+    let assumed = [(Line::User, Verdict::Assumed), (Line::Sleeve, Verdict::Assumed)];
+
+    let without = lines(&it);
+    it.set_fast(true, ms(0));
+
+    assert_eq!(without, assumed);
+    assert_eq!(lines(&it), [&[(Line::Fast, Verdict::Down)][..], &assumed].concat());
+    assert_eq!(it.lines(B).count(), 0);
+}
+
+#[test]
 fn packets_played_again_prove_nothing() {
     let mut world = World::new();
     let mut tape = Vec::new();

@@ -6,12 +6,13 @@ mod report;
 mod targets;
 
 use api::{
-    ConnectionCounts, ConnectionState, Connections, PathKind, Paths, PeerRef, Peers, Protocol,
-    Router, Status, Targets,
+    ConnectionCounts, ConnectionState, Connections, LineState, PathKind, Paths, PeerRef, Peers,
+    Protocol, Router, Status, Targets,
 };
 use peer_mesh::{NEWEST_VERSION, OLDEST_VERSION, PeerName, PeerState};
 
 use super::look::{Look, PathLook};
+use crate::liveness::{Line, Verdict};
 pub use report::report;
 
 /// The daemon's release.
@@ -60,6 +61,8 @@ fn router(look: &Look) -> Router {
         nickname: look.nickname.clone(),
         uid: mesh.uid.to_string(),
         incarnation: mesh.own.as_ref().map_or(0, |own| own.incarnation),
+        fast: look.fast.clone(),
+        receive: look.receive.clone(),
         encryption: false,
         password: look.password,
         discovery: look.discovery,
@@ -96,9 +99,15 @@ fn path_of(look: &Look, name: PeerName, path: &PathLook) -> api::Path {
         via: via(look, path),
         since: look.at(path.since),
         reason: path.reason.clone(),
+        switches: path.switches,
         mtu: path.mtu.map(u32::from),
         rtt_us: path.rtt.map(|it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX)),
         next_probe: path.next_probe.map(|it| look.due(it)),
+        lines: path
+            .lines
+            .iter()
+            .filter_map(|(line, is)| Some((carrying(*line)?, state(*is))))
+            .collect(),
         sent: path.sent,
         received: path.received,
         drops: path.drops,
@@ -112,6 +121,24 @@ fn kind(path: &PathLook) -> PathKind {
         switch::Path::Sleeve => PathKind::Sleeve,
         switch::Path::Relay(_) => PathKind::Relay,
         switch::Path::Down => PathKind::Down,
+    }
+}
+
+/// The path that a line makes; `None` for one that carries no frames.
+fn carrying(line: Line) -> Option<PathKind> {
+    match line {
+        Line::Fast => Some(PathKind::Fast),
+        Line::User => Some(PathKind::User),
+        Line::Sleeve => Some(PathKind::Sleeve),
+        Line::Mesh => None,
+    }
+}
+
+fn state(verdict: Verdict) -> LineState {
+    match verdict {
+        Verdict::Up => LineState::Up,
+        Verdict::Assumed => LineState::Assumed,
+        Verdict::Down => LineState::Down,
     }
 }
 

@@ -8,6 +8,7 @@ use peer_mesh::shell::{Given, PeerView, Snapshot};
 use peer_mesh::{CloseReason, LinkView, PeerName, PeerState, PeerUid, Pending, Progress, Target};
 
 use super::{Look, PathLook};
+use crate::liveness::{Line, Verdict};
 
 /// The mesh has run for so long.
 pub(super) const NOW: Duration = Duration::from_secs(1000);
@@ -49,6 +50,8 @@ pub(super) fn alone() -> Look {
         password: false,
         discovery: true,
         nickname: "host0".into(),
+        fast: "off".into(),
+        receive: "process, plain socket".into(),
         mesh: mesh.into(),
         paths: Default::default(),
         counters: Default::default(),
@@ -137,9 +140,11 @@ pub(super) fn direct() -> PathLook {
         via: Vec::new(),
         since: secs(30),
         reason: None,
+        switches: 2,
         mtu: Some(1450),
         rtt: Some(Duration::from_micros(412)),
         next_probe: Some(secs(1003)),
+        lines: vec![(Line::User, Verdict::Up), (Line::Sleeve, Verdict::Assumed)],
         sent: Traffic { frames: 10, octets: 1000 },
         received: Traffic { frames: 7, octets: 420 },
         drops: 1,
@@ -154,6 +159,7 @@ pub(super) fn relayed(via: &[u64]) -> PathLook {
         mtu: Some(1410),
         rtt: None,
         next_probe: None,
+        lines: vec![(Line::User, Verdict::Down), (Line::Sleeve, Verdict::Down)],
         ..direct()
     }
 }

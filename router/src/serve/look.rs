@@ -8,6 +8,8 @@ use api::{PeerRef, Timestamp};
 use peer_mesh::PeerName;
 use peer_mesh::shell::{PeerView, Snapshot};
 
+use crate::liveness::{Line, Verdict};
+
 /// Everything that answers are made of, at one moment. Moments are by the mesh's clock, as in the snapshot.
 #[derive(Clone, Debug)]
 pub struct Look {
@@ -25,6 +27,10 @@ pub struct Look {
     pub discovery: bool,
     /// What people call this node.
     pub nickname: String,
+    /// How the kernel's fast path is: `on`, or `off` and why.
+    pub fast: String,
+    /// Who receives UDP 6784.
+    pub receive: String,
     /// Who is there, and who reaches whom.
     pub mesh: Arc<Snapshot>,
     /// How frames go to each other peer.
@@ -48,12 +54,16 @@ pub struct PathLook {
     pub since: Duration,
     /// Why this one and none that is better; `None` when it is the best there is.
     pub reason: Option<String>,
+    /// How often it has changed.
+    pub switches: u64,
     /// The largest packet that a pod may send; `None` when there is no way.
     pub mtu: Option<u16>,
-    /// The time there and back of the last probe.
+    /// The time there and back, as probes have it.
     pub rtt: Option<Duration>,
-    /// When a better path is tried again.
+    /// When the peer is probed next.
     pub next_probe: Option<Duration>,
+    /// How each direct line is, as probes tell.
+    pub lines: Vec<(Line, Verdict)>,
     /// What was sent to the peer, on any path.
     pub sent: api::Traffic,
     /// What came from the peer, on any path.

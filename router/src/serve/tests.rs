@@ -72,6 +72,8 @@ async fn the_text_of_a_status_is_weaves() {
         Service: router
        Protocol: weft 1
            Name: 02:00:00:00:00:00(host0)
+       FastPath: off
+        Receive: process, plain socket
      Encryption: disabled
   PeerDiscovery: enabled
         Targets: 0

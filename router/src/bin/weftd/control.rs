@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use peer_mesh::PeerName;
 use router::journal::{self, Journal};
-use router::liveness::Line;
+use router::liveness::{Line, Verdict};
 use router::node::Counts;
 use router::{Input, Node, Output, node, probe};
 use switch::engine::SleeveSender;
@@ -92,6 +92,7 @@ pub(crate) struct PathView {
     pub(crate) path: node::Path,
     pub(crate) rtt: Option<Duration>,
     pub(crate) next_probe: Option<Duration>,
+    pub(crate) lines: Vec<(Line, Verdict)>,
 }
 
 /// Whom the loop tells what is to be done.
@@ -328,9 +329,10 @@ impl Control {
         let liveness = self.node.liveness();
         let view = |(name, path): (PeerName, &node::Path)| {
             let line = liveness.choice(name).line.and_then(|line| liveness.view(name, line));
-            let all = Line::DIRECT.into_iter().filter_map(|line| liveness.view(name, line));
-            let next_probe = all.map(|line| line.next).min();
-            (name, PathView { path: path.clone(), rtt: line.and_then(|it| it.rtt), next_probe })
+            let next_probe = liveness.lines(name).map(|(_, line)| line.next).min();
+            let lines = liveness.lines(name).map(|(line, is)| (line, is.verdict)).collect();
+            let rtt = line.and_then(|it| it.rtt);
+            (name, PathView { path: path.clone(), rtt, next_probe, lines })
         };
         View {
             now: self.clock.now(),

@@ -9,7 +9,7 @@ use peer_mesh::shell::Snapshot;
 use router::guard::{Count, Tally};
 use router::plan::Reason;
 use router::serve::{Look, PathLook, counters};
-use switch::{Counters, PeerId, Quirk, TableEvents};
+use switch::{Counters, FastState, PeerId, Quirk, TableEvents};
 
 use crate::control::{PathView, View};
 use crate::data::Sight;
@@ -58,6 +58,8 @@ pub(crate) fn look(
         password: facts.password,
         discovery: facts.discovery,
         nickname: facts.nickname.clone(),
+        fast: fast(FastState::Off),
+        receive: "process, plain socket".to_owned(),
         mesh: Arc::clone(mesh),
         paths: view.paths.iter().map(|(name, it)| (*name, path(it))).collect(),
         counters: groups,
@@ -66,12 +68,23 @@ pub(crate) fn look(
     }
 }
 
+/// How the kernel's fast path is.
+fn fast(state: FastState) -> String {
+    match state {
+        FastState::Up(_) => "on".to_owned(),
+        FastState::Off => "off".to_owned(),
+        FastState::Unsupported | FastState::Busy | FastState::Denied | FastState::Refused(_) => {
+            format!("off: {state}")
+        }
+    }
+}
+
 fn path_look(
     view: &PathView,
     counted: &Counters,
     moment: impl Fn(Duration) -> Duration,
 ) -> PathLook {
-    let PathView { path: it, rtt, next_probe } = view;
+    let PathView { path: it, rtt, next_probe, lines } = view;
     let path = if it.stranded { switch::Path::Down } else { it.chosen.route.path };
     let reason = if it.stranded { Reason::RelayLost } else { it.chosen.reason };
     let traffic = |of: fn(&switch::PeerCounters) -> &switch::Traffic, id: PeerId| {
@@ -86,9 +99,11 @@ fn path_look(
         via: it.via.clone(),
         since: moment(it.since),
         reason: (reason != Reason::Direct).then(|| reason.to_string()),
+        switches: it.switches,
         mtu: (path != switch::Path::Down).then(|| it.chosen.peer.mtu.octets()),
         rtt: *rtt,
         next_probe: next_probe.map(moment),
+        lines: lines.clone(),
         sent: traffic(|it| &it.sent, it.chosen.id),
         received: traffic(|it| &it.received, it.chosen.id),
         drops: 0,
@@ -210,6 +225,13 @@ mod tests {
     use switch::engine::{KernelDrops, Supports};
 
     use super::*;
+
+    #[test]
+    fn a_fast_path_that_is_off_says_why_unless_nobody_asked_for_it() {
+        assert_eq!(fast(FastState::Up(7)), "on");
+        assert_eq!(fast(FastState::Off), "off");
+        assert_eq!(fast(FastState::Unsupported), "off: this kernel has no vxlan devices");
+    }
 
     #[test]
     fn every_group_of_counters_is_documented_with_the_names_in_it() {

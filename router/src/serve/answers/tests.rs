@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use api::PeerState;
 use peer_mesh::shell::PeerView;
 use peer_mesh::{CloseReason, GonePeer, GoneReason, Progress, Target};
@@ -316,6 +318,11 @@ fn paths_are_by_name_with_moments_by_the_wall_clock() {
     assert_eq!(paths[0].peer, look.refer(name(1)));
     assert_eq!((&paths[0].path, paths[0].rtt_us), (&PathKind::User, Some(412)));
     assert_eq!((paths[0].since, paths[0].next_probe), (wall(30), Some(wall(1003))));
+    let lines = |of: &[(PathKind, LineState)]| of.iter().cloned().collect::<BTreeMap<_, _>>();
+    let (user, sleeve) = (PathKind::User, PathKind::Sleeve);
+    let assumed = [(user.clone(), LineState::Up), (sleeve.clone(), LineState::Assumed)];
+    assert_eq!((paths[0].switches, &paths[0].lines), (2, &lines(&assumed)));
+    assert_eq!(paths[1].lines, lines(&[(user, LineState::Down), (sleeve, LineState::Down)]));
     assert_eq!((&paths[1].path, &paths[1].via), (&PathKind::Relay, &vec![look.refer(name(1))]));
     assert_eq!((paths[1].rtt_us, paths[1].next_probe, paths[1].drops), (None, None, 1));
 }
