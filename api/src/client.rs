@@ -15,7 +15,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Connect, Connections, Forget, Given, Paths, Peers, Problem, Report, Status, Targets};
+use crate::{
+    Connect, Connections, Fdb, Forget, Given, Paths, Peers, Problem, Report, Status, Targets,
+};
 use crate::{paths, text};
 pub use error::Error;
 use http::{Answer, Request};
@@ -193,6 +195,7 @@ resources! {
     Peers at PEERS shown by |it| Some(text::peers(it));
     Targets at TARGETS shown by |it| Some(text::targets(it));
     Paths at PATHS shown by |it| Some(text::paths(it));
+    Fdb at FDB shown by |it| Some(text::fdb(it));
     Report at REPORT shown by |_| None;
 }
 

@@ -15,6 +15,7 @@
 
 mod client;
 mod connection;
+mod fdb;
 mod path;
 pub mod paths;
 mod peer;
@@ -29,6 +30,7 @@ mod word;
 
 pub use client::{Client, Error, JOURNAL_MAX, JSON_MAX, Reply, Resource, TIMEOUT};
 pub use connection::{Connection, ConnectionState, Connections};
+pub use fdb::{Fdb, Station};
 pub use jiff::Timestamp;
 pub use path::{LineState, Path, PathKind, Paths, Traffic};
 pub use peer::{Peer, PeerConnection, PeerRef, PeerState, Peers};

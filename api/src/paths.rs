@@ -10,6 +10,8 @@ pub const PEERS: &str = "/v1/status/peers";
 pub const TARGETS: &str = "/v1/status/targets";
 /// `GET`: [`crate::Paths`].
 pub const PATHS: &str = "/v1/status/paths";
+/// `GET`: [`crate::Fdb`].
+pub const FDB: &str = "/v1/fdb";
 /// `GET`: [`crate::Report`].
 pub const REPORT: &str = "/v1/report";
 /// `GET`: the flight recorder's journal, as octets.
@@ -24,5 +26,17 @@ pub const HEALTHZ: &str = "/healthz";
 pub const READYZ: &str = "/readyz";
 
 /// All of them.
-pub const ALL: [&str; 11] =
-    [STATUS, CONNECTIONS, PEERS, TARGETS, PATHS, REPORT, JOURNAL, CONNECT, FORGET, HEALTHZ, READYZ];
+pub const ALL: [&str; 12] = [
+    STATUS,
+    CONNECTIONS,
+    PEERS,
+    TARGETS,
+    PATHS,
+    FDB,
+    REPORT,
+    JOURNAL,
+    CONNECT,
+    FORGET,
+    HEALTHZ,
+    READYZ,
+];

@@ -11,8 +11,8 @@ use std::fmt::{Display, Write};
 
 use jiff::Timestamp;
 
-use crate::{Connections, Paths, Peer, Peers, Status, Targets};
-use describe::{arrow, connection, path, span, target, who};
+use crate::{Connections, Fdb, Paths, Peer, Peers, Station, Status, Targets};
+use describe::{arrow, connection, path, span, station, target, who};
 
 /// Weave's width of an address: `255.255.255.255:65535`.
 const ADDRESS: usize = 21;
@@ -62,6 +62,25 @@ pub fn paths(it: &Paths) -> String {
         let to = who(&of.peer.name, &of.peer.nickname);
         format!("{to:<peer$} {}", path(of, it.now))
     }))
+}
+
+/// `weft fdb`: a line for each, and one that says so if there are more than are told.
+pub fn fdb(it: &Fdb) -> String {
+    let at = |of: &Station| match of.here {
+        true => "here".to_owned(),
+        false => who(&of.peer.name, &of.peer.nickname),
+    };
+    let peer = width(PEER, it.stations.iter().map(at));
+    let mut text = lines(
+        it.stations
+            .iter()
+            .map(|of| format!("{:<17} {:<peer$} {}", plain(&of.mac), at(of), station(of, it.now))),
+    );
+    let told = it.stations.len() as u64;
+    if told < it.total {
+        let _ = writeln!(text, "{told} of {} stations: the others are not told", it.total);
+    }
+    text
 }
 
 struct Widths {

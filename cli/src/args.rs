@@ -34,6 +34,16 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: Option<Part>,
     },
+    /// Where stations are: MAC address, peer, path, addresses, and since when
+    Fdb {
+        #[command(flatten)]
+        output: Output,
+
+        /// Only this one, by its MAC address or an address; or all of a peer, by its name or
+        /// nickname, or `here` for those of this node
+        #[arg(value_name = "MAC|PEER|ADDRESS")]
+        wanted: Option<String>,
+    },
     /// Connect to peers, also after a restart
     Connect {
         /// Put them in the place of all peers that were given before

@@ -7,13 +7,14 @@ use api::{Client, Connect, Forget, Problem, Report, Resource, Status};
 use serde_json::{Value, json};
 
 use crate::args::{self, Arguments, Command, Format, Part};
-use crate::{field, journal, json, output};
+use crate::{fdb, field, journal, json, output};
 
 /// Does what the command line says.
 pub(crate) fn run(args: &Arguments) -> Result<()> {
     let client = Client::new(socket(args), args.timeout);
     match &args.command {
         Command::Status { output, what } => status(&client, *what, output.format),
+        Command::Fdb { output, wanted } => fdb::show(&client, wanted.as_deref(), output.format),
         Command::Connect { replace, peers } => {
             let request = Connect { peers: peers.names.clone(), replace: *replace };
             client.connect(&request).map_err(|error| error.problem())?;

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod fdb;
 mod field;
 mod journal;
 mod json;

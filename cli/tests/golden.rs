@@ -60,6 +60,32 @@ fn paths_are_lines() {
 }
 
 #[test]
+fn stations_are_lines() {
+    let none = api::Fdb { now: fixtures::now(), total: 0, stations: vec![] };
+    check("fdb", 200, &fixtures::fdb(), &["fdb"]);
+    check("fdb-many", 200, &fixtures::much_of_an_fdb(), &["fdb"]);
+    check("fdb-json", 200, &fixtures::fdb(), &["fdb", "-o", "json"]);
+    check("zero", 200, &none, &["fdb"]);
+}
+
+#[test]
+fn stations_are_found_by_mac_address_and_peer() {
+    let fdb = fixtures::fdb();
+    for (name, wanted) in [
+        ("fdb-one", "0a:58:0A:20:00:03"),
+        ("fdb-one", "10.32.0.3"),
+        ("fdb-one", "fd00:32:0::3"),
+        ("fdb-of-host2", "host2"),
+        ("fdb-of-host2", "CE:31:e0:06:45:02"),
+        ("fdb-here", "host1"),
+        ("fdb-here", "here"),
+    ] {
+        check(name, 200, &fdb, &["fdb", wanted]);
+    }
+    check("fdb-one-json", 200, &fdb, &["fdb", "10.32.0.3", "-o", "json"]);
+}
+
+#[test]
 fn json_is_what_the_daemon_said() {
     check("status-json", 200, &fixtures::status(), &["status", "-o", "json"]);
     let hostile = fixtures::hostile_connections();

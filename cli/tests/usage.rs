@@ -15,6 +15,8 @@ fn each_command_asks_for_its_path() {
         (&["status", "peers"], "GET /v1/status/peers "),
         (&["status", "targets"], "GET /v1/status/targets "),
         (&["status", "paths"], "GET /v1/status/paths "),
+        (&["fdb"], "GET /v1/fdb "),
+        (&["fdb", "host2"], "GET /v1/fdb "),
         (&["report"], "GET /v1/report "),
         (&["report", "--journal", "/dev/null"], "GET /v1/journal "),
         (&["version"], "GET /v1/status "),
@@ -49,6 +51,33 @@ fn connect_and_forget_say_whom_and_print_nothing() {
         assert_eq!((outcome.code, &*outcome.stdout, &*outcome.stderr), (0, "", ""));
         assert!(daemon.asked()[0].starts_with(path) && daemon.asked()[0].ends_with(body));
     }
+}
+
+#[test]
+fn a_station_that_nobody_knows_is_one_line_but_for_programs() {
+    let daemon = Daemon::answering(200, serde_json::to_string(&fixtures::fdb()).unwrap());
+    for (wanted, shown) in [("10.32.0.99", "10.32.0.99"), ("host\n9", "host\\n9"), ("host", "host")]
+    {
+        let outcome = weft(&daemon.socket(), &["fdb", wanted]);
+
+        let expected = format!(
+            "weft: there is no station for \"{shown}\": none of 5 has this MAC or address, or is behind such a peer: weft fdb lists all"
+        );
+        assert_eq!(failure(&outcome), expected);
+    }
+    let json = weft(&daemon.socket(), &["fdb", "10.32.0.99", "-o", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((&json["total"], &json["stations"]), (&5.into(), &serde_json::json!([])));
+}
+
+#[test]
+fn a_station_that_is_not_found_where_not_all_are_told_may_be_there() {
+    let many = serde_json::to_string(&fixtures::much_of_an_fdb()).unwrap();
+    let daemon = Daemon::answering(200, many);
+
+    let outcome = weft(&daemon.socket(), &["fdb", "10.32.0.99"]);
+
+    assert!(failure(&outcome).contains("none of the 3 of 70000 that are told has"), "{outcome:?}");
 }
 
 #[test]

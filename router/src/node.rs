@@ -14,6 +14,7 @@ mod local;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use switch::{Label, Mac, Mtu, PeerId};
 
 pub use io::{Input, Output, Peer, Word};
+pub use whereabouts::Whereabouts;
 
 use crate::liveness::{Finding, Liveness};
 use crate::plan::{self, Chosen};

@@ -31,11 +31,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use answers::{connections, paths, peers, report, status, targets};
+pub use answers::{connections, fdb, paths, peers, report, status, targets};
 pub use counters::counters;
 pub use hyper::body::Bytes;
 pub use listen::ListenError;
-pub use look::{Look, PathLook};
+pub use look::{FdbLook, Look, PathLook};
 
 use connection::{Door, Service};
 use listen::SocketFile;
@@ -49,6 +49,9 @@ pub trait Daemon: Send + Sync + 'static {
     /// What there is to tell, now or a moment ago. Answers are made once for each look: who is asked often
     /// gives the same one for a while.
     fn look(&self) -> impl Future<Output = Result<Arc<Look>, Gone>> + Send;
+
+    /// Where stations are, now or a moment ago, in the same way.
+    fn fdb(&self) -> impl Future<Output = Result<Arc<FdbLook>, Gone>> + Send;
 
     /// Connects to peers.
     fn connect(&self, request: Connect) -> impl Future<Output = Result<Given, Refusal>> + Send;
@@ -157,10 +160,11 @@ impl Server {
         let (unix, file) = listen::unix(&socket).await?;
 
         let (stop, stopped) = watch::channel(false);
-        let sheets = Arc::new(Sheets::default());
+        let (sheets, fdb_sheets) = (Arc::new(Sheets::default()), Arc::new(Sheets::default()));
         let service = |door| Service {
             daemon: Arc::clone(&daemon),
             sheets: Arc::clone(&sheets),
+            fdb_sheets: Arc::clone(&fdb_sheets),
             door,
             limits,
         };

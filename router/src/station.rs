@@ -205,9 +205,16 @@ impl Stations {
 
     /// Behind whom a station is.
     pub fn owner(&self, mac: Mac) -> Option<PeerName> {
-        let present = |name: &PeerName| self.owners.get(name).is_some_and(|it| it.present);
-        let claims = self.by_mac.get(&mac)?.iter().filter(|(name, _)| present(name));
-        claims.max_by_key(|(name, sequence)| (**sequence, Reverse(**name))).map(|(name, _)| *name)
+        self.believed(self.by_mac.get(&mac)?).map(|(name, _)| name)
+    }
+
+    /// Of those who announce a station the one who is believed.
+    fn believed(&self, claims: &BTreeMap<PeerName, u64>) -> Option<(PeerName, &Owner)> {
+        let claims = claims.iter().filter_map(|(name, sequence)| {
+            let owner = self.owners.get(name).filter(|it| it.present)?;
+            Some(((*sequence, Reverse(*name)), owner))
+        });
+        claims.max_by_key(|(rank, _)| *rank).map(|((_, Reverse(name)), owner)| (name, owner))
     }
 
     /// What an owner says of a station.
@@ -217,9 +224,9 @@ impl Stations {
 
     /// Every station that is somewhere, behind whom, and with which addresses.
     pub fn placed(&self) -> impl Iterator<Item = (Mac, PeerName, &BTreeSet<IpAddr>)> {
-        self.by_mac.keys().filter_map(|mac| {
-            let owner = self.owner(*mac)?;
-            Some((*mac, owner, &self.get(owner, *mac)?.addresses))
+        self.by_mac.iter().filter_map(|(mac, claims)| {
+            let (name, owner) = self.believed(claims)?;
+            Some((*mac, name, &owner.said.get(mac)?.addresses))
         })
     }
 

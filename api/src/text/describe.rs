@@ -5,7 +5,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 
 use super::plain;
-use crate::{Connection, ConnectionState, Path, PeerRef, Target};
+use crate::{Connection, ConnectionState, Path, PeerRef, Station, Target};
 
 /// What follows the state of a connection.
 pub(super) fn connection(it: &Connection, now: Timestamp) -> String {
@@ -94,6 +94,23 @@ pub(super) fn path(it: &Path, now: Timestamp) -> String {
     }
     if let Some(reason) = &it.reason {
         let _ = write!(line, ": {}", plain(reason));
+    }
+    line
+}
+
+/// What follows the peer of a station.
+pub(super) fn station(it: &Station, now: Timestamp) -> String {
+    let path = it.path.as_ref().map_or_else(|| "-".to_owned(), |path| plain(path.as_str()));
+    let mut line = format!("{path:<6}");
+    if let Some(since) = it.since {
+        let _ = write!(line, " since={}", span(since, now));
+    }
+    if !it.addresses.is_empty() {
+        let addresses: Vec<_> = it.addresses.iter().map(ToString::to_string).collect();
+        let _ = write!(line, " addresses={}", addresses.join(","));
+    }
+    if !it.announced {
+        line += " (heard of in frames only)";
     }
     line
 }

@@ -42,6 +42,18 @@ proptest! {
     }
 
     #[test]
+    fn a_station_is_one_line_and_those_not_told_are_another(
+        of in prop::collection::vec(station(), 0..5),
+        more in 0..2_u64,
+    ) {
+        let (told, total) = (of.len(), of.len() as u64 + more);
+
+        let text = fdb(&Fdb { now: NOW, total, stations: of });
+
+        prop_assert!(is_lines(&text, told + usize::from(more > 0)), "{text:?}");
+    }
+
+    #[test]
     fn a_status_has_its_lines_with_the_colon_in_column_16(of in any_status()) {
         let text = status(&of);
 
@@ -186,6 +198,21 @@ fn path() -> impl Strategy<Value = Path> {
             sent: Traffic::default(),
             received: Traffic { frames: u64::MAX, octets: u64::MAX },
             drops: 0,
+        },
+    )
+}
+
+fn station() -> impl Strategy<Value = Station> {
+    let addresses = prop::collection::vec(any::<std::net::IpAddr>(), 0..3);
+    (words(), any::<bool>(), peer_ref(), prop::option::of(words()), addresses).prop_map(
+        |(mac, here, peer, path, addresses)| Station {
+            mac,
+            here,
+            peer,
+            path: path.map(Into::into),
+            addresses,
+            since: Some(NOW).filter(|_| here),
+            announced: here,
         },
     )
 }

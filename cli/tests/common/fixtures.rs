@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use api::{
-    Connection, ConnectionCounts, Connections, Control, Kernel, LineState, MeshStats, Path,
-    PathKind, Paths, Peer, PeerConnection, PeerRef, Peers, Protocol, Quirk, Report, Router, Status,
-    Target, Targets, Timestamp, Traffic,
+    Connection, ConnectionCounts, Connections, Control, Fdb, Kernel, LineState, MeshStats, Path,
+    PathKind, Paths, Peer, PeerConnection, PeerRef, Peers, Protocol, Quirk, Report, Router,
+    Station, Status, Target, Targets, Timestamp, Traffic,
 };
 
 pub(crate) fn now() -> Timestamp {
@@ -352,6 +352,39 @@ pub(crate) fn paths() -> Paths {
         Path { mtu: None, sent: Traffic::default(), ..path(6, "down", Some("no peer reaches it")) },
     ];
     Paths { now: now(), paths }
+}
+
+fn station(number: u8, peer: u32) -> Station {
+    Station {
+        mac: format!("0a:58:0a:20:00:{number:02x}"),
+        here: peer == 1,
+        peer: peer_ref(peer),
+        path: Some("user".to_owned().into()).filter(|_| peer > 1),
+        addresses: vec![
+            [10, 32, 0, number].into(),
+            [0xfd00, 0x32, 0, 0, 0, 0, 0, number.into()].into(),
+        ],
+        since: Some(ago(192)),
+        announced: true,
+    }
+}
+
+pub(crate) fn fdb() -> Fdb {
+    let stations = vec![
+        station(2, 1),
+        station(3, 2),
+        Station { addresses: vec![], since: None, announced: false, ..station(4, 2) },
+        Station { path: Some("relay".to_owned().into()), ..station(5, 3) },
+        Station { path: None, ..station(6, 4) },
+    ];
+    Fdb { now: now(), total: stations.len() as u64, stations }
+}
+
+/// More than is told, behind a peer with a long name.
+pub(crate) fn much_of_an_fdb() -> Fdb {
+    let mut stations: Vec<_> = (0..3).map(|number| station(number, 2)).collect();
+    stations[1].peer.nickname = "ip-10-0-3-17.eu-central-1.compute.internal".into();
+    Fdb { now: now(), total: 70_000, stations }
 }
 
 fn lines<const N: usize>(of: [(&str, &str); N]) -> BTreeMap<PathKind, LineState> {

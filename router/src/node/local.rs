@@ -21,7 +21,8 @@ const IN_FLIGHT: Duration = Duration::from_millis(500);
 pub(super) struct Local {
     /// Whether the bridge has told us all it knows: what it does not know is not here.
     complete: bool,
-    macs: BTreeSet<Mac>,
+    /// Who is here, and since when.
+    macs: BTreeMap<Mac, Duration>,
     /// Addresses, also of stations that the bridge has not learned yet.
     addresses: BTreeMap<Mac, BTreeSet<IpAddr>>,
     /// When stations came here from elsewhere.
@@ -30,24 +31,28 @@ pub(super) struct Local {
 
 impl Local {
     pub(super) fn macs(&self) -> impl Iterator<Item = Mac> {
-        self.macs.iter().copied()
+        self.macs.keys().copied()
     }
 
     pub(super) fn has(&self, mac: Mac) -> bool {
-        self.macs.contains(&mac)
+        self.macs.contains_key(&mac)
+    }
+
+    pub(super) fn since(&self, mac: Mac) -> Option<Duration> {
+        self.macs.get(&mac).copied()
     }
 
     /// It is here no longer. Whether it was.
     pub(super) fn leave(&mut self, mac: Mac) -> bool {
         self.addresses.remove(&mac);
-        self.macs.remove(&mac)
+        self.macs.remove(&mac).is_some()
     }
 
     pub(super) fn age(&mut self, now: Duration) {
         self.moves.retain(|_, times| times.back().is_some_and(|last| *last + MOVE_WINDOW > now));
         // What was said for a station that the bridge has not learned in all this time was not true.
         let Self { addresses, macs, .. } = self;
-        addresses.retain(|mac, _| macs.contains(mac));
+        addresses.retain(|mac, _| macs.contains_key(mac));
     }
 
     /// Counts a move to here, unless there were too many.
@@ -97,7 +102,7 @@ impl Node {
             let own = |addr: &&IpAddr| self.told.answers.get(addr).is_none_or(|it| it.0 == mac);
             self.local.addresses.entry(mac).or_default().extend(said.addresses.iter().filter(own));
         }
-        self.local.macs.insert(mac);
+        self.local.macs.insert(mac, now);
         self.announce(mac, now);
     }
 
@@ -135,11 +140,8 @@ impl Node {
         let others = others.filter_map(|(other, all)| all.remove(&addr).then_some(*other));
         let others: Vec<_> = others.collect();
         self.local.addresses.entry(mac).or_default().insert(addr);
-        for changed in others
-            .into_iter()
-            .chain([mac])
-            .filter(|mac| self.local.macs.contains(mac))
-            .collect::<Vec<_>>()
+        for changed in
+            others.into_iter().chain([mac]).filter(|mac| self.local.has(*mac)).collect::<Vec<_>>()
         {
             self.announce(changed, now);
         }

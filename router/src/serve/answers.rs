@@ -1,6 +1,7 @@
 //! From a look to the answers that docs/API.md promises. Pure.
 
 mod connections;
+mod fdb;
 mod peers;
 mod report;
 mod targets;
@@ -13,6 +14,7 @@ use peer_mesh::{NEWEST_VERSION, OLDEST_VERSION, PeerName, PeerState};
 
 use super::look::{Look, PathLook};
 use crate::liveness::{Line, Verdict};
+pub use fdb::fdb;
 pub use report::report;
 
 /// The daemon's release.

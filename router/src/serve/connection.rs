@@ -18,8 +18,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 pub(super) use super::route::Door;
+use super::route::{Form, Page};
 use super::sheets::Sheets;
-use super::{Daemon, Limits};
+use super::{Daemon, FdbLook, Limits, Look};
 
 /// The largest head of a request, in octets, and the most lines. `weft` sends 120 octets in four.
 const HEAD_MAX: usize = 16 << 10;
@@ -33,7 +34,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Service<D> {
     pub(super) daemon: Arc<D>,
-    pub(super) sheets: Arc<Sheets>,
+    pub(super) sheets: Arc<Sheets<Look, (Page, Form)>>,
+    pub(super) fdb_sheets: Arc<Sheets<FdbLook, Form>>,
     pub(super) door: Door,
     pub(super) limits: Limits,
 }

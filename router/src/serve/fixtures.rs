@@ -1,14 +1,16 @@
 //! Looks for tests: a node of a small mesh, at a fixed moment.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Timestamp, Traffic};
 use peer_mesh::shell::{Given, PeerView, Snapshot};
 use peer_mesh::{CloseReason, LinkView, PeerName, PeerState, PeerUid, Pending, Progress, Target};
 
-use super::{Look, PathLook};
+use super::{FdbLook, Look, PathLook};
 use crate::liveness::{Line, Verdict};
+use crate::node::Whereabouts;
 
 /// The mesh has run for so long.
 pub(super) const NOW: Duration = Duration::from_secs(1000);
@@ -63,7 +65,7 @@ pub(super) fn alone() -> Look {
 /// The same with another mesh.
 pub(super) fn with(change: impl FnOnce(&mut Snapshot)) -> Look {
     let mut look = alone();
-    change(std::sync::Arc::make_mut(&mut look.mesh));
+    change(Arc::make_mut(&mut look.mesh));
     look
 }
 
@@ -162,4 +164,21 @@ pub(super) fn relayed(via: &[u64]) -> PathLook {
         lines: vec![(Line::User, Verdict::Down), (Line::Sleeve, Verdict::Down)],
         ..direct()
     }
+}
+
+/// Stations here, behind peer 1, and behind one of which nothing is known.
+pub(super) fn stations(look: Arc<Look>) -> FdbLook {
+    let row = |n: u64, peer: u64, addresses: &[IpAddr]| Whereabouts {
+        mac: switch::Mac::local(n),
+        peer: name(peer),
+        addresses: addresses.into(),
+        since: Some(secs(60)),
+        announced: true,
+    };
+    let rows = vec![
+        row(0xa, 0, &[[10, 32, 0, 1].into(), [0xfd00, 0x32, 0, 0, 0, 0, 0, 1].into()]),
+        row(0xb, 1, &[[10, 32, 0, 2].into()]),
+        Whereabouts { since: None, announced: false, ..row(0xc, 9, &[]) },
+    ];
+    FdbLook { look, now: secs(70), rows, total: 3 }
 }

@@ -9,6 +9,7 @@ use peer_mesh::PeerName;
 use peer_mesh::shell::{PeerView, Snapshot};
 
 use crate::liveness::{Line, Verdict};
+use crate::node::Whereabouts;
 
 /// Everything that answers are made of, at one moment. Moments are by the mesh's clock, as in the snapshot.
 #[derive(Clone, Debug)]
@@ -72,6 +73,19 @@ pub struct PathLook {
     pub drops: u64,
 }
 
+/// Where stations are, at one moment.
+#[derive(Clone, Debug)]
+pub struct FdbLook {
+    /// Who is there, and how frames go to them.
+    pub look: Arc<Look>,
+    /// When, by the clock of the rows.
+    pub now: Duration,
+    /// The stations that are told, by MAC address.
+    pub rows: Vec<Whereabouts>,
+    /// How many there are.
+    pub total: usize,
+}
+
 /// How a peer stands to this node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Standing {
@@ -91,6 +105,13 @@ impl Look {
         let ms = |moment: Duration| i64::try_from(moment.as_millis()).unwrap_or(i64::MAX);
         let since = ms(self.mesh.now).saturating_sub(ms(moment));
         let at = self.now.as_millisecond().saturating_sub(since);
+        Timestamp::from_millisecond(at).unwrap_or(self.now)
+    }
+
+    /// So long ago, by the wall clock.
+    pub(super) fn ago(&self, time: Duration) -> Timestamp {
+        let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let at = self.now.as_millisecond().saturating_sub(ms);
         Timestamp::from_millisecond(at).unwrap_or(self.now)
     }
 

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::connection::Service;
 use super::look::Look;
 use super::route::{Astray, Door, Form, Page, Route, route};
-use super::{Because, Daemon, Gone, Refusal};
+use super::{Because, Daemon, Gone, Refusal, sheets};
 
 /// Who answers.
 const NAME: HeaderValue = HeaderValue::from_static(concat!("weftd/", env!("CARGO_PKG_VERSION")));
@@ -59,6 +59,7 @@ impl<D: Daemon> Service<D> {
             Route::Health => Ok(Answer::empty()),
             Route::Readiness => Ok(readiness(&*self.look().await?)),
             Route::Page(page, form) => self.page(page, form).await,
+            Route::Fdb(form) => self.fdb(form).await,
             Route::Journal => {
                 journal.store(true, Relaxed);
                 let octets = within(self.limits.journal, self.daemon.journal()).await??;
@@ -81,14 +82,26 @@ impl<D: Daemon> Service<D> {
 
     async fn page(&self, page: Page, form: Form) -> Result<Answer, Trouble> {
         let look = self.look().await?;
-        let code = if look.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let ready = look.ready;
         let kind = match (page, form) {
             (Page::Report, _) | (_, Form::Json) => JSON,
-            (_, Form::Text) => "text/plain; charset=utf-8",
+            (_, Form::Text) => TEXT,
         };
-        let made = within(self.limits.answer, self.sheets.page(look, page, form)).await?;
-        let body = made.map_err(Trouble::Broken)?;
-        Ok(Answer { code, ..Answer::with(kind, body) })
+        let made = self.sheets.page(look, (page, form), sheets::page);
+        let body = within(self.limits.answer, made).await?.map_err(Trouble::Broken)?;
+        Ok(Answer { code: code_of(ready), ..Answer::with(kind, body) })
+    }
+
+    async fn fdb(&self, form: Form) -> Result<Answer, Trouble> {
+        let fdb = within(self.limits.answer, self.daemon.fdb()).await??;
+        let ready = fdb.look.ready;
+        let kind = match form {
+            Form::Json => JSON,
+            Form::Text => TEXT,
+        };
+        let made = self.fdb_sheets.page(fdb, form, sheets::fdb);
+        let body = within(self.limits.answer, made).await?.map_err(Trouble::Broken)?;
+        Ok(Answer { code: code_of(ready), ..Answer::with(kind, body) })
     }
 
     async fn body<T: DeserializeOwned>(&self, request: Request<Incoming>) -> Result<T, Trouble> {
@@ -237,6 +250,11 @@ impl Answer {
 }
 
 const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+fn code_of(ready: bool) -> StatusCode {
+    if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
 
 fn json(of: &impl Serialize) -> Result<Answer, Trouble> {
     let body = serde_json::to_vec(of).map_err(|why| Trouble::Broken(why.to_string()))?;

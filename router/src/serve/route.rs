@@ -17,6 +17,8 @@ pub(super) enum Door {
 pub(super) enum Route {
     /// A page made of a look.
     Page(Page, Form),
+    /// Where stations are.
+    Fdb(Form),
     Journal,
     Connect,
     Forget,
@@ -60,7 +62,9 @@ pub(super) fn route(door: Door, method: &Method, path: &str) -> Result<Route, As
     let route = route.ok_or(Astray::Nothing)?;
     let needed = match route {
         Route::Connect | Route::Forget => Method::POST,
-        Route::Page(..) | Route::Journal | Route::Health | Route::Readiness => Method::GET,
+        Route::Page(..) | Route::Fdb(_) | Route::Journal | Route::Health | Route::Readiness => {
+            Method::GET
+        }
     };
     if *method == needed { Ok(route) } else { Err(Astray::OtherMethod(needed)) }
 }
@@ -73,6 +77,7 @@ fn everywhere(path: &str) -> Option<Route> {
         paths::PEERS => page(Page::Peers),
         paths::TARGETS => page(Page::Targets),
         paths::PATHS => page(Page::Paths),
+        paths::FDB => Route::Fdb(Form::Json),
         paths::REPORT => page(Page::Report),
         paths::JOURNAL => Route::Journal,
         paths::HEALTHZ => Route::Health,
@@ -98,6 +103,7 @@ fn texts(path: &str) -> Option<Route> {
         "/status/peers" => page(Page::Peers),
         "/status/targets" => page(Page::Targets),
         "/status/paths" => page(Page::Paths),
+        "/fdb" => Route::Fdb(Form::Text),
         "/report" => Route::Page(Page::Report, Form::Json),
         _ => return None,
     })

@@ -8,59 +8,75 @@ use serde::Serialize;
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
-use super::answers::{connections, paths, peers, report, status, targets};
-use super::look::Look;
+use super::answers::{self, connections, paths, peers, report, status, targets};
+use super::look::{FdbLook, Look};
 use super::route::{Form, Page};
 
-/// A page in a form, once it is made.
+/// What answers one kind of question, once it is made.
 type Sheet = Arc<OnceCell<Bytes>>;
 
-/// The pages of one look, each made when it is first asked for.
+/// The sheets of one look, each made when it is first asked for.
 ///
 /// # Thread-safety
-/// All connections share it; each holds the lock for the time of one look at a small map. Who asks for a page that
+/// All connections share it; each holds the lock for the time of one look at a small map. Who asks for a sheet that
 /// is being made waits for it without the lock.
-#[derive(Debug, Default)]
-pub(super) struct Sheets {
-    last: Mutex<Option<Made>>,
+#[derive(Debug)]
+pub(super) struct Sheets<T, K> {
+    last: Mutex<Option<Made<T, K>>>,
 }
 
 #[derive(Debug)]
-struct Made {
-    of: Arc<Look>,
-    sheets: BTreeMap<(Page, Form), Sheet>,
+struct Made<T, K> {
+    of: Arc<T>,
+    sheets: BTreeMap<K, Sheet>,
 }
 
-impl Sheets {
-    /// A page of a look. A report on thousands of peers takes a while to make: not on the runtime's thread,
+impl<T, K> Default for Sheets<T, K> {
+    fn default() -> Self {
+        Self { last: Mutex::new(None) }
+    }
+}
+
+impl<T: Send + Sync + 'static, K: Copy + Ord + Send + 'static> Sheets<T, K> {
+    /// A sheet of a look. A report on thousands of peers takes a while to make: not on the runtime's thread,
     /// which may be the one that keeps the mesh alive.
     pub(super) async fn page(
         &self,
-        look: Arc<Look>,
-        page: Page,
-        form: Form,
+        look: Arc<T>,
+        kind: K,
+        make: fn(&T, K) -> Result<Bytes, serde_json::Error>,
     ) -> Result<Bytes, String> {
-        let sheet = self.sheet(&look, page, form);
+        let sheet = self.sheet(&look, kind);
         let made = sheet.get_or_try_init(|| async {
-            let made = spawn_blocking(move || make(&look, page, form)).await;
+            let made = spawn_blocking(move || make(&look, kind)).await;
             made.map_err(|why| why.to_string())?.map_err(|why| why.to_string())
         });
         made.await.cloned()
     }
 
-    fn sheet(&self, look: &Arc<Look>, page: Page, form: Form) -> Sheet {
+    fn sheet(&self, look: &Arc<T>, kind: K) -> Sheet {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if !last.as_ref().is_some_and(|made| Arc::ptr_eq(&made.of, look)) {
             *last = None;
         }
         let made = || Made { of: Arc::clone(look), sheets: BTreeMap::new() };
         let made = last.get_or_insert_with(made);
-        Arc::clone(made.sheets.entry((page, form)).or_default())
+        Arc::clone(made.sheets.entry(kind).or_default())
     }
 }
 
-fn make(look: &Look, page: Page, form: Form) -> Result<Bytes, serde_json::Error> {
-    match (page, form) {
+/// Where stations are.
+pub(super) fn fdb(look: &FdbLook, form: Form) -> Result<Bytes, serde_json::Error> {
+    let fdb = answers::fdb(look);
+    match form {
+        Form::Json => json(&fdb),
+        Form::Text => Ok(api::text::fdb(&fdb).into()),
+    }
+}
+
+/// A page of a look.
+pub(super) fn page(look: &Look, kind: (Page, Form)) -> Result<Bytes, serde_json::Error> {
+    match kind {
         (Page::Status, Form::Json) => json(&status(look)),
         (Page::Connections, Form::Json) => json(&connections(look)),
         (Page::Peers, Form::Json) => json(&peers(look)),

@@ -14,12 +14,13 @@ use tokio::net::{TcpStream, UnixStream};
 use super::fixtures::{alone, link, name, peer, with};
 use super::*;
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "/v1/status",
     "/v1/status/connections",
     "/v1/status/peers",
     "/v1/status/targets",
     "/v1/status/paths",
+    "/v1/fdb",
     "/v1/report",
 ];
 
@@ -40,7 +41,7 @@ async fn every_page_is_json_on_both_doors() {
 #[tokio::test]
 async fn over_tcp_there_are_weaves_texts_and_what_changes_is_not_there() {
     let there = There::with(alone()).await;
-    for text in ["/status", "/status/connections", "/status/peers", "/status/targets"] {
+    for text in ["/status", "/status/connections", "/status/peers", "/status/targets", "/fdb"] {
         let said = there.tcp(&get(text)).await;
 
         assert_eq!((said.code, said.header("content-type")), (200, "text/plain; charset=utf-8"));
@@ -196,6 +197,8 @@ async fn a_client_of_the_api_reads_what_is_served() {
         assert_eq!(client.read::<api::Peers>().unwrap().value, peers(&look));
         assert_eq!(client.read::<api::Targets>().unwrap().value, targets(&look));
         assert_eq!(client.read::<api::Paths>().unwrap().value, paths(&look));
+        let fdb_look = fixtures::stations(Arc::new(look.clone()));
+        assert_eq!(client.read::<api::Fdb>().unwrap().value, fdb(&fdb_look));
         assert_eq!(client.read::<api::Report>().unwrap().value, report(&look));
         let peers = vec!["node-1".to_owned()];
         let given = client.connect(&Connect { peers: peers.clone(), replace: false }).unwrap();
@@ -231,14 +234,19 @@ async fn a_client_of_the_api_reads_what_is_refused() {
 async fn a_look_is_turned_into_octets_once() {
     let sheets = Sheets::default();
     let page = async |look: &Arc<Look>, page| {
-        sheets.page(Arc::clone(look), page, route::Form::Json).await.unwrap().as_ptr()
+        sheets
+            .page(Arc::clone(look), (page, route::Form::Json), sheets::page)
+            .await
+            .unwrap()
+            .as_ptr()
     };
     let (one, other) = (Arc::new(alone()), Arc::new(alone()));
 
     let first = page(&one, route::Page::Status).await;
     let report = page(&one, route::Page::Report).await;
     let again = page(&one, route::Page::Status).await;
-    let kept = sheets.page(Arc::clone(&one), route::Page::Status, route::Form::Json).await;
+    let status = (route::Page::Status, route::Form::Json);
+    let kept = sheets.page(Arc::clone(&one), status, sheets::page).await;
     let of_other = page(&other, route::Page::Status).await;
 
     assert_eq!(first, again);
@@ -325,6 +333,10 @@ impl Daemon for Fake {
     async fn look(&self) -> Result<Arc<Look>, Gone> {
         self.held.subscribe().wait_for(|held| !held).await.unwrap();
         self.look.lock().unwrap().clone()
+    }
+
+    async fn fdb(&self) -> Result<Arc<FdbLook>, Gone> {
+        Ok(Arc::new(fixtures::stations(self.look().await?)))
     }
 
     async fn connect(&self, request: Connect) -> Result<Given, Refusal> {

@@ -23,6 +23,7 @@ use crate::data::{Order, Sight};
 use crate::kernel::Tables;
 use crate::keyring::Keyring;
 use crate::latency::Latency;
+use crate::stations::Stations;
 use crate::tick::{self, Clock};
 use crate::words;
 
@@ -66,6 +67,8 @@ impl Inbox {
 pub(crate) enum Request {
     /// How things are.
     View(oneshot::Sender<View>),
+    /// Where stations are.
+    Stations(oneshot::Sender<Stations>),
     /// What was recorded.
     Journal(oneshot::Sender<journal::Copy>),
 }
@@ -321,6 +324,10 @@ impl Control {
         // Who asked may have gone.
         match request {
             Request::View(to) => drop(to.send(self.view())),
+            Request::Stations(to) => {
+                let Self { node, learned: (learned, _), table, clock, .. } = self;
+                drop(to.send(Stations::of(node, learned, table, clock.now())));
+            }
             Request::Journal(to) => drop(to.send(self.journal.copy())),
         }
     }

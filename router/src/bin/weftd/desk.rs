@@ -6,7 +6,7 @@ use std::time::Duration;
 use api::{Connect, Forget, Problem};
 use peer_mesh::shell::{Endpoint, Handle};
 use router::guard::Tally;
-use router::serve::{Because, Bytes, Daemon, Gone, Look, Refusal};
+use router::serve::{Because, Bytes, Daemon, FdbLook, Gone, Look, Refusal};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -15,10 +15,13 @@ use crate::data::Sight;
 use crate::given::{Given, PEERS_MAX};
 use crate::look::{self, Facts};
 use crate::sentry::Ask;
+use crate::stations::Stations;
 use crate::tick::Clock;
 
 /// How old what is told may be: so often at most is the control loop asked.
 const RECENT: Duration = Duration::from_millis(100);
+/// And so much older for each station: a good deal more than it takes to look at it.
+const EACH: Duration = Duration::from_micros(5);
 /// How old the guard's counters may be: nft is a process of its own.
 const TALLY: Duration = Duration::from_secs(1);
 /// How long the guard may take.
@@ -34,6 +37,8 @@ pub(crate) struct Desk {
     pub(crate) facts: Facts,
     pub(crate) clock: Clock,
     pub(crate) last: Mutex<Last>,
+    /// Where stations were when that was told last, and until when it is good enough.
+    pub(crate) fdb: Mutex<Option<(Duration, Arc<FdbLook>)>>,
 }
 
 /// What was told last.
@@ -62,6 +67,21 @@ impl Daemon for Desk {
         let look = Arc::new(look);
         last.look = Some((now, Arc::clone(&look)));
         Ok(look)
+    }
+
+    async fn fdb(&self) -> Result<Arc<FdbLook>, Gone> {
+        let mut last = self.fdb.lock().await;
+        if let Some((_, fdb)) = last.as_ref().filter(|(until, _)| self.clock.now() < *until) {
+            return Ok(Arc::clone(fdb));
+        }
+        let look = self.look().await?;
+        let (to, answer) = oneshot::channel();
+        self.control.send(Request::Stations(to)).await.map_err(|_| Gone)?;
+        let Stations { now, rows, total } = answer.await.map_err(|_| Gone)?;
+        let each = EACH * u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        let fdb = Arc::new(FdbLook { look, now, rows, total });
+        *last = Some((self.clock.now() + RECENT + each, Arc::clone(&fdb)));
+        Ok(fdb)
     }
 
     async fn connect(&self, request: Connect) -> Result<api::Given, Refusal> {

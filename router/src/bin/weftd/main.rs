@@ -19,6 +19,7 @@ mod replay;
 mod run;
 mod sentry;
 mod start;
+mod stations;
 mod tick;
 mod topology;
 mod words;

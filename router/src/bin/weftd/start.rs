@@ -129,6 +129,7 @@ impl Starting {
             facts: facts(&config, password),
             clock: shared.clock,
             last: Mutex::new(Last::default()),
+            fdb: Mutex::new(None),
         };
         let tcp = config.http_addr.into_iter().collect();
         let listen = Listen { socket: config.socket, tcp, limits: Limits::default() };

@@ -328,6 +328,30 @@ fn paths_are_by_name_with_moments_by_the_wall_clock() {
 }
 
 #[test]
+fn a_station_is_here_or_behind_a_peer_with_its_path_since_it_is_there() {
+    let mut look = with(|mesh| mesh.peers = vec![peer(1, &[])]);
+    look.paths.insert(name(1), direct());
+    let look = stations(look.into());
+
+    let fdb = fdb(&look);
+
+    let told: Vec<_> = fdb
+        .stations
+        .iter()
+        .map(|it| (it.mac.as_str(), it.here, it.peer.nickname.as_str(), it.path.clone(), it.since))
+        .collect();
+    let ago = Some(wall(990));
+    let expected = [
+        ("02:00:00:00:00:0a", true, "host0", None, ago),
+        ("02:00:00:00:00:0b", false, "host1", Some(PathKind::User), ago),
+        ("02:00:00:00:00:0c", false, "", None, None),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!((fdb.now, fdb.total, fdb.stations[0].addresses.len()), (wall(1000), 3, 2));
+    assert!(fdb.stations[1].announced && !fdb.stations[2].announced);
+}
+
+#[test]
 fn a_report_has_what_the_parts_have() {
     let mut look = with(|mesh| {
         mesh.links = vec![link(1, true)];
