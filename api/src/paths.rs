@@ -14,6 +14,8 @@ pub const PATHS: &str = "/v1/status/paths";
 pub const FDB: &str = "/v1/fdb";
 /// `GET`: [`crate::Report`].
 pub const REPORT: &str = "/v1/report";
+/// `GET`: what Prometheus reads, as text.
+pub const METRICS: &str = "/metrics";
 /// `GET`: the flight recorder's journal, as octets.
 pub const JOURNAL: &str = "/v1/journal";
 /// `POST` of [`crate::Connect`]: [`crate::Given`].
@@ -26,7 +28,7 @@ pub const HEALTHZ: &str = "/healthz";
 pub const READYZ: &str = "/readyz";
 
 /// All of them.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 13] = [
     STATUS,
     CONNECTIONS,
     PEERS,
@@ -34,6 +36,7 @@ pub const ALL: [&str; 12] = [
     PATHS,
     FDB,
     REPORT,
+    METRICS,
     JOURNAL,
     CONNECT,
     FORGET,

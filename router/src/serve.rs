@@ -14,6 +14,7 @@
 mod answers;
 mod connection;
 mod counters;
+mod exposition;
 mod listen;
 mod look;
 mod respond;
@@ -31,7 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use answers::{connections, fdb, paths, peers, report, status, targets};
+pub use answers::{connections, fdb, metrics, paths, peers, report, status, targets};
 pub use counters::counters;
 pub use hyper::body::Bytes;
 pub use listen::ListenError;

@@ -219,6 +219,7 @@ impl Mesh {
             Some(name) if self.links.get(&name) == Some(&id) => {
                 self.links.remove(&name);
                 self.channels.link_down(name);
+                self.stats.links_ended += 1;
                 self.event(Event::LinkDown { name, reason: reason.clone() });
                 Some(name)
             }

@@ -141,6 +141,8 @@ pub struct Stats {
     pub dropped: u64,
     /// Records not taken because there are too many.
     pub overflow: u64,
+    /// Links that have ended, for whatever reason.
+    pub links_ended: u64,
     /// Records held: our own, and of peers up, silent and gone.
     pub records: usize,
     /// Connections, links among them.

@@ -2,6 +2,7 @@
 
 mod connections;
 mod fdb;
+mod metrics;
 mod peers;
 mod report;
 mod targets;
@@ -15,6 +16,7 @@ use peer_mesh::{NEWEST_VERSION, OLDEST_VERSION, PeerName, PeerState};
 use super::look::{Look, PathLook};
 use crate::liveness::{Line, Verdict};
 pub use fdb::fdb;
+pub use metrics::metrics;
 pub use report::report;
 
 /// The daemon's release.

@@ -147,6 +147,8 @@ pub(super) fn direct() -> PathLook {
         rtt: Some(Duration::from_micros(412)),
         next_probe: Some(secs(1003)),
         lines: vec![(Line::User, Verdict::Up), (Line::Sleeve, Verdict::Assumed)],
+        stations: 3,
+        counted: true,
         sent: Traffic { frames: 10, octets: 1000 },
         received: Traffic { frames: 7, octets: 420 },
         drops: 1,

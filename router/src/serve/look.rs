@@ -65,6 +65,10 @@ pub struct PathLook {
     pub next_probe: Option<Duration>,
     /// How each direct line is, as probes tell.
     pub lines: Vec<(Line, Verdict)>,
+    /// Stations behind it.
+    pub stations: u64,
+    /// Whether what is exchanged with it is counted; if not, none of it is known.
+    pub counted: bool,
     /// What was sent to the peer, on any path.
     pub sent: api::Traffic,
     /// What came from the peer, on any path.

@@ -82,8 +82,10 @@ impl<D: Daemon> Service<D> {
 
     async fn page(&self, page: Page, form: Form) -> Result<Answer, Trouble> {
         let look = self.look().await?;
-        let ready = look.ready;
+        // What is measured is told before the node is ready, too.
+        let ready = look.ready || page == Page::Metrics;
         let kind = match (page, form) {
+            (Page::Metrics, _) => METRICS,
             (Page::Report, _) | (_, Form::Json) => JSON,
             (_, Form::Text) => TEXT,
         };
@@ -251,6 +253,8 @@ impl Answer {
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
+/// As Prometheus knows its text format.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 fn code_of(ready: bool) -> StatusCode {
     if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }

@@ -35,6 +35,8 @@ pub(super) enum Page {
     Targets,
     Paths,
     Report,
+    /// For Prometheus.
+    Metrics,
 }
 
 /// How it is told.
@@ -79,6 +81,7 @@ fn everywhere(path: &str) -> Option<Route> {
         paths::PATHS => page(Page::Paths),
         paths::FDB => Route::Fdb(Form::Json),
         paths::REPORT => page(Page::Report),
+        paths::METRICS => Route::Page(Page::Metrics, Form::Text),
         paths::JOURNAL => Route::Journal,
         paths::HEALTHZ => Route::Health,
         paths::READYZ => Route::Readiness,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
-use super::answers::{self, connections, paths, peers, report, status, targets};
+use super::answers::{self, connections, metrics, paths, peers, report, status, targets};
 use super::look::{FdbLook, Look};
 use super::route::{Form, Page};
 
@@ -83,6 +83,7 @@ pub(super) fn page(look: &Look, kind: (Page, Form)) -> Result<Bytes, serde_json:
         (Page::Targets, Form::Json) => json(&targets(look)),
         (Page::Paths, Form::Json) => json(&paths(look)),
         (Page::Report, Form::Json | Form::Text) => json(&report(look)),
+        (Page::Metrics, Form::Json | Form::Text) => Ok(metrics(look).into()),
         (Page::Status, Form::Text) => Ok(api::text::status(&status(look)).into()),
         (Page::Connections, Form::Text) => Ok(api::text::connections(&connections(look)).into()),
         (Page::Peers, Form::Text) => Ok(api::text::peers(&peers(look)).into()),

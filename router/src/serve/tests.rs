@@ -111,6 +111,21 @@ async fn before_it_is_ready_pages_are_503_and_have_what_is_known() {
 }
 
 #[tokio::test]
+async fn metrics_are_there_on_both_doors_before_it_is_ready_and_after() {
+    let mut look = a_mesh();
+    for ready in [false, true] {
+        look.ready = ready;
+        let there = There::with(look.clone()).await;
+        for said in [there.unix(&get("/metrics")).await, there.tcp(&get("/metrics")).await] {
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            assert_eq!((said.code, said.header("content-type")), (200, kind));
+            let read = exposition::strict::parse(&said.body).unwrap();
+            assert_eq!(read["weft_ready"].at(&[]), Some(f64::from(u8::from(ready))));
+        }
+    }
+}
+
+#[tokio::test]
 async fn health_and_readiness_are_200_without_a_body() {
     let there = There::with(alone()).await;
     for path in ["/healthz", "/readyz"] {

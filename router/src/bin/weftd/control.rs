@@ -96,6 +96,8 @@ pub(crate) struct PathView {
     pub(crate) rtt: Option<Duration>,
     pub(crate) next_probe: Option<Duration>,
     pub(crate) lines: Vec<(Line, Verdict)>,
+    /// Stations behind it.
+    pub(crate) stations: u64,
 }
 
 /// Whom the loop tells what is to be done.
@@ -333,13 +335,14 @@ impl Control {
     }
 
     fn view(&self) -> View {
-        let liveness = self.node.liveness();
+        let (liveness, behind) = (self.node.liveness(), self.node.behind());
         let view = |(name, path): (PeerName, &node::Path)| {
             let line = liveness.choice(name).line.and_then(|line| liveness.view(name, line));
             let next_probe = liveness.lines(name).map(|(_, line)| line.next).min();
             let lines = liveness.lines(name).map(|(line, is)| (line, is.verdict)).collect();
             let rtt = line.and_then(|it| it.rtt);
-            (name, PathView { path: path.clone(), rtt, next_probe, lines })
+            let stations = behind.get(&path.chosen.id).copied().unwrap_or_default();
+            (name, PathView { path: path.clone(), rtt, next_probe, lines, stations })
         };
         View {
             now: self.clock.now(),

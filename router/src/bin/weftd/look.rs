@@ -84,7 +84,7 @@ fn path_look(
     counted: &Counters,
     moment: impl Fn(Duration) -> Duration,
 ) -> PathLook {
-    let PathView { path: it, rtt, next_probe, lines } = view;
+    let PathView { path: it, rtt, next_probe, lines, stations } = view;
     let path = if it.stranded { switch::Path::Down } else { it.chosen.route.path };
     let reason = if it.stranded { Reason::RelayLost } else { it.chosen.reason };
     let traffic = |of: fn(&switch::PeerCounters) -> &switch::Traffic, id: PeerId| {
@@ -104,6 +104,8 @@ fn path_look(
         rtt: *rtt,
         next_probe: next_probe.map(moment),
         lines: lines.clone(),
+        stations: *stations,
+        counted: counted.peer(it.chosen.id).is_some(),
         sent: traffic(|it| &it.sent, it.chosen.id),
         received: traffic(|it| &it.received, it.chosen.id),
         drops: 0,

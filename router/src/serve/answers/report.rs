@@ -27,7 +27,7 @@ pub fn report(look: &Look) -> Report {
 }
 
 /// The mesh's counters. Taken apart field by field, so that one that is added is not left out.
-fn mesh(look: &Look) -> MeshStats {
+pub(super) fn mesh(look: &Look) -> MeshStats {
     let Snapshot { root, stats, shell, .. } = &*look.mesh;
     let &Stats {
         sent_octets,
@@ -38,6 +38,7 @@ fn mesh(look: &Look) -> MeshStats {
         malformed,
         dropped,
         overflow,
+        links_ended,
         records,
         connections,
         addresses,
@@ -60,6 +61,7 @@ fn mesh(look: &Look) -> MeshStats {
         ("malformed", malformed),
         ("dropped", dropped),
         ("overflow", overflow),
+        ("links_ended", links_ended),
         ("refused_too_many", too_many),
         ("refused_too_fast", too_fast),
         ("refused_full", full),
