@@ -11,6 +11,8 @@ mod meet;
 mod refusals;
 #[path = "weftd/relay.rs"]
 mod relay;
+#[path = "weftd/seen.rs"]
+mod seen;
 #[path = "weftd/spread.rs"]
 mod spread;
 #[path = "weftd/status.rs"]

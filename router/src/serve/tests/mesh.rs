@@ -23,6 +23,7 @@ async fn two_that_meet_tell_of_each_other_and_one_that_dies_is_missed() {
     let failed = seen(&two, |look| status(look).router.connections.failed == 1).await;
     assert_eq!(connections(&failed).connections[1].addr, nobody);
 
+    assert_eq!(met.mesh.stats.links_ended, 0);
     drop(one);
 
     let lost = |look: &Look| status(look).router.silent == 1;
@@ -32,6 +33,7 @@ async fn two_that_meet_tell_of_each_other_and_one_that_dies_is_missed() {
     assert!(missed.next_try.is_some() && missed.reason.is_some(), "{missed:?}");
     assert_eq!(missed.nickname.as_deref(), Some("node-1"));
     assert!(peers(&lost).peers[1].reason.is_some());
+    assert_eq!(lost.mesh.stats.links_ended, 1);
     drop(notices);
 }
 
