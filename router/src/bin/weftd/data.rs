@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use router::Input;
+use router::guard::Receive;
 use switch::engine::{Engine, KernelDrops, Supports};
 use switch::{
     Bell, Counters, FastState, Fault, Mac, Mtu, Notice, Stations, Told, Watch, neighbour,
@@ -45,6 +46,8 @@ pub(crate) struct Sight {
     pub(crate) steering_fallbacks: u64,
     pub(crate) fast: FastState,
     pub(crate) running: bool,
+    /// Who receives VXLAN; `None`: the process, as it has the port.
+    pub(crate) receive: Option<Receive>,
     /// What cannot be mended at the moment.
     pub(crate) trouble: Option<String>,
 }
@@ -58,23 +61,39 @@ pub(crate) struct Listeners {
     /// Where VXLAN is received besides its port.
     pub(crate) port: watch::Sender<Option<u16>>,
     pub(crate) sight: watch::Sender<Sight>,
+    /// Who is to receive VXLAN, for the guard.
+    pub(crate) receive: watch::Sender<Receive>,
 }
 
 /// The task.
 pub(crate) struct Data {
-    pub(crate) engine: Engine,
-    pub(crate) bell: Bell,
-    pub(crate) watch: Watch,
-    pub(crate) inbox: Inbox,
-    pub(crate) tables: Tables,
-    pub(crate) keys: Keyring,
-    pub(crate) told: Listeners,
+    engine: Engine,
+    bell: Bell,
+    watch: Watch,
+    inbox: Inbox,
+    tables: Tables,
+    keys: Keyring,
+    told: Listeners,
+    /// Who is to receive VXLAN, and who does as far as the guard is concerned.
+    receives: watch::Receiver<Receive>,
+    switched: watch::Receiver<Receive>,
     /// What the bridge's MTU is to be.
-    pub(crate) mtu: watch::Receiver<Mtu>,
-    pub(crate) complaint: Option<String>,
+    mtu: watch::Receiver<Mtu>,
+    complaint: Option<String>,
 }
 
 impl Data {
+    pub(crate) fn new(
+        (engine, bell, watch): (Engine, Bell, Watch),
+        (inbox, tables, keys): (Inbox, Tables, Keyring),
+        told: Listeners,
+        (receives, switched): (watch::Receiver<Receive>, watch::Receiver<Receive>),
+        mtu: watch::Receiver<Mtu>,
+    ) -> Self {
+        let complaint = None;
+        Self { engine, bell, watch, inbox, tables, keys, told, receives, switched, mtu, complaint }
+    }
+
     /// Runs until a thread has panicked, or the control loop has ended.
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> anyhow::Result<()> {
         self.learn_local().await?;
@@ -90,6 +109,8 @@ impl Data {
                     self.pass_on().await?;
                 }
                 Some(order) = orders.recv() => self.obey(&order),
+                Ok(()) = self.receives.changed() => self.switch_receiver().await,
+                Ok(()) = self.switched.changed() => self.note_switched().await,
                 () = sleep_until(due) => {
                     mend_at = None;
                     if Instant::now() >= house_at {
@@ -183,6 +204,28 @@ impl Data {
         }
     }
 
+    /// What the threads have in hand is not to be overtaken by what the kernel receives next.
+    async fn switch_receiver(&mut self) {
+        let to = *self.receives.borrow_and_update();
+        if to == Receive::Kernel {
+            self.set_intake(false).await;
+        }
+        self.told.receive.send_replace(to);
+    }
+
+    async fn note_switched(&mut self) {
+        if *self.switched.borrow_and_update() == Receive::Kernel {
+            self.set_intake(true).await;
+        }
+        self.look().await;
+    }
+
+    async fn set_intake(&self, open: bool) {
+        if let Err(error) = self.engine.set_intake(open).await {
+            warn!(%error, open, "cannot say whether the process is to receive in the kernel's place");
+        }
+    }
+
     fn obey(&self, order: &Order) {
         let Order::Announce(mac, addr) = order;
         let frame = neighbour::announce(*mac, *addr);
@@ -223,7 +266,9 @@ impl Data {
 
     async fn look(&self) {
         let trouble = self.complaint.clone();
-        let sight = Sight { trouble, ..sight(&self.engine).await };
+        let plain = self.engine.intake_port().is_none();
+        let receive = if plain { None } else { Some(*self.switched.borrow()) };
+        let sight = Sight { trouble, receive, ..sight(&self.engine).await };
         self.told.sight.send_replace(sight);
     }
 
@@ -253,6 +298,7 @@ pub(crate) async fn sight(engine: &Engine) -> Sight {
         steering_fallbacks: engine.steering_fallbacks(),
         fast: *engine.fast(),
         running: engine.is_running(),
+        receive: None,
         trouble: None,
     }
 }

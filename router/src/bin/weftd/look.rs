@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api::Timestamp;
 use peer_mesh::shell::Snapshot;
-use router::guard::{Count, Tally};
+use router::guard::{Count, Receive, Tally};
 use router::plan::Reason;
 use router::serve::{Look, PathLook, counters};
 use switch::{Counters, FastState, PeerId, Quirk, TableEvents};
@@ -58,13 +58,22 @@ pub(crate) fn look(
         password: facts.password,
         discovery: facts.discovery,
         nickname: facts.nickname.clone(),
-        fast: fast(FastState::Off),
-        receive: "process, plain socket".to_owned(),
+        fast: fast(sight.fast),
+        receive: receive(sight.receive).to_owned(),
         mesh: Arc::clone(mesh),
         paths: view.paths.iter().map(|(name, it)| (*name, path(it))).collect(),
         counters: groups,
         kernel: kernel(facts, sight),
         control: view.latency,
+    }
+}
+
+/// Who receives UDP 6784.
+fn receive(who: Option<Receive>) -> &'static str {
+    match who {
+        Some(Receive::Kernel) => "kernel",
+        Some(Receive::User) => "process",
+        None => "process, plain socket",
     }
 }
 
@@ -151,7 +160,6 @@ fn router_groups(view: &View, sight: &Sight) -> Groups {
         ("restarts", sight.restarts),
         ("repairs", sight.repairs),
         ("steering_fallbacks", sight.steering_fallbacks),
-        ("kernel_device", u64::from(sight.fast.index().is_some())),
     ];
     let lost = [
         ("tap_queue_full", sight.drops.tap_queue_full),
@@ -259,8 +267,9 @@ mod tests {
             restarts: 0,
             repairs: 0,
             steering_fallbacks: 0,
-            fast: switch::FastState::Off,
+            fast: FastState::Off,
             running: true,
+            receive: None,
             trouble: None,
         };
 

@@ -23,6 +23,7 @@ pub(crate) async fn keep(
     mut peers: watch::Receiver<BTreeSet<IpAddr>>,
     mut asks: mpsc::Receiver<Ask>,
     (mut receive, mut port): (watch::Receiver<Receive>, watch::Receiver<Option<u16>>),
+    switched: watch::Sender<Receive>,
 ) -> anyhow::Result<()> {
     let mut verify_at = Instant::now() + VERIFY;
     let mut complaint = None;
@@ -38,7 +39,10 @@ pub(crate) async fn keep(
             }
             Ok(()) = receive.changed() => {
                 let to = *receive.borrow_and_update();
-                guard.set_receive(to).await.inspect_err(|_| receive.mark_changed())
+                let outcome = guard.set_receive(to).await;
+                outcome.map(|()| {
+                    switched.send_replace(to);
+                })
             }
             Ok(()) = port.changed() => {
                 let port = *port.borrow_and_update();

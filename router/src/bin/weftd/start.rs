@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use peer_mesh::shell::{self, Handle, Identity, Notices};
 use peer_mesh::{PeerName, Psk};
-use router::guard::Receive;
+use router::guard::{Guard, Receive};
 use router::journal::Journal;
 use router::probe::Secret;
 use router::serve::{Limits, Listen, Server};
@@ -88,11 +88,9 @@ impl Starting {
         let mut tasks = JoinSet::new();
         let Shared { tables, cell, table, frames, .. } = shared.clone();
         tasks.spawn(Keeper::new(tables, cell, table, frames).run());
-        let (sources, for_guard) = watch::channel(BTreeSet::new());
-        let (guard_asks, asked) = mpsc::channel(4);
+        let (guarded, hand) = Guarded::spawn(&mut tasks, guard, engine.intake_port());
+        let Guarded { sources, asks, port, receive: to_guard } = guarded;
         let (receive, receives) = watch::channel(Receive::Kernel);
-        let (port, port_at) = watch::channel(engine.intake_port());
-        tasks.spawn(sentry::keep(guard, for_guard, asked, (receives, port_at)));
         let (inbox, inputs) = Inbox::new(shared.clock);
         let found = (inbox.clone(), keyring.clone());
         let (refresh, mtu) = shared.follow(&mut tasks, &config, (mesh.clone(), notices), found);
@@ -110,9 +108,10 @@ impl Starting {
             tasks.spawn(watcher.run(own_at));
         }
         let sleeve = engine.sleeve_sender();
-        let told = Listeners { links, own, port, sight };
+        let told = Listeners { links, own, port, sight, receive: to_guard };
         let tables = shared.tables.clone();
-        let data = Data { engine, bell, watch, inbox, tables, keys, told, mtu, complaint: None };
+        let plane = (engine, bell, watch);
+        let data = Data::new(plane, (inbox, tables, keys), told, (receives, hand), mtu);
         tasks.spawn(data.run(ordered));
         let (requests, requested) = mpsc::channel(16);
         let courier = Courier::start(mesh.clone(), refresh);
@@ -123,7 +122,7 @@ impl Starting {
         let desk = Desk {
             mesh,
             control: requests,
-            guard: guard_asks,
+            guard: asks,
             sight: sighted,
             given: Mutex::new(given),
             facts: facts(&config, password),
@@ -135,6 +134,31 @@ impl Starting {
         let listen = Listen { socket: config.socket, tcp, limits: Limits::default() };
         let server = Server::start(listen, Arc::new(desk)).await?;
         Ok(Running { server, tasks, _sole: sole })
+    }
+}
+
+/// What the guard's task is told.
+struct Guarded {
+    sources: watch::Sender<BTreeSet<IpAddr>>,
+    asks: mpsc::Sender<sentry::Ask>,
+    port: watch::Sender<Option<u16>>,
+    receive: watch::Sender<Receive>,
+}
+
+impl Guarded {
+    /// Starts it. It tells who receives VXLAN.
+    fn spawn(
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+        guard: Guard,
+        intake: Option<u16>,
+    ) -> (Self, watch::Receiver<Receive>) {
+        let (sources, peers) = watch::channel(BTreeSet::new());
+        let (asks, asked) = mpsc::channel(4);
+        let (port, port_at) = watch::channel(intake);
+        let (receive, receives) = watch::channel(Receive::Kernel);
+        let (switched, does) = watch::channel(Receive::Kernel);
+        tasks.spawn(sentry::keep(guard, peers, asked, (receives, port_at), switched));
+        (Self { sources, asks, port, receive }, does)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where stations are, as control core and frame path have it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use router::Node;
@@ -23,7 +23,7 @@ impl Stations {
     /// Those that nodes have announced, and those that only frames have told of.
     pub(crate) fn of(
         node: &Node,
-        learned: &BTreeSet<Mac>,
+        learned: &BTreeMap<Mac, Port>,
         table: &MacTable,
         now: Duration,
     ) -> Self {
@@ -41,11 +41,11 @@ impl Stations {
 
 fn heard_of(
     node: &Node,
-    learned: &BTreeSet<Mac>,
+    learned: &BTreeMap<Mac, Port>,
     table: &MacTable,
 ) -> impl Iterator<Item = Whereabouts> {
     let peers: BTreeMap<_, _> = node.paths().map(|(name, path)| (path.chosen.id, name)).collect();
-    let unannounced = learned.iter().filter(|mac| node.stations().owner(**mac).is_none());
+    let unannounced = learned.keys().filter(|mac| node.stations().owner(**mac).is_none());
     unannounced.filter_map(move |mac| {
         let Some(Port::Peer(id)) = table.lookup(*mac) else { return None };
         let peer = *peers.get(&id)?;
