@@ -46,8 +46,8 @@ sim: packages ## Simulations and the allocation count
 
 lab: packages ## The lab: real devices, real peers (needs root)
 	$(CARGO) build --workspace --bins --examples
-	$(CARGO) test -p weft-tests --test harness --test switch --test sleeve --test engine --test wire --test fdb --test fastpath --test guard --test offload --test foreign
-	$(CARGO) test -p weft-tests --test load --test mesh --test weftd --test failover --test stations -- --test-threads=1
+	$(CARGO) test -p weft-tests --test harness --test switch --test sleeve --test engine --test wire --test fdb --test fastpath --test offload --test foreign
+	$(CARGO) test -p weft-tests --test guard --test load --test mesh --test weftd --test failover --test stations -- --test-threads=1
 
 fuzz-replay: packages ## The committed fuzz corpus
 	$(CARGO) test -p weft-tests --test fuzz_replay

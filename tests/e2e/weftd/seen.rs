@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(5);
 fn where_stations_are_and_what_is_counted_is_told_by_weft_fdb_and_for_prometheus() {
     let _turn = serial().unwrap();
     Lab::with("seen", |lab| {
-        let Cluster { nodes, daemons, pods } = Cluster::<2>::new(lab, &[])?;
+        let Cluster { nodes, daemons, pods } = Cluster::<2>::new(lab, &["--fastpath", "off"])?;
         let [a, b] = &daemons[..] else { anyhow::bail!("two daemons") };
 
         station_is_told(a, &pods[0], a)?;

@@ -64,12 +64,13 @@ pub(crate) struct Watcher {
 }
 
 impl Beacon {
-    /// Sends a frame to the one node whose name is its destination. One that is not sent is one that is not answered.
-    pub(crate) fn send(&self, frame: &[u8]) {
+    /// Sends a frame to the one node whose name is its destination; `false` without a device. One that is not sent is one
+    /// that is not answered.
+    pub(crate) fn send(&self, frame: &[u8]) -> bool {
         let fast = self.fast.load(Relaxed);
-        if let Some(port) = self.port.load_full().filter(|_| fast != 0) {
-            let _sent = port.send(fast, frame);
-        }
+        let Some(port) = self.port.load_full().filter(|_| fast != 0) else { return false };
+        let _sent = port.send(fast, frame);
+        true
     }
 }
 

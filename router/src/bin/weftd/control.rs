@@ -252,8 +252,9 @@ impl Control {
     /// A probe that is not sent is a probe that is not answered.
     fn send_probe(&self, line: Line, frame: &[u8], vxlan: SocketAddr, sleeve: Sleeve<'_>) {
         match line {
-            Line::Fast => self.ways.beacon.send(frame),
-            Line::User => {
+            Line::Fast if self.ways.beacon.send(frame) => {}
+            // What the other end's kernel has sent is answered, whoever sends here.
+            Line::Fast | Line::User => {
                 let header = switch::vxlan::header(self.vni);
                 let _sent = self.probes.send_to(&[&header, frame].concat(), vxlan);
             }
