@@ -65,13 +65,15 @@ fn station_is_told(daemon: &Daemon, pod: &Pod, owner: &Daemon) -> Result<()> {
         let it = all.iter().find(|it| text(it, "/mac").is_ok_and(|it| it == mac));
         Ok(it.with_context(|| format!("no {mac} in {told}"))?.clone())
     };
-    wait_until(SOON, "the station is told with its address", || found(&addr).is_ok())?;
+    let path = if here { None } else { Some("user") };
+    wait_until(SOON, "the station is told with its address and path", || {
+        let path_of = |it: &Value| it.get("path").and_then(Value::as_str) == path;
+        found(&addr).is_ok_and(|it| path_of(&it))
+    })?;
     let station = found(mac)?;
     for wanted in [owner.name(), owner.node().name(), &addr] {
         ensure!(text(&found(wanted)?, "/peer/name")? == owner.name(), "{station}");
     }
-    let path = station.get("path").and_then(Value::as_str);
-    ensure!(path == if here { None } else { Some("user") }, "{station}");
     ensure!(station.get("here") == Some(&here.into()), "{station}");
     ensure!(station.get("since").is_some_and(Value::is_string), "{station}");
     Ok(())

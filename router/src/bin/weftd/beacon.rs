@@ -187,7 +187,8 @@ impl Watcher {
 
     fn tell_receive(&self, receiver: &Receiver) {
         let receive = if receiver.kernel() { Receive::Kernel } else { Receive::User };
-        if self.receive.send_replace(receive) == receive {
+        let changed = self.receive.send_if_modified(|it| std::mem::replace(it, receive) != receive);
+        if !changed {
             return;
         }
         match receive {
