@@ -18,6 +18,8 @@ test-long: packages ## Long simulations: more seeds
 	WEFT_SEEDS=2000 $(CARGO) test --release -p weft-tests --test sim
 	WEFT_SEEDS=20000 $(CARGO) test --release -p weft-tests --test mesh_sim random
 	WEFT_LONG=1 $(CARGO) test --release -p weft-tests --test mesh_sim a_thousand
+	$(CARGO) build --workspace --bins --examples
+	WEFT_LONG=1 $(CARGO) test -p weft-tests --test failover -- --test-threads=1
 
 demo: packages ## A small cluster at work, then cleaned up
 	$(CARGO) build --release --workspace --bins

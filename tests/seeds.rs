@@ -4,7 +4,7 @@
 use std::env;
 
 /// Seeds each scenario is run with unless `WEFT_SEEDS` says otherwise.
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 20;
 
 /// Runs `scenario` with each seed; the one that fails is printed.
 pub fn each_seed(scenario: impl Fn(u64)) {

@@ -98,6 +98,7 @@ fn ports_that_are_taken_are_named_with_what_to_do() {
         let mut taken = a.spawn_peer("udp-echo 6784")?;
         taken.wait_for_line("listening", WAIT)?;
         refused(a, &[], &["--fastpath", "off"], 1, &["6784", "UDP", "taken", "--port"])?;
+        drop(taken);
         a.run(&["ip", "link", "add", "vx", "type", "vxlan", "id", "1", "dstport", "6784"])?;
         a.run(&["ip", "link", "set", "vx", "up"])?;
         refused(a, &[], &["--fastpath", "off"], 1, &["6784", "type vxlan", "--port"])?;
