@@ -11,6 +11,8 @@ mod meet;
 mod refusals;
 #[path = "weftd/relay.rs"]
 mod relay;
+#[path = "weftd/restart.rs"]
+mod restart;
 #[path = "weftd/spread.rs"]
 mod spread;
 #[path = "weftd/status.rs"]

@@ -41,7 +41,7 @@ pub struct Link {
     pub(super) shape: Option<Shape>,
     /// Makes itself IPv6 addresses.
     pub(super) talkative: bool,
-    name: String,
+    pub(super) name: String,
     kind: Option<InfoKind>,
     alias: Option<String>,
     stp: bool,
@@ -175,6 +175,12 @@ impl Links {
             Err(error) if errno(&error) == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error_of("looking for a link", error)),
         }
+    }
+
+    pub(super) async fn all(&self) -> Result<Vec<Link>, WiringError> {
+        let all = self.0.link().get().execute().try_collect::<Vec<_>>().await;
+        let all = all.map_err(|error| error_of("reading the links", error))?;
+        Ok(all.iter().map(Link::from).collect())
     }
 
     /// The name of a TAP of ours that is a port of this bridge.

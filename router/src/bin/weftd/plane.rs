@@ -1,5 +1,7 @@
 //! Putting the data plane together: guard, sockets, bridge and uplinks, frame threads.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -23,11 +25,19 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    pub(crate) async fn start(config: &Config, shared: &Shared) -> anyhow::Result<Self> {
+    /// `peers` of the last run are let in from the beginning.
+    pub(crate) async fn start(
+        config: &Config,
+        shared: &Shared,
+        peers: &BTreeSet<IpAddr>,
+    ) -> anyhow::Result<Self> {
         let rules = guard::Config::new(&config.bridge, config.port, config.vxlan_port())?;
         let wanted = wants_fast(config, &rules).await?;
         // Before anything listens.
         let mut guard = install_guard(&rules).await?;
+        if !peers.is_empty() {
+            guard.set_peers(peers).await?;
+        }
         let spec = spec(config, shared, wanted);
         if !wanted {
             let name = FastSpec::new(config.vni, config.vxlan_port(), false).name;
