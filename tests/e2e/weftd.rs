@@ -11,6 +11,8 @@ mod meet;
 mod refusals;
 #[path = "weftd/relay.rs"]
 mod relay;
+#[path = "weftd/reset.rs"]
+mod reset;
 #[path = "weftd/restart.rs"]
 mod restart;
 #[path = "weftd/spread.rs"]
