@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use weft_tests::harness::weftd::{Daemon, all_answer, all_ping};
 use weft_tests::harness::{Lab, Node, Ping, Pod, Proc, Proto, cut_port, pause, serial, wait_until};
@@ -24,13 +24,14 @@ fn on_the_user_path_a_restart_at_once_is_a_short_gap() {
 
 fn restart_at_once<const N: usize>(name: &str) -> Result<()> {
     Lab::with(name, |lab| {
-        let mut it = Cluster::<N>::new(lab, &["--fastpath", "off"])?;
-        wait_for_plan(&it.nodes[1], N - 1)?;
+        let Cluster { nodes, mut daemons, pods } = Cluster::<N>::new(lab, &["--fastpath", "off"])?;
+        let [near, far, ..] = pods.as_slice() else { bail!("too few pods") };
+        let daemon = daemons.get_mut(1).context("a daemon")?;
+        wait_for_plan(nodes.get(1).context("a node")?, N - 1)?;
         for way in ["kill -9", "SIGTERM"] {
-            let flows = Flow::both(&it.pods[0], &it.pods[1], 8)?;
+            let flows = Flow::both(near, far, 8)?;
             pause(Duration::from_secs(2));
 
-            let daemon = &mut it.daemons[1];
             end(daemon, way)?;
             daemon.restart()?;
 
@@ -40,9 +41,9 @@ fn restart_at_once<const N: usize>(name: &str) -> Result<()> {
                 ensure!(seen.gap < GAP_MAX && seen.twice == 0, "{seen:?}");
                 ensure!(seen.lost < u64::from(RATE) * GAP_MAX.as_secs(), "{seen:?}");
             }
-            it.daemons[1].wait_for_peers(N, MEET)?;
+            daemon.wait_for_peers(N, MEET)?;
         }
-        all_ping(&it.pods, 3)
+        all_ping(&pods, 3)
     })
 }
 
