@@ -105,7 +105,7 @@ pub(crate) struct Report {
     #[arg(short = 'f', long = "field", value_name = "FIELD.PATH", conflicts_with = "journal")]
     pub(crate) field: Option<String>,
 
-    /// Write the flight recorder's journal to FILE instead
+    /// Write the flight recorder's journal to FILE instead; `-` is stdout
     #[arg(long, value_name = "FILE", conflicts_with = "format")]
     pub(crate) journal: Option<PathBuf>,
 

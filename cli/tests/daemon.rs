@@ -83,8 +83,14 @@ fn nobody_there_is_one_line() {
             absent,
             "No such file or directory (os error 2): start weftd, or name its socket with --socket or WEFT_SOCKET",
         ),
-        (dead, "Connection refused (os error 111): weftd is not running there any more: start it"),
-        (file, "Connection refused (os error 111): weftd is not running there any more: start it"),
+        (
+            dead,
+            "Connection refused (os error 111): weftd is not running there any more: start it, or name its socket with --socket or WEFT_SOCKET",
+        ),
+        (
+            file,
+            "Connection refused (os error 111): weftd is not running there any more: start it, or name its socket with --socket or WEFT_SOCKET",
+        ),
     ] {
         let line = failure(&weft(&socket, &["status"]));
 

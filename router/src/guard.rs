@@ -10,6 +10,8 @@
 //!   for a peer's. This hook also sees what is only bridged, where `bridge-nf-call-iptables` is on;
 //!   its input is then the bridge, too.
 //!
+//! - `forward`: what pods send to either UDP port, or to TCP 6783, of whatever address outside the bridge: nodes have
+//!   addresses that nobody has named as a peer's;
 //! - `output`: what users of this node other than root send to either port by `lo`, which is let in:
 //!   the kernel's device would take it for a peer's;
 //! - `receive`: while the process is to receive VXLAN, what comes from peers is brought to its transparent
@@ -18,15 +20,14 @@
 //!
 //! The table `bridge weft` keeps pods from sending probes. Kernels without it are served as well.
 //!
-//! TCP 6783 stays open for all others: a newcomer is no peer yet. What a pod sends to an address of
-//! another node that nobody has named as a peer's is not stopped here, nor what a user of this node sends
-//! to another one.
+//! TCP 6783 stays open for all other hosts: a newcomer is no peer yet. What a pod sends to an address of
+//! another node on the same bridge is bridged, and not stopped here, nor is what a user of this node sends to
+//! another one.
 //!
 //! Rules are replaced and elements added and removed in one transaction each, so there is no moment
 //! without. Installing again keeps counters. Dropping a [`Guard`] leaves the tables: they outlive the
 //! process, as the kernel's tunnel does.
 
-mod flush;
 mod listing;
 mod nft;
 mod probes;
@@ -89,6 +90,13 @@ pub struct GuardError {
     why: NftError,
 }
 
+impl GuardError {
+    /// Whether it is that the kernel, or nft, knows no tproxy.
+    pub fn is_without_tproxy(&self) -> bool {
+        matches!(self.why, NftError::NoTproxy(_))
+    }
+}
+
 impl Guard {
     /// Puts the rules in place, before anything listens. Peers that an earlier run has left stay
     /// until [`Guard::set_peers`]; who receives is as `config` says.
@@ -135,7 +143,9 @@ impl Guard {
         self.probes.as_ref().err()
     }
 
-    /// Who receives from now on, in one transaction: no datagram is lost or seen twice.
+    /// Who receives from now on, in one transaction: no datagram is lost or seen twice. Before `Kernel`
+    /// the process is to close its intake, as `switch::engine` has it, and to open it again after that:
+    /// else what it has yet to handle is overtaken.
     ///
     /// # Errors
     /// [`NftError::NoReceiver`] or [`NftError::NoTproxy`]; or nft was refused, or is gone. Who received
@@ -146,13 +156,7 @@ impl Guard {
         if receive == Receive::User && !config.has_receiver() {
             return Err(what(NftError::NoReceiver));
         }
-        let outcome = match receive {
-            // nft keeps a processor busy right before the rules change, and a frame thread may wait for
-            // that one: what waits at its socket would be overtaken by what the kernel receives next.
-            Receive::Kernel => flush::chain(TABLE, ruleset::RECEIVE).await,
-            Receive::User => self.nft.run(&ruleset::switch(&config)).await,
-        };
-        match outcome {
+        match self.nft.run(&ruleset::switch(&config)).await {
             Ok(()) => {}
             Err(NftError::Refused(_)) => {
                 // Somebody may have removed the table. If it is not that, nothing has changed.

@@ -6,7 +6,9 @@
 //! device gets every broadcast and multicast of its ports, and packet sockets hear that: also what came
 //! from peers through the TAP. Of whom it is, the listener has to know.
 //!
-//! Unicast between two pods is not heard. A filter in the kernel leaves out all IPv6 but neighbour
+//! What leaves by the kernel's vxlan device is heard there, answers to others' questions among it: no frame thread sees them.
+//!
+//! Unicast between two pods of one node is not heard. A filter in the kernel leaves out all IPv6 but neighbour
 //! discovery, and what finds the sockets' buffers full is lost: it will be said again.
 
 use std::io;
@@ -33,15 +35,21 @@ const BATCH: usize = 256;
 pub struct Ear {
     arp: AsyncFd<Arc<OwnedFd>>,
     discovery: AsyncFd<Arc<OwnedFd>>,
+    leaving: Option<AsyncFd<Arc<OwnedFd>>>,
 }
 
 impl Ear {
-    /// Listens on the bridge of this interface index. To be called inside a tokio runtime.
+    /// Listens on the bridge of this interface index, and at the vxlan device, if there is one. To be called inside a
+    /// tokio runtime.
     ///
     /// # Errors
     /// Packet sockets are not for us (they need CAP_NET_RAW), or there is no such interface.
-    pub fn open(bridge: u32) -> io::Result<Self> {
-        Ok(Self { arp: listen(bridge, ARP, &[])?, discovery: listen(bridge, IPV6, &DISCOVERY)? })
+    pub fn open(bridge: u32, fast: Option<u32>) -> io::Result<Self> {
+        Ok(Self {
+            arp: listen(bridge, ARP, &[])?,
+            discovery: listen(bridge, IPV6, &DISCOVERY)?,
+            leaving: fast.map(|fast| listen(fast, ALL, &LEAVING)).transpose()?,
+        })
     }
 
     /// Waits until somebody says something, and returns who is said to have which address: all that
@@ -56,7 +64,17 @@ impl Ear {
         tokio::select! {
             ready = self.arp.readable() => take(ready?),
             ready = self.discovery.readable() => take(ready?),
+            ready = readable(self.leaving.as_ref()) => take(ready?),
         }
+    }
+}
+
+async fn readable(
+    socket: Option<&AsyncFd<Arc<OwnedFd>>>,
+) -> io::Result<AsyncFdReadyGuard<'_, Arc<OwnedFd>>> {
+    match socket {
+        Some(socket) => socket.readable().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -91,12 +109,35 @@ fn take(mut ready: AsyncFdReadyGuard<'_, Arc<OwnedFd>>) -> io::Result<Vec<(Mac, 
     Ok(heard)
 }
 
+/// Every EtherType (`ETH_P_ALL`): sockets of one hear nothing of what leaves.
+const ALL: u16 = 3;
+/// Where a filter finds which way a frame goes (`SKF_AD_OFF + SKF_AD_PKTTYPE`, include/uapi/linux/filter.h).
+const PACKET_TYPE: u32 = 0xffff_f004;
+/// It leaves (`PACKET_OUTGOING`).
+const OUTGOING: u8 = 4;
+
 /// Where ICMPv6's type is, without extension headers, and where IPv6 says what follows it: Ethernet has 14 octets, IPv6 40.
 const KIND: u32 = 14 + 40;
 const NEXT_HEADER: u32 = 14 + 6;
 
 /// Classic BPF (linux/bpf_common.h): only neighbour solicitations and advertisements pass.
 const DISCOVERY: [SockFilter; 7] = [
+    load_octet(NEXT_HEADER),
+    unless(crate::layers::ICMP_V6, 4),
+    load_octet(KIND),
+    when(SOLICITATION, 1),
+    unless(ADVERTISEMENT, 1),
+    pass(MESSAGE as u32),
+    pass(0),
+];
+
+/// Only ARP and those pass, and only what leaves.
+const LEAVING: [SockFilter; 12] = [
+    load_octet(PACKET_TYPE),
+    unless(OUTGOING, 9),
+    SockFilter::new(0x28, 0, 0, 12),
+    SockFilter::new(0x15, 6, 0, ARP as u32),
+    SockFilter::new(0x15, 0, 6, IPV6 as u32),
     load_octet(NEXT_HEADER),
     unless(crate::layers::ICMP_V6, 4),
     load_octet(KIND),

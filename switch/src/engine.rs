@@ -199,6 +199,17 @@ impl Engine {
         }
     }
 
+    /// Whether transparent sockets take what a tproxy rule would bring them. Closed, whoever has the port of
+    /// VXLAN receives, from the next datagram on, and nothing that the threads have yet to handle is
+    /// overtaken. To be closed before such a rule is removed, and opened after that: while it is closed the
+    /// sockets are like any others, and a guard does not know them.
+    ///
+    /// # Errors
+    /// The kernel refuses to make a socket transparent again.
+    pub async fn set_intake(&self, open: bool) -> io::Result<()> {
+        self.frames.set_intake(open).await
+    }
+
     /// What each worker counts, in order of their queues. Those of queues that the TAP does not have
     /// stay zero.
     pub fn counters(&self) -> &[Arc<Counters>] {

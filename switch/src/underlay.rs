@@ -8,11 +8,14 @@ use crate::{Batch, DropReason};
 mod lane;
 mod memory;
 mod probe;
+mod receivers;
 mod udp;
+mod valve;
 
 pub use memory::{Datagram, MemoryNet, MemoryUnderlay};
 pub use probe::UdpProbe;
 pub use udp::{DropGauge, OpenError, UdpUnderlay, is_host, path_mtu};
+pub(crate) use valve::Valve;
 
 /// Datagrams in a run: what every kernel with UDP_SEGMENT takes (`UDP_MAX_SEGMENTS` before 6.9).
 const RUN_DATAGRAMS: usize = 64;

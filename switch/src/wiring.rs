@@ -102,6 +102,7 @@ impl Wiring {
             tap.keep().map_err(|error| WiringError::Tap(self.spec.tap.clone(), error))?;
         }
         let bridge = self.install_bridge(&mut installed).await?;
+        self.remove_stale(&bridge, &mut installed).await?;
         self.install_tap(&bridge, &mut installed).await?;
         self.without_vxlan = false;
         self.install_fast(&bridge, &mut installed).await;
@@ -136,8 +137,8 @@ impl Wiring {
         }
         let found = self.links.find(bridge).await?;
         if let Some(link) = found.filter(|it| it.is_ours() && it.is_bridge()) {
-            if let Some(other) = self.links.uplink_of(link.index).await? {
-                return Err(WiringError::BridgeInUse(bridge.clone(), other));
+            if let Some(other) = self.links.uplinks_of(link.index).await?.pop() {
+                return Err(WiringError::BridgeInUse(bridge.clone(), other.name));
             }
             self.links.delete(link.index).await?;
             removed.push(bridge.clone());
@@ -289,6 +290,23 @@ impl Wiring {
             installed.done.push(Change::TapFlags);
         }
         self.set_up(&tap, Change::TapUp, installed).await
+    }
+
+    /// Removes TAPs of ours that an earlier run had in this bridge under another name and nobody has open: the stations
+    /// that the bridge has behind them would be behind nobody.
+    async fn remove_stale(
+        &self,
+        bridge: &Link,
+        installed: &mut Installed,
+    ) -> Result<(), WiringError> {
+        for link in self.links.uplinks_of(bridge.index).await? {
+            let fitting = if link.multi_queue { Backend::Offload } else { Backend::Plain };
+            if link.name != self.spec.tap && KernelTap::open(&link.name, fitting, 1).is_ok() {
+                self.links.delete(link.index).await?;
+                installed.done.push(Change::StaleTapRemoved);
+            }
+        }
+        Ok(())
     }
 
     /// Makes a link a port of the bridge. It is down afterwards.

@@ -1,12 +1,14 @@
 //! `switch::engine` between real network namespaces: what a daemon asks of it beyond what `weft-switch`
 //! does. The program around it is `lab-sleeve`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use switch::engine::{Intake, Ports, Sockets};
 use weft_tests::harness::weft::pods;
 use weft_tests::harness::{
-    Fragment, Lab, Node, Ping, Pod, Proc, Underlay, bin, pause, transfer_to, wait_until,
+    Capture, Fragment, Lab, Node, Ping, Pod, Proc, Underlay, bin, pause, transfer_to, wait_until,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -108,6 +110,77 @@ fn the_taps_flags_are_kept_as_the_program_wants_them() {
         pause(Duration::from_millis(500));
         let repairs = it.switches[0].stderr();
         assert!(are_kept(), "{repairs}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn control_speaks_from_udp_6783_and_vxlan_keeps_its_other_port_also_when_the_tap_was_made_again() {
+    for (underlay, own, far) in
+        [(Underlay::default(), "10.99.0.1", "10.99.0.2"), (Underlay::v6(), "fd99::1", "fd99::2")]
+    {
+        Lab::with("speak", |lab| {
+            let options = ["transparent", &format!("say={far}")];
+            let it = Cluster::new(lab, &underlay, None, "sleeve", &options)?;
+            let node = &it.nodes[0];
+            assert_eq!(node.addr().to_string(), own);
+            let ports = || -> BTreeSet<String> {
+                let out = it.switches[0].stdout();
+                out.lines()
+                    .filter_map(|it| it.strip_prefix("receiver "))
+                    .map(str::to_owned)
+                    .collect()
+            };
+            for round in 0..2 {
+                let said = Capture::start(node, "eth0", "udp dst port 9")?;
+                pause(Duration::from_secs(1));
+                let said = said.stop()?;
+                // Behind Ethernet's header and IP's.
+                let at = if node.addr().is_ipv4() { 34 } else { 54 };
+                assert!(said.len() >= 3, "{}", said.len());
+                assert!(said.iter().all(|it| it.octets[at..at + 2] == 6783_u16.to_be_bytes()));
+                if round == 0 {
+                    node.sh("ip link del weave-tap")?;
+                    wait_until(WAIT, "a restart", || {
+                        it.switches[0].stdout().contains("\"restarts\":1")
+                    })?;
+                }
+            }
+            eprintln!("VXLAN is received on {:?}", ports());
+            assert_eq!(ports().len(), 1);
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_transparent_socket_takes_another_port_where_somebody_has_it_and_says_what_it_lacks() {
+    Lab::with("transparent", |lab| {
+        let [node] = lab.nodes(&Underlay::default())?;
+        let ports = |port| Ports {
+            local: node.addr(),
+            vxlan: 6784,
+            intake: Intake::Transparent { port },
+            sleeve: None,
+            quirks: Vec::new(),
+        };
+        let chosen = node.inside(async || {
+            let first = Sockets::open(&ports(0), 2)?.intake_port().context("no port")?;
+            let again = Sockets::open(&ports(first), 2)?;
+            assert_eq!(again.intake_port(), Some(first), "nobody has it");
+            let other = Sockets::open(&ports(first), 2)?.intake_port().context("no port")?;
+            Ok([first, other])
+        })?;
+        assert_ne!(chosen[0], chosen[1]);
+
+        let program = bin("lab-sleeve")?.into_os_string().into_string().ok().context("no text")?;
+        let addr = node.addr().to_string();
+        let without = ["setpriv", "--bounding-set", "-net_admin,-net_raw"];
+        let refused =
+            node.try_run(&[&without[..], &[&program, &addr, "0", "transparent"]].concat())?;
+        assert!(refused.stderr.contains("cannot make a UDP socket transparent"), "{refused:?}");
         Ok(())
     })
     .unwrap();

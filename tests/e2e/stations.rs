@@ -45,8 +45,7 @@ fn unplugged(node: &Node, name: &str, number: u8) -> Result<Pod> {
 /// The stations that a node's bridge has behind the TAP, announced by their nodes.
 fn remote(node: &Node) -> Result<Vec<String>> {
     let all = node.run(&["bridge", "fdb", "show", "br", "weave"])?;
-    let announced =
-        all.lines().filter(|line| line.contains("dev weave-tap") && line.contains("sticky"));
+    let announced = all.lines().filter(|line| line.contains(" dev ") && line.contains("sticky"));
     announced.map(|line| Ok(line.split(' ').next().context("a MAC")?.to_owned())).collect()
 }
 

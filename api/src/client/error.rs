@@ -148,7 +148,7 @@ fn remedy(why: &io::Error) -> &'static str {
     if is(io::ErrorKind::NotFound) {
         "start weftd, or name its socket with --socket or WEFT_SOCKET"
     } else if is(io::ErrorKind::ConnectionRefused) {
-        "weftd is not running there any more: start it"
+        "weftd is not running there any more: start it, or name its socket with --socket or WEFT_SOCKET"
     } else if is(io::ErrorKind::PermissionDenied) {
         "run as root"
     } else {

@@ -10,7 +10,7 @@ use tokio::process::Command;
 use super::listing::Listing;
 
 /// For one call: it takes some 10 ms, and longer where others change a large ruleset.
-pub(super) const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Where `nft` may be, besides the path: daemons are often started without these.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

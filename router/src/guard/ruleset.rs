@@ -9,9 +9,8 @@ use super::listing::Sets;
 /// Family and name of the table that is ours alone.
 pub(super) const TABLE: [&str; 2] = ["inet", "weft"];
 /// The chains that are the guard's; others in the table are left alone.
-pub(super) const CHAINS: [&str; 6] = ["input", "prerouting", "tunnel", "pods", "receive", "output"];
-/// The one of them that is empty while the kernel receives.
-pub(super) const RECEIVE: &str = "receive";
+pub(super) const CHAINS: [&str; 7] =
+    ["input", "prerouting", "forward", "tunnel", "pods", "receive", "output"];
 /// Peers that are listened to, with counters. The second is IPv6's.
 pub(super) const PEERS: [&str; 2] = ["peers4", "peers6"];
 /// The same for all other uses: the counters above count once for each datagram that is let in.
@@ -135,6 +134,7 @@ add set {table} {targets4} {{ type ipv4_addr; }}
 add set {table} {targets6} {{ type ipv6_addr; }}
 add chain {table} input {{ type filter hook input priority {input}; policy accept; }}
 add chain {table} prerouting {{ type filter hook prerouting priority {prerouting}; policy accept; }}
+add chain {table} forward {{ type filter hook forward priority {input}; policy accept; }}
 add chain {table} receive {{ type filter hook prerouting priority {receive}; policy accept; }}
 add chain {table} output {{ type filter hook output priority {output}; policy accept; }}
 add chain {table} tunnel
@@ -172,6 +172,8 @@ add rule {table} tunnel ip6 saddr @{peers6} accept
 add rule {table} tunnel udp dport {sleeve} counter name {sleeve_strangers} drop
 add rule {table} tunnel udp dport {vxlan} counter name {vxlan_strangers} drop
 add rule {table} prerouting iifname \"{bridge}\" meta l4proto {{ tcp, udp }} th dport {{ {sleeve}, {vxlan} }} jump pods
+add rule {table} forward iifname \"{bridge}\" oifname != \"{bridge}\" udp dport {{ {sleeve}, {vxlan} }} counter name {pods_to_peers} drop
+add rule {table} forward iifname \"{bridge}\" oifname != \"{bridge}\" tcp dport {sleeve} counter name {pods_to_peers} drop
 add rule {table} pods fib daddr type local counter name {pods_to_node} drop
 add rule {table} pods ip daddr @{targets4} counter name {pods_to_peers} drop
 add rule {table} pods ip6 daddr @{targets6} counter name {pods_to_peers} drop

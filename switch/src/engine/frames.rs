@@ -1,13 +1,19 @@
 //! The frame threads, and what control keeps of them.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::sleeve::Voice;
+use crate::underlay::Valve;
 use crate::{
     Clock, DropGauge, Ended, Fault, FrameThreads, Injector, KernelTap, Poll, Punts, Told,
     UdpUnderlay, Worker,
 };
+
+/// How often, and how far apart, it is looked whether the threads have done what they were asked for.
+const LOOKS: u32 = 50;
+const LOOK: Duration = Duration::from_millis(1);
 
 /// The frame threads, or that there are none at the moment. Dropping it stops them.
 #[derive(Debug, Default)]
@@ -18,6 +24,7 @@ pub(super) struct Frames {
     punts: Vec<Arc<Punts>>,
     injector: Option<Injector>,
     voice: Option<Voice>,
+    valves: Vec<Weak<Valve>>,
 }
 
 impl Frames {
@@ -31,9 +38,10 @@ impl Frames {
         let underlays = vxlan.chain(workers.iter().filter_map(Worker::sleeve));
         let gauges = underlays.filter_map(|it| it.drop_gauge().ok()).collect();
         let punts = workers.iter().map(Worker::punts).collect();
+        let valves = workers.iter().map(|worker| worker.sides().1.valve()).collect();
         let (threads, ended) = FrameThreads::spawn(workers, clock, poll)?;
         let (threads, ended) = (Some(threads), Some(ended));
-        Ok(Self { threads, ended, gauges, punts, injector: None, voice: None })
+        Ok(Self { threads, ended, gauges, punts, injector: None, voice: None, valves })
     }
 
     /// The threads with a way to write into the TAP beside them.
@@ -44,6 +52,21 @@ impl Frames {
     /// The threads with senders on the port from process to process.
     pub(super) fn with_voice(self, voice: Option<Voice>) -> Self {
         Self { voice, ..self }
+    }
+
+    /// Opens or closes transparent receivers. The threads close them when they have nothing in hand; it is
+    /// done for those that sleep, or never rest.
+    pub(super) async fn set_intake(&self, open: bool) -> io::Result<()> {
+        let valves = || self.valves.iter().filter_map(Weak::upgrade);
+        valves().for_each(|valve| valve.ask(open));
+        let looks = if open { 0 } else { LOOKS };
+        for _ in 0..looks {
+            if valves().all(|valve| valve.is_settled()) {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        valves().try_for_each(|valve| valve.settle())
     }
 
     /// Stops the threads; what the kernel has lost can still be asked for.

@@ -1,19 +1,20 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Weak};
 
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::lane::{Lane, SendMany};
+use super::receivers::{any, open_error, receivers, transparent_receivers};
+use super::valve::Valve;
 use super::{Message, RUN_DATAGRAMS, Refusals, RunLimits, Underlay, Unsent};
 use crate::{Batch, sys};
 
 /// Sending sockets, and so source ports, that flows are spread over.
 const SENDERS: usize = 16;
 
-/// A burst of 10 ms at 10 Gbit/s and some: what may wait while this thread is not scheduled.
-const RECEIVE_BUFFER: usize = 16 << 20;
 const SEND_BUFFER: usize = 4 << 20;
 /// Octets in a run: with IP, UDP and Ethernet headers it must stay below 64 KB, or the kernel cuts
 /// it before the device does.
@@ -31,6 +32,8 @@ const NO_BUFFER: usize = 0;
 pub struct UdpUnderlay {
     local: IpAddr,
     receiver: UdpSocket,
+    /// Of a transparent receiver.
+    valve: Option<Arc<Valve>>,
     lanes: Box<[Lane<UdpSocket>]>,
     limits: RunLimits,
     refusals: Refusals,
@@ -84,7 +87,12 @@ impl UdpUnderlay {
     ) -> Result<Vec<Self>, OpenError> {
         // The rule looks for a socket with an address of the interface, which need not be a datagram's.
         let addr = SocketAddr::new(any(local), port);
-        Self::with_senders(local, transparent_receivers(addr, workers)?, run_len)
+        let mut opened = Self::with_senders(local, transparent_receivers(addr, workers)?, run_len)?;
+        for it in &mut opened {
+            let valve = Valve::new(&it.receiver).map_err(|error| open_error(addr, error))?;
+            it.valve = Some(Arc::new(valve));
+        }
+        Ok(opened)
     }
 
     /// Binds to `local` and `port`, and sends from there, too: what comes from anywhere else does
@@ -133,7 +141,7 @@ impl UdpUnderlay {
         // What is to be sent one by one is made ready in runs all the same.
         let datagrams = if run_len > 1 { run_len } else { RUN_DATAGRAMS };
         let limits = RunLimits { datagrams, octets: RUN_OCTETS };
-        Self { local, receiver, lanes, limits, refusals: Refusals::default() }
+        Self { local, receiver, valve: None, lanes, limits, refusals: Refusals::default() }
     }
 
     /// The port that it receives on.
@@ -142,6 +150,11 @@ impl UdpUnderlay {
     /// The kernel does not tell.
     pub fn port(&self) -> io::Result<u16> {
         Ok(self.receiver.local_addr()?.port())
+    }
+
+    /// Stops and starts a transparent receiver; gone with it.
+    pub(crate) fn valve(&self) -> Weak<Valve> {
+        self.valve.as_ref().map(Arc::downgrade).unwrap_or_default()
     }
 
     /// Another descriptor of the socket that receives: while it is open the port is taken.
@@ -210,7 +223,14 @@ impl Underlay for UdpUnderlay {
                 // Fewer than there was room for: no need to hear that there are no more.
                 Ok(_) if drained => return Ok(()),
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // All that came before this call was handled.
+                    if let Some(valve) = self.valve.as_ref().filter(|_| batch.is_empty()) {
+                        // Refused: whoever has asked finds out, and tries.
+                        let _refused = valve.settle();
+                    }
+                    return Ok(());
+                }
                 Err(error) if is_passing(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -251,67 +271,6 @@ impl SendMany for UdpSocket {
     }
 }
 
-/// A socket for each worker on one port that nobody else has.
-fn receivers(addr: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
-    let open = |shared: bool| {
-        let socket = receiver(addr)?;
-        socket.set_reuse_port(shared)?;
-        socket.bind(&addr.into())?;
-        Ok(socket.into())
-    };
-    // Alone first: a socket that shares its port would also share it with another weft's.
-    let alone = open(false)?;
-    if workers < 2 {
-        return Ok(vec![alone]);
-    }
-    drop(alone);
-    (0..workers).map(|_| open(true)).collect()
-}
-
-/// The same, for datagrams that a rule brings there.
-fn transparent_receivers(addr: SocketAddr, workers: usize) -> Result<Vec<UdpSocket>, OpenError> {
-    let failed = |error| open_error(addr, error);
-    let open = |addr: SocketAddr, shared: bool| {
-        let socket = receiver(addr).map_err(failed)?;
-        // One flag in the kernel, for sockets of IPv6, too.
-        socket.set_ip_transparent_v4(true).map_err(OpenError::NotTransparent)?;
-        socket.set_reuse_port(shared).map_err(failed)?;
-        socket.bind(&addr.into()).map_err(failed)?;
-        Ok(socket)
-    };
-    // Of ports that are shared, too, the kernel would choose one that somebody else shares.
-    let first = open(addr, false)?;
-    first.set_reuse_port(true).map_err(failed)?;
-    let first = UdpSocket::from(first);
-    let addr = first.local_addr().map_err(failed)?;
-    let others = (1..workers).map(|_| open(addr, true).map(UdpSocket::from));
-    std::iter::once(Ok(first)).chain(others).collect()
-}
-
-fn receiver(addr: SocketAddr) -> io::Result<Socket> {
-    let socket = socket(addr)?;
-    set_receive_buffer(&socket, RECEIVE_BUFFER)?;
-    // Without it each datagram comes alone: slower, not wrong.
-    drop(sys::set_udp_gro(socket.as_fd()));
-    Ok(socket)
-}
-
-fn open_error(addr: SocketAddr, error: io::Error) -> OpenError {
-    match error.raw_os_error() {
-        Some(libc::EADDRINUSE) => OpenError::Taken(addr),
-        Some(libc::EADDRNOTAVAIL) => OpenError::NoSuchAddress(addr.ip()),
-        _ => OpenError::Other(addr, error),
-    }
-}
-
-/// Any address of that family.
-fn any(addr: IpAddr) -> IpAddr {
-    match addr {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    }
-}
-
 pub(super) fn sending_socket(local: IpAddr) -> io::Result<UdpSocket> {
     let addr = SocketAddr::new(local, 0);
     let socket = socket(addr)?;
@@ -343,14 +302,6 @@ pub(super) fn socket(addr: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     Ok(socket)
-}
-
-/// Beyond net.core.rmem_max where we may, up to it otherwise.
-fn set_receive_buffer(socket: &Socket, size: usize) -> io::Result<()> {
-    if sockopt::set_socket_recv_buffer_size_force(socket, size).is_err() {
-        socket.set_recv_buffer_size(size)?;
-    }
-    Ok(())
 }
 
 /// Errors that belong to a datagram or to a moment, not to the socket.

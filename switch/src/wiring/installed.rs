@@ -31,6 +31,8 @@ pub enum Change {
     BridgeUp,
     /// The TAP was made.
     TapMade,
+    /// A TAP that an earlier run had under another name was removed.
+    StaleTapRemoved,
     /// The TAP was made a port of the bridge.
     TapPlugged,
     /// The TAP's port flags were set.

@@ -183,14 +183,12 @@ impl Links {
         Ok(all.iter().map(Link::from).collect())
     }
 
-    /// The name of a TAP of ours that is a port of this bridge.
-    pub(super) async fn uplink_of(&self, bridge: u32) -> Result<Option<String>, WiringError> {
-        let all = self.0.link().get().execute().try_collect::<Vec<_>>().await;
-        let all = all.map_err(|error| error_of("reading the links", error))?;
-        let mut links = all.iter().map(Link::from);
+    /// The TAPs of ours that are ports of this bridge.
+    pub(super) async fn uplinks_of(&self, bridge: u32) -> Result<Vec<Link>, WiringError> {
+        let links = self.all().await?.into_iter();
         let uplink =
             |link: &Link| link.controller == Some(bridge) && link.is_tap() && link.is_ours();
-        Ok(links.find(uplink).map(|link| link.name))
+        Ok(links.filter(uplink).collect())
     }
 
     pub(super) async fn add(

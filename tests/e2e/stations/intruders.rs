@@ -66,16 +66,22 @@ fn of_a_thousand_frames_from_a_masqueraded_pod_to_each_port_none_arrives_and_eac
         let pinged = pod.ping(there.addr(), 3)?;
         ensure!(pinged.received > 0, "the pod does not reach the other node at all");
 
+        // An address of that node that nobody has named as a peer's.
+        there.sh("ip addr add 10.77.0.1/32 dev lo")?;
+        here.sh(&format!("ip route add 10.77.0.1 via {}", there.addr()))?;
+        let further = IpAddr::from([10, 77, 0, 1]);
         let (watching, before) = (it.watching()?, it.guard_of(1)?);
-        send(pod, there.addr(), VXLAN, &it.vxlan()?, MANY)?;
-        send(pod, there.addr(), SLEEVE, &it.sleeve()?, MANY)?;
+        for addr in [there.addr(), further] {
+            send(pod, addr, VXLAN, &it.vxlan()?, MANY)?;
+            send(pod, addr, SLEEVE, &it.sleeve()?, MANY)?;
+        }
         send(pod, here.addr(), VXLAN, &it.vxlan()?, MANY)?;
         send(pod, here.addr(), SLEEVE, &it.sleeve()?, MANY)?;
         let (arrived, after) = (forged(watching)?, it.guard_of(1)?);
 
         let counted = after.since(before);
-        println!("a masqueraded pod: {arrived} of {} arrived, {counted:?}", 4 * MANY);
-        ensure!(arrived == 0 && counted.pods_to_peers == 2 * MANY, "{counted:?}");
+        println!("a masqueraded pod: {arrived} of {} arrived, {counted:?}", 6 * MANY);
+        ensure!(arrived == 0 && counted.pods_to_peers == 4 * MANY, "{counted:?}");
         ensure!(counted.pods_to_node == 2 * MANY, "{counted:?}");
         Ok(())
     })

@@ -118,7 +118,7 @@ fn kill_and_start(daemon: &mut Daemon, pods: &[Pod]) -> Result<Duration> {
 fn looks_while_there(node: &Node, pod: &Pod, ended: &AtomicBool) -> Result<u32> {
     let mut looks = 0;
     while !ended.load(Relaxed) {
-        let fdb = node.run(&["bridge", "fdb", "show", "dev", "weave-tap"])?;
+        let fdb = node.run(&["bridge", "fdb", "show", "br", "weave"])?;
         ensure!(fdb.contains(pod.mac()), "after {looks} looks the bridge has only\n{fdb}");
         looks += 1;
         pause(Duration::from_millis(20));

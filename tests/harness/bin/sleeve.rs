@@ -6,7 +6,7 @@
 //! are pinned behind a peer, the flags are the TAP's `learning` and `neigh_suppress`. Counters are
 //! printed five times a second until it is killed, and what pods tell whenever they do: `told address
 //! MAC IP`, `told sighting MAC`. `transparent`: VXLAN is received by transparent sockets on the port that is
-//! printed, `receiver PORT`. `say`: a datagram goes to that address and its port 9 from the port of UDP 6783,
+//! printed, `receiver PORT`; SIGUSR1 closes them, SIGUSR2 opens them, and `intake open` or `closed` is printed. `say`: a datagram goes to that address and its port 9 from the port of UDP 6783,
 //! five times a second.
 #![expect(clippy::print_stdout, reason = "a command that reports to its user")]
 
@@ -22,6 +22,8 @@ use switch::{
     Backend, Bell, Clock, Counters, Fault, Label, Limits, Mac, MacTable, Mtu, Path, Peer, PeerId,
     Plan, PlanBuilder, PlanCell, Poll, Port, Route, Spec, Tick, Told, Vni, path_mtu,
 };
+
+use tokio::signal::unix::{SignalKind, signal};
 
 const VXLAN: u16 = 6784;
 const SLEEVE: u16 = 6783;
@@ -139,6 +141,8 @@ async fn run(setup: Setup) -> Result<()> {
     let mut engine = Engine::start(config, sockets, table, cell, Clock::start()).await?;
     let sender = engine.sleeve_sender();
     let mut ticks = tokio::time::interval(PAUSE);
+    let mut close = signal(SignalKind::user_defined1())?;
+    let mut open = signal(SignalKind::user_defined2())?;
     println!("switching");
     loop {
         tokio::select! {
@@ -153,6 +157,14 @@ async fn run(setup: Setup) -> Result<()> {
                 while let Some(told) = engine.poll_told() {
                     print_told(&told);
                 }
+            }
+            _ = close.recv() => {
+                engine.set_intake(false).await?;
+                println!("intake closed");
+            }
+            _ = open.recv() => {
+                engine.set_intake(true).await?;
+                println!("intake open");
             }
             _ = ticks.tick() => {
                 engine.keep_house().await?;

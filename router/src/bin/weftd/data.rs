@@ -45,13 +45,13 @@ pub(crate) struct Sight {
     pub(crate) steering_fallbacks: u64,
     pub(crate) fast: FastState,
     pub(crate) running: bool,
+    /// What cannot be mended at the moment.
+    pub(crate) trouble: Option<String>,
 }
 
 /// What others go by.
 pub(crate) struct Listeners {
-    /// Where the bridge is,
-    pub(crate) bridge: watch::Sender<u32>,
-    /// and the vxlan device with it,
+    /// Where bridge and vxlan device are,
     pub(crate) links: watch::Sender<Links>,
     /// and the bridge's address.
     pub(crate) own: watch::Sender<Mac>,
@@ -209,21 +209,21 @@ impl Data {
         let installed = self.engine.installed();
         let (bridge, fast) = (installed.bridge, installed.fast.index());
         self.tables.relocate(bridge, installed.tap, installed.fast_port);
-        tell(&self.told.bridge, bridge);
         tell(&self.told.links, Links { bridge, fast });
         installed.mac.into_iter().for_each(|mac| tell(&self.told.own, mac));
         tell(&self.told.port, self.engine.intake_port());
-        self.look().await;
         let complaint = outcome.err().map(|error| Line(&error).to_string());
         if let Some(text) = complaint.as_ref().filter(|_| complaint != self.complaint) {
             warn!("{text}; trying again");
         }
         self.complaint = complaint;
+        self.look().await;
         Ok(())
     }
 
     async fn look(&self) {
-        let sight = sight(&self.engine).await;
+        let trouble = self.complaint.clone();
+        let sight = Sight { trouble, ..sight(&self.engine).await };
         self.told.sight.send_replace(sight);
     }
 
@@ -253,5 +253,6 @@ pub(crate) async fn sight(engine: &Engine) -> Sight {
         steering_fallbacks: engine.steering_fallbacks(),
         fast: *engine.fast(),
         running: engine.is_running(),
+        trouble: None,
     }
 }

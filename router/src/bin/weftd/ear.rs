@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
+use crate::beacon::Links;
 use crate::control::Inbox;
 
 /// The control loop is told the same once in this time, and in it of so many stations at most.
@@ -21,13 +22,13 @@ const PAUSE: Duration = Duration::from_millis(10);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Listens until nobody moves the bridge, or the control loop has ended.
-pub(crate) async fn listen(inbox: Inbox, mut bridge: watch::Receiver<u32>) -> anyhow::Result<()> {
+pub(crate) async fn listen(inbox: Inbox, mut links: watch::Receiver<Links>) -> anyhow::Result<()> {
     let mut complaint = None;
     loop {
-        let at = *bridge.borrow_and_update();
+        let at = *links.borrow_and_update();
         let failed = tokio::select! {
             failed = hear(&inbox, at) => failed.to_string(),
-            moved = bridge.changed() => match moved {
+            moved = links.changed() => match moved {
                 Ok(()) => continue,
                 Err(_) => anyhow::bail!("the data plane has ended: please report this"),
             }
@@ -44,8 +45,8 @@ pub(crate) async fn listen(inbox: Inbox, mut bridge: watch::Receiver<u32>) -> an
 }
 
 /// Until it fails.
-async fn hear(inbox: &Inbox, bridge: u32) -> anyhow::Error {
-    let ear = match Ear::open(bridge) {
+async fn hear(inbox: &Inbox, at: Links) -> anyhow::Error {
+    let ear = match Ear::open(at.bridge, at.fast) {
         Ok(ear) => ear,
         Err(error) => return error.into(),
     };

@@ -48,11 +48,12 @@ pub(crate) fn look(
     let mut groups = counters(&counted);
     groups.extend(router_groups(view, sight));
     groups.extend(tally.map(|tally| ("guard".to_owned(), guard_group(tally))));
-    let waiting_for = if sight.running { Vec::new() } else { vec!["the frame threads".to_owned()] };
+    let threads = (!sight.running).then(|| "the frame threads".to_owned());
+    let waiting_for: Vec<String> = threads.into_iter().chain(sight.trouble.clone()).collect();
     Look {
         now: timestamp(tick::wall()),
         started: facts.started,
-        ready: sight.running,
+        ready: waiting_for.is_empty(),
         waiting_for,
         password: facts.password,
         discovery: facts.discovery,
@@ -236,6 +237,7 @@ mod tests {
             steering_fallbacks: 0,
             fast: switch::FastState::Off,
             running: true,
+            trouble: None,
         };
 
         let mut groups = router_groups(&view, &sight);

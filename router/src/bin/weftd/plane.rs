@@ -74,6 +74,8 @@ async fn wants_fast(config: &Config, rules: &guard::Config) -> anyhow::Result<bo
         Err(error) if config.fastpath == FastPath::Require => {
             Err(error).context("--fastpath require")
         }
+        // The guard will fail for the same reason, and says so.
+        Err(error) if !error.is_without_tproxy() => Ok(false),
         Err(error) => {
             warn!(%error, "the process could not receive in the kernel's place: it carries all frames itself");
             Ok(false)

@@ -1,6 +1,7 @@
 //! `weftd --replay FILE`: a journal through the core, and what it decided at each step.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::words::{self, Line};
 /// Runs it, and prints paths, stations and reasons over time.
 #[expect(clippy::disallowed_methods, reason = "it says how long it took")]
 pub(crate) fn run(file: &Path) -> anyhow::Result<()> {
-    let octets = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let octets = read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let (mut out, mut broken) = (io::BufWriter::new(io::stdout().lock()), None);
     let begun = Instant::now();
     let outcome = replay(&octets, |moment| {
@@ -40,6 +41,17 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// No journal is larger than the largest that can be asked for.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    const MOST: u64 = (1 << 30) + (1 << 20);
+    let mut octets = Vec::new();
+    File::open(file)?.take(MOST + 1).read_to_end(&mut octets)?;
+    if octets.len() as u64 > MOST {
+        return Err(io::Error::other("it is larger than any journal"));
+    }
+    Ok(octets)
 }
 
 fn print(out: &mut impl Write, moment: &Moment<'_>) -> io::Result<()> {

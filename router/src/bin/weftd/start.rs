@@ -104,11 +104,10 @@ impl Starting {
         let (orders, ordered) = mpsc::channel(256);
         let (sight, sighted) = watch::channel(data::sight(&engine).await);
         let installed = engine.installed();
-        let (bridge, bridge_at) = watch::channel(installed.bridge);
         let (links, links_at) =
             watch::channel(Links { bridge: installed.bridge, fast: installed.fast.index() });
         let (own, own_at) = watch::channel(installed.mac.unwrap_or(shared.own));
-        tasks.spawn(ear::listen(inbox.clone(), bridge_at));
+        tasks.spawn(ear::listen(inbox.clone(), links_at.clone()));
         let (beacon, keys, clock) = (Beacon::default(), keyring.clone(), shared.clock);
         if let Some(trial) = trial {
             let (beacon, inbox, keys) = (beacon.clone(), inbox.clone(), keys.clone());
@@ -116,7 +115,7 @@ impl Starting {
             tasks.spawn(watcher.run(own_at));
         }
         let sleeve = engine.sleeve_sender();
-        let told = Listeners { bridge, links, own, port, sight };
+        let told = Listeners { links, own, port, sight };
         let tables = shared.tables.clone();
         let data = Data { engine, bell, watch, inbox, tables, keys, told, mtu, complaint: None };
         tasks.spawn(data.run(ordered));
