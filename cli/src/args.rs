@@ -60,6 +60,9 @@ pub(crate) enum Command {
     },
     /// Everything the daemon can tell, as JSON
     Report(Report),
+    /// Remove what weft has made on this node: bridge, TAP, vxlan device, tunnel guard, the plan of the last run. Not while
+    /// weftd runs. Each thing that was removed is a line
+    Reset(Reset),
     /// The releases of this program and of the daemon
     Version {
         #[command(flatten)]
@@ -119,6 +122,25 @@ pub(crate) struct Report {
     /// How to print a field; the whole report is always JSON
     #[arg(short = 'o', long = "output", value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Reset {
+    /// Only print what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Also while pods are plugged into the bridge: they lose their network
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// The node's name and the peers it was given, too
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Where weftd keeps its state, if it was told
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
 /// Reads the command line; an error says how it should be.

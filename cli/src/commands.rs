@@ -7,7 +7,7 @@ use api::{Client, Connect, Forget, Problem, Report, Resource, Status};
 use serde_json::{Value, json};
 
 use crate::args::{self, Arguments, Command, Format, Part};
-use crate::{fdb, field, journal, json, output};
+use crate::{fdb, field, journal, json, output, reset};
 
 /// Does what the command line says.
 pub(crate) fn run(args: &Arguments) -> Result<()> {
@@ -25,6 +25,7 @@ pub(crate) fn run(args: &Arguments) -> Result<()> {
             client.forget(&request).map_err(|error| error.problem())?;
             Ok(())
         }
+        Command::Reset(of) => reset::run(of, &socket(args)),
         Command::Report(of) => report(&client, of),
         Command::Version { output } => version(&client, output.format),
     }

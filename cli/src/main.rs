@@ -7,6 +7,7 @@ mod field;
 mod journal;
 mod json;
 mod output;
+mod reset;
 
 use std::process::ExitCode;
 

@@ -264,6 +264,21 @@ impl Guard {
         Ok(Some(damage))
     }
 
+    /// The tables that are there.
+    ///
+    /// # Errors
+    /// nft was refused, or is gone.
+    pub async fn tables() -> Result<Vec<String>, GuardError> {
+        let nft = Nft::default();
+        let mut found = Vec::new();
+        for table in [TABLE, probes::TABLE] {
+            let state =
+                nft.state(table).await.map_err(|why| GuardError { what: "look for", why })?;
+            found.extend(state.map(|_| table.join(" ")));
+        }
+        Ok(found)
+    }
+
     /// Takes the tables away: only when nothing listens any more. Tells whether there was one.
     ///
     /// # Errors

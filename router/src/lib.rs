@@ -12,6 +12,7 @@
 pub mod guard;
 pub mod journal;
 mod label;
+pub mod last;
 pub mod liveness;
 pub mod node;
 pub mod plan;
@@ -22,5 +23,6 @@ mod slots;
 pub mod station;
 
 pub use label::{choose_label, label_of};
+pub use last::Last;
 pub use node::{Input, Node, Output};
 pub use slots::Slots;

@@ -151,6 +151,18 @@ impl Liveness {
         self.peers.entry(name).or_insert_with(|| Peer::new(fast, now));
     }
 
+    /// A peer that was just [tracked](Self::track) was reached on this line in the last run: better ones did not work, and
+    /// have to prove themselves.
+    pub fn resume(&mut self, name: PeerName, line: Option<Line>, now: Duration) {
+        let (now, fast) = (self.awake(now), self.fast);
+        let Some(peer) = self.peers.get_mut(&name) else { return };
+        let better = |it: &Line| line.is_none_or(|line| *it < line);
+        for better in Line::DIRECT.into_iter().filter(better) {
+            peer.line_mut(better).distrust(now);
+        }
+        peer.choose(fast);
+    }
+
     /// A peer has started again.
     pub fn renew(&mut self, name: PeerName, now: Duration) {
         let now = self.awake(now);

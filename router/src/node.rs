@@ -10,6 +10,7 @@
 //! changed.
 
 mod io;
+mod kept;
 mod local;
 mod settle;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use crate::liveness::{Finding, Liveness};
 use crate::plan::{self, Chosen};
 use crate::station::{Item, Merged, Stations, emit, parse};
 use crate::{Slots, choose_label};
+use kept::Kept;
 use local::Local;
 
 /// The mesh's label for a peer's number on UDP 6783,
@@ -75,6 +77,8 @@ pub struct Node {
     flush_at: Option<Duration>,
     housekeeping_at: Duration,
     settled_at: Option<Duration>,
+    /// Peers of the last run of which the mesh has not told yet.
+    kept: Kept,
     /// Peers that are gone and still have their slot.
     leaving: BTreeSet<PeerName>,
     topology_changed: bool,
@@ -175,6 +179,7 @@ impl Node {
             flush_at: None,
             housekeeping_at: HOUSEKEEPING,
             settled_at: None,
+            kept: Kept::default(),
             leaving: BTreeSet::new(),
             topology_changed: true,
             stations_changed: true,
@@ -193,6 +198,7 @@ impl Node {
         findings.extend(self.liveness.handle_timeout(now));
         let changed = findings.iter().any(|it| matches!(it, Finding::Changed(_)));
         self.topology_changed |= changed;
+        self.let_go(now);
         if now >= self.housekeeping_at {
             self.keep_house(now, &mut outputs);
         }
@@ -213,7 +219,7 @@ impl Node {
     /// When [`Self::step`] is to be called at the latest.
     pub fn poll_timeout(&self) -> Duration {
         let settle = self.settled_at.filter(|_| self.stations_changed).map(|at| at + self.rest());
-        let timers = [self.liveness.poll_timeout(), self.flush_at, settle];
+        let timers = [self.liveness.poll_timeout(), self.flush_at, settle, self.kept.until];
         timers.into_iter().flatten().fold(self.housekeeping_at, Duration::min)
     }
 
@@ -249,6 +255,7 @@ impl Node {
 
     fn handle(&mut self, input: Input, now: Duration, outputs: &mut Vec<Output>) {
         match input {
+            Input::Restored(last, hold) => self.restore(*last, hold, now),
             Input::Peer(name, peer) => self.peer(name, peer, now),
             Input::PeerGone(name) => self.peer_gone(name),
             Input::Renamed(name) => self.renamed(name, now),
@@ -286,7 +293,7 @@ impl Node {
         if name == self.own {
             return;
         }
-        let before = self.peers.get(&name);
+        let before = if self.kept.names.remove(&name) { None } else { self.peers.get(&name) };
         if before == Some(&peer) {
             return;
         }
@@ -307,6 +314,7 @@ impl Node {
             self.liveness.suspect(name, now);
         }
         if before.is_none() {
+            self.resume(name, now);
             self.stations.set_present(name, true, now);
             self.stations_changed = true;
         }
@@ -318,6 +326,7 @@ impl Node {
         if self.peers.remove(&name).is_none() {
             return;
         }
+        self.kept.names.remove(&name);
         self.liveness.forget(name);
         self.carries.remove(&name);
         self.told.unreached.remove(&name);

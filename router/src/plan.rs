@@ -172,7 +172,7 @@ pub fn fold(known: &Known<'_>, before: &BTreeMap<PeerName, Chosen>) -> Folded {
         let Some(id) = slots.get(name) else { continue };
         let kept = before.get(&name).filter(|kept| kept.id == id);
         let chosen = match (fact.standing, kept) {
-            (Standing::Silent, Some(kept)) => Chosen { reason: Reason::Kept, ..*kept },
+            (Standing::Silent, Some(kept)) => keep(kept, own.fast),
             (Standing::Silent, None) | (Standing::Up, _) => choose(id, fact, known),
         };
         paths.insert(name, chosen);
@@ -187,6 +187,15 @@ pub fn fold(known: &Known<'_>, before: &BTreeMap<PeerName, Chosen>) -> Folded {
         builder = builder.peer(id, peer, route);
     }
     Folded { plan: builder.build(), stranded, paths }
+}
+
+/// The path that a silent peer had; without a device the process carries.
+fn keep(kept: &Chosen, fast: bool) -> Chosen {
+    let mut kept = Chosen { reason: Reason::Kept, ..*kept };
+    if kept.route.path == Path::Fast && !fast {
+        (kept.route.path, kept.reason) = (Path::User, Reason::NoDevice);
+    }
+    kept
 }
 
 fn choose(id: PeerId, fact: &Fact, known: &Known<'_>) -> Chosen {

@@ -35,6 +35,20 @@ impl Slots {
         Some(id)
     }
 
+    /// The peer has this slot, as in an earlier run. Whether it was nobody's: for a start, before any is assigned.
+    pub fn restore(&mut self, name: PeerName, id: PeerId) -> bool {
+        if self.taken.contains_key(&name) || self.taken.values().any(|taken| *taken == id) {
+            return false;
+        }
+        let raw = u32::try_from(id.slot()).unwrap_or(u32::MAX);
+        let skipped = (self.next..raw).filter_map(|raw| u16::try_from(raw).ok()).map(PeerId::new);
+        self.free.extend(skipped);
+        self.free.retain(|free| *free != id);
+        self.next = self.next.max(raw.saturating_add(1));
+        self.taken.insert(name, id);
+        true
+    }
+
     /// The peer's slot.
     pub fn get(&self, name: PeerName) -> Option<PeerId> {
         self.taken.get(&name).copied()
@@ -64,6 +78,19 @@ mod tests {
         assert_eq!(slots.assign(b), of_b);
         assert_eq!(slots.assign(c), of_a);
         assert_eq!(slots.release(a), None);
+    }
+
+    #[test]
+    fn slots_of_an_earlier_run_are_kept_and_those_between_are_free() {
+        let mut slots = Slots::default();
+        let [a, b, c, d] = [1, 2, 3, 4].map(PeerName::local);
+
+        assert!(slots.restore(a, PeerId::new(2)) && slots.restore(b, PeerId::new(0)));
+        assert!(!slots.restore(c, PeerId::new(2)) && !slots.restore(a, PeerId::new(5)));
+
+        assert_eq!(slots.assign(a), Some(PeerId::new(2)));
+        assert_eq!(slots.assign(c), Some(PeerId::new(1)));
+        assert_eq!(slots.assign(d), Some(PeerId::new(3)));
     }
 
     #[test]

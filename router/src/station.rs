@@ -64,7 +64,7 @@ impl Announcement {
 }
 
 /// An announcement and who made it about what.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Item {
     /// Who announces.
     pub owner: PeerName,

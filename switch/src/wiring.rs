@@ -11,6 +11,7 @@ mod error;
 mod fast;
 mod installed;
 mod link;
+mod reset;
 mod stations;
 
 use std::io;
@@ -24,6 +25,7 @@ pub use fast::{FastSpec, FastState};
 pub use installed::{Change, Installed};
 pub use link::Link;
 use link::{Links, StpOff};
+pub use reset::{Remains, ResetError};
 pub use stations::Stations;
 pub(crate) use stations::{Entry, Message, messages};
 

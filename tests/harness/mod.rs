@@ -19,6 +19,7 @@
 
 mod capture;
 pub mod clean;
+mod cluster;
 mod fault;
 mod flow;
 mod foreign;
@@ -39,6 +40,7 @@ pub mod weft;
 pub mod weftd;
 
 pub use capture::{Capture, Direction};
+pub use cluster::Cluster;
 pub use fault::{Proto, cut, cut_port};
 pub use flow::{Flow, Outcome, Pace};
 pub use host::{Host, Output};

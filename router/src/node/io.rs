@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use peer_mesh::PeerName;
 use serde::{Deserialize, Serialize};
 use switch::sleeve::HEADER_LEN;
 use switch::{Label, Mac, Mtu, PeerId, Plan};
 
+use crate::last::Last;
 use crate::liveness::Packet;
 use crate::plan::{Chosen, Standing};
 use crate::station::BadStations;
@@ -34,6 +36,8 @@ pub struct Peer {
 /// Something that has happened.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Input {
+    /// What the last run knew: the first input of a run. Peers that nobody confirms within that time go.
+    Restored(Box<Last>, Duration),
     /// A peer is there, or has changed.
     Peer(PeerName, Peer),
     /// A peer is gone for good.

@@ -48,6 +48,11 @@ impl Local {
         self.macs.remove(&mac).is_some()
     }
 
+    /// In the last run it had these addresses.
+    pub(super) fn remember(&mut self, mac: Mac, addresses: &BTreeSet<IpAddr>) {
+        self.addresses.entry(mac).or_default().extend(addresses);
+    }
+
     pub(super) fn age(&mut self, now: Duration) {
         self.moves.retain(|_, times| times.back().is_some_and(|last| *last + MOVE_WINDOW > now));
         // What was said for a station that the bridge has not learned in all this time was not true.

@@ -177,11 +177,15 @@ impl Links {
         }
     }
 
-    /// The TAPs of ours that are ports of this bridge.
-    pub(super) async fn uplinks_of(&self, bridge: u32) -> Result<Vec<Link>, WiringError> {
+    pub(super) async fn all(&self) -> Result<Vec<Link>, WiringError> {
         let all = self.0.link().get().execute().try_collect::<Vec<_>>().await;
         let all = all.map_err(|error| error_of("reading the links", error))?;
-        let links = all.iter().map(Link::from);
+        Ok(all.iter().map(Link::from).collect())
+    }
+
+    /// The TAPs of ours that are ports of this bridge.
+    pub(super) async fn uplinks_of(&self, bridge: u32) -> Result<Vec<Link>, WiringError> {
+        let links = self.all().await?.into_iter();
         let uplink =
             |link: &Link| link.controller == Some(bridge) && link.is_tap() && link.is_ours();
         Ok(links.filter(uplink).collect())

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use weft_tests::harness::{Capture, Direction, Lab, Proto, cut_port, pause, serial};
-
-use crate::Cluster;
+use weft_tests::harness::{Capture, Cluster, Direction, Lab, Proto, cut_port, pause, serial};
 
 /// How often VXLAN is cut and healed, and how long each takes.
 const ROUNDS: usize = 10;
@@ -21,7 +19,7 @@ fn a_link_that_flaps_is_left_alone_after_a_few_falls_and_starts_no_storm_of_prob
         // The pod on that side says nothing: all that leaves is probes.
         let probes = Capture::directed(&it.nodes[1], "eth0", Direction::Out, "udp and less 250")?;
         let seconds = u32::try_from(ROUNDS * 2 + 1)?;
-        let before = it.switches(0)?;
+        let before = it.logged(0, "path to ")?;
         let flow = it.flow(0, 1, seconds)?;
 
         for _ in 0..ROUNDS {
@@ -31,7 +29,7 @@ fn a_link_that_flaps_is_left_alone_after_a_few_falls_and_starts_no_storm_of_prob
             pause(HALF);
         }
 
-        let (switches, outcome) = (it.switches(0)? - before, flow.end()?);
+        let (switches, outcome) = (it.logged(0, "path to ")? - before, flow.end()?);
         let sent = probes.stop()?.len();
         println!("{switches} switches in {ROUNDS} rounds, {sent} small datagrams; {outcome}");
         // The hold-down is 3, 6 and 12 s.
@@ -41,12 +39,4 @@ fn a_link_that_flaps_is_left_alone_after_a_few_falls_and_starts_no_storm_of_prob
         Ok(())
     })
     .unwrap();
-}
-
-impl Cluster<2> {
-    /// How often the log says that the path is another one.
-    fn switches(&self, node: usize) -> anyhow::Result<usize> {
-        let log = self.daemon(node)?.proc.stderr();
-        Ok(log.lines().filter(|line| line.contains("path to ")).count())
-    }
 }

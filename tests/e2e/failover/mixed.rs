@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weft_tests::harness::weftd::{Daemon, all_answer, all_ping, spawn};
-use weft_tests::harness::{Flow, Lab, Node, Pace, Underlay, serial, transfer};
+use weft_tests::harness::{Cluster, Flow, Lab, Node, Pace, Underlay, serial, transfer};
 
-use crate::{Cluster, WAIT, whole};
+use crate::{WAIT, whole};
 
 const MB: u64 = 1_000_000;
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use weft_tests::harness::{Lab, Pod, Proc, Proto, Stopwatch, cut_port, pause, serial};
+use weft_tests::harness::{Cluster, Lab, Pod, Proc, Proto, Stopwatch, cut_port, pause, serial};
 
-use crate::{Cluster, GAP, gapped, whole};
+use crate::{GAP, gapped, whole};
 
 /// By now traffic has been noticed: it is looked for twice a second.
 const BEGUN: Duration = Duration::from_millis(1_200);

@@ -4,9 +4,9 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use weft_tests::harness::{Flow, Lab, Node, Stopwatch, pause, serial, wait_until};
+use weft_tests::harness::{Cluster, Flow, Lab, Node, Stopwatch, pause, serial, wait_until};
 
-use crate::{Cluster, GAP, WAIT, gapped, whole};
+use crate::{GAP, WAIT, gapped, whole};
 
 /// Drops all that the device takes off its header.
 const FILTER: &str = "nft 'add table netdev wedge; add chain netdev wedge in \
@@ -113,17 +113,4 @@ fn a_vxlan_device_that_is_deleted_is_missed_for_less_than_a_second_and_made_agai
         gapped("deleted", flows.into_iter().chain([floods]), GAP)
     })
     .unwrap();
-}
-
-impl<const N: usize> Cluster<N> {
-    /// How often the log says so.
-    fn logged(&self, node: usize, words: &str) -> Result<usize> {
-        let log = self.daemon(node)?.proc.stderr();
-        Ok(log.lines().filter(|line| line.contains(words)).count())
-    }
-
-    fn said(&self, node: usize, words: &str, times: usize, limit: Duration) -> Result<()> {
-        let said = || self.logged(node, words).is_ok_and(|count| count >= times);
-        wait_until(limit, words, said)
-    }
 }

@@ -8,9 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weft_tests::harness::weftd::{Daemon, all_answer, all_ping, cluster, pods, text};
-use weft_tests::harness::{Lab, Node, Ping, Pod, Stopwatch, Underlay, pause, serial};
-
-use crate::Cluster;
+use weft_tests::harness::{Cluster, Lab, Node, Ping, Pod, Stopwatch, Underlay, pause, serial};
 
 #[test]
 fn five_nodes_that_are_given_one_address_each_carry_all_pods_within_ten_seconds() {

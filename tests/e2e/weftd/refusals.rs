@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use weft_tests::harness::weft::Switch;
 use weft_tests::harness::weftd::{Daemon, all_answer, cluster, pods, spawn_through};
-use weft_tests::harness::{Lab, Node, Ping, Underlay, bin, serial};
+use weft_tests::harness::{Cluster, Lab, Node, Ping, Underlay, bin, serial};
 
-use crate::{Cluster, MEET};
+use crate::MEET;
 
 /// How long a start that fails may take.
 const WAIT: Duration = Duration::from_secs(10);

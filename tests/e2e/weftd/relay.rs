@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use weft_tests::harness::weftd::{all_answer, all_ping};
-use weft_tests::harness::{Lab, Proto, Stopwatch, cut_port, serial, transfer};
+use weft_tests::harness::{Cluster, Lab, Proto, Stopwatch, cut_port, serial, transfer};
 
-use crate::{Cluster, part};
+use crate::part;
 
 const MB: u64 = 1_000_000;
 

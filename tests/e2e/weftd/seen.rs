@@ -5,9 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weft_tests::harness::weftd::{Daemon, all_ping, text};
-use weft_tests::harness::{Lab, Pod, Stopwatch, cut, serial, wait_until};
-
-use crate::Cluster;
+use weft_tests::harness::{Cluster, Lab, Pod, Stopwatch, cut, serial, wait_until};
 
 /// How long stations and paths may take to be told.
 const SOON: Duration = Duration::from_secs(5);

@@ -8,9 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weft_tests::harness::weftd::Daemon;
-use weft_tests::harness::{Lab, Ping, Stopwatch, pause, serial};
-
-use crate::Cluster;
+use weft_tests::harness::{Cluster, Lab, Ping, Stopwatch, pause, serial};
 
 /// How long it is asked, and how often in a second by each of those who ask.
 const SECONDS: u32 = 5;

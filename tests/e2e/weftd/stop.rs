@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use weft_tests::harness::weftd::{Daemon, all_answer, all_ping};
-use weft_tests::harness::{Lab, Stopwatch, serial, wait_until};
-
-use crate::Cluster;
+use weft_tests::harness::{Cluster, Lab, Stopwatch, serial, wait_until};
 
 /// How long what is not measured may take.
 const WAIT: Duration = Duration::from_secs(10);

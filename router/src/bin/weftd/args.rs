@@ -15,6 +15,8 @@ use switch::options::{
 use switch::{Backend, Poll, Quirk, Release, Vni, is_host};
 use tracing::level_filters::LevelFilter;
 
+use crate::reset::Reset;
+
 /// A node of the pod network: joins the others through any PEER, and carries frames between this node's bridge and theirs.
 ///
 /// Plug pods with `ip link set VETH master weave`; see the network with `weft status`. The network's password, if it has one,
@@ -116,6 +118,23 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
 
+    /// Remove what weft has made on this node, and exit: links with the alias `weft`, the tunnel guard, the plan of the last
+    /// run. Not while weftd runs
+    #[arg(long, conflicts_with = "replay")]
+    reset: bool,
+
+    /// With --reset: only print what would be removed
+    #[arg(long, requires = "reset")]
+    dry_run: bool,
+
+    /// With --reset: also while pods are plugged into the bridge
+    #[arg(long, requires = "reset")]
+    force: bool,
+
+    /// With --reset: the node's name and the peers it was given, too
+    #[arg(long, requires = "reset")]
+    all: bool,
+
     /// How much to log to stderr: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: LevelFilter,
@@ -128,6 +147,7 @@ const DEGREES: std::ops::RangeInclusive<usize> = 4..=48;
 pub(crate) enum Command {
     Run(Box<Config>),
     Replay(PathBuf),
+    Reset(Reset),
 }
 
 /// Whether the kernel is to carry frames.
@@ -184,6 +204,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     let args = Args::try_parse_from(args).map_err(Usage::Clap)?;
     if let Some(file) = args.replay {
         return Ok(Command::Replay(file));
+    }
+    if args.reset {
+        let Args { state_dir, socket, dry_run, force, all, .. } = args;
+        return Ok(Command::Reset(Reset { state_dir, socket, dry_run, force, all }));
     }
     let (tap, backend) = uplink(&args.bridge, args.tap)?;
     let queues = queues_of(backend, args.queues)?;

@@ -10,11 +10,11 @@ use peer_mesh::PeerName;
 use router::journal::{self, Journal};
 use router::liveness::{Line, Verdict};
 use router::node::Counts;
-use router::{Input, Node, Output, node, probe};
+use router::{Input, Last, Node, Output, node, probe};
 use switch::engine::SleeveSender;
 use switch::sleeve::HEADER_LEN;
 use switch::{Counters, Kind, Mac, MacTable, Port, TableEvents, Vni};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 use crate::beacon::Beacon;
@@ -69,6 +69,8 @@ pub(crate) enum Request {
     View(oneshot::Sender<View>),
     /// Where stations are.
     Stations(oneshot::Sender<Stations>),
+    /// What a next run may begin with.
+    Last(oneshot::Sender<Last>),
     /// What was recorded.
     Journal(oneshot::Sender<journal::Copy>),
 }
@@ -112,11 +114,15 @@ pub(crate) struct Ways {
     pub(crate) beacon: Beacon,
     /// and those on UDP 6783.
     pub(crate) sleeve: SleeveSender,
+    /// Told that what a next run may begin with has changed.
+    pub(crate) last: Arc<Notify>,
 }
 
 /// The loop's state.
 pub(crate) struct Control {
     pub(crate) node: Node,
+    /// What it says of the last run.
+    pub(crate) begun: Vec<Output>,
     pub(crate) journal: Journal,
     pub(crate) clock: Clock,
     pub(crate) ways: Ways,
@@ -146,6 +152,8 @@ impl Control {
     ) -> anyhow::Result<()> {
         let mut batch = Vec::with_capacity(BATCH);
         let mut look_at = self.clock.now() + LOOK;
+        let begun = std::mem::take(&mut self.begun);
+        self.perform_all(begun);
         loop {
             let due = self.node.poll_timeout().min(look_at);
             tokio::select! {
@@ -187,12 +195,21 @@ impl Control {
         }
         let now = self.clock.now();
         let outputs = self.journal.step(&mut self.node, now, tick::wall(), inputs);
-        let mut tables_changed = false;
+        self.perform_all(outputs);
+    }
+
+    fn perform_all(&mut self, outputs: Vec<Output>) {
+        let (mut tables_changed, mut stations_changed) = (false, false);
         for output in outputs {
+            stations_changed |= matches!(output, Output::Digest(_));
             tables_changed |= self.perform(output);
         }
         if tables_changed {
+            self.tables.wait(self.node.is_waiting());
             self.tables.commit();
+        }
+        if tables_changed || stations_changed {
+            self.ways.last.notify_one();
         }
     }
 
@@ -331,6 +348,7 @@ impl Control {
                 let Self { node, learned: (learned, _), table, clock, .. } = self;
                 drop(to.send(Stations::of(node, learned, table, clock.now())));
             }
+            Request::Last(to) => drop(to.send(self.node.last())),
             Request::Journal(to) => drop(to.send(self.journal.copy())),
         }
     }

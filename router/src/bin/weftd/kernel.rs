@@ -23,8 +23,10 @@ use tracing::{debug, warn};
 const VERIFY: Duration = Duration::from_secs(10);
 /// Pause after netlink has failed.
 const RETRY: Duration = Duration::from_secs(1);
-/// What an earlier run has left stays for so long: by then peers have said what they have.
+/// What an earlier run has left stays for so long at least, and until the mesh has told of all peers of that run,
 const SETTLE: Duration = Duration::from_secs(15);
+/// or for so long: as long as a mesh takes to come together.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
 /// How long a frame thread may be at what it has begun with an older plan.
 const TURN: Duration = Duration::from_millis(1);
 /// How often it is asked what the kernel's uplink was used for, and by how many stations more each time takes longer.
@@ -53,6 +55,8 @@ struct Shared {
     released: Vec<Mac>,
     /// Where bridge, TAP and vxlan device are.
     links: Option<(u32, u32, Option<u32>)>,
+    /// The mesh has not told of all peers yet.
+    waiting: bool,
     /// Peers to which the kernel has sent.
     used: BTreeSet<PeerId>,
 }
@@ -91,6 +95,11 @@ impl Tables {
     pub(crate) fn relocate(&self, bridge: u32, tap: u32, fast: Option<u32>) {
         self.lock().links = Some((bridge, tap, fast));
         self.changed.notify_one();
+    }
+
+    /// Whether the mesh has yet to tell of peers of the last run.
+    pub(crate) fn wait(&self, waiting: bool) {
+        self.lock().waiting = waiting;
     }
 
     /// What was said since the last time is to be done.
@@ -187,7 +196,8 @@ impl Keeper {
                 look_at = Instant::now() + self.look().await;
                 continue;
             }
-            let settle = !self.settled && begun.elapsed() >= SETTLE;
+            let rest = if self.tables.lock().waiting { SETTLE_MAX } else { SETTLE };
+            let settle = !self.settled && begun.elapsed() >= rest;
             let outcome = self.turn(changed && !settle, settle).await;
             self.settled |= settle && outcome.is_ok();
             if !changed {

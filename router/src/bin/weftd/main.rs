@@ -11,11 +11,13 @@ mod failure;
 mod given;
 mod kernel;
 mod keyring;
+mod last;
 mod latency;
 mod logging;
 mod look;
 mod plane;
 mod replay;
+mod reset;
 mod run;
 mod sentry;
 mod start;
@@ -29,6 +31,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match args::parse(std::env::args_os()) {
         Ok(args::Command::Run(config)) => failure::exit_code(run::run(*config)),
+        Ok(args::Command::Reset(reset)) => failure::exit_code(reset::run(&reset)),
         Ok(args::Command::Replay(file)) => failure::exit_code(replay::run(&file)),
         Err(usage) => usage.exit("weftd"),
     }

@@ -1,5 +1,7 @@
 //! Putting the data plane together: guard, sockets, bridge and uplinks, frame threads.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -23,10 +25,18 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    pub(crate) async fn start(config: &Config, shared: &Shared) -> anyhow::Result<Self> {
+    /// `peers` of the last run are let in from the beginning.
+    pub(crate) async fn start(
+        config: &Config,
+        shared: &Shared,
+        peers: &BTreeSet<IpAddr>,
+    ) -> anyhow::Result<Self> {
         let rules = guard::Config::new(&config.bridge, config.port, config.vxlan_port())?;
         // Before anything listens, and before anything else is asked of nft: whatever is wrong with it is said once.
         let mut guard = install_guard(&rules).await?;
+        if !peers.is_empty() {
+            guard.set_peers(peers).await?;
+        }
         let wanted = wants_fast(config, &rules).await?;
         let spec = spec(config, shared, wanted);
         if !wanted {

@@ -88,6 +88,10 @@ fn told(input: &Input) -> Option<String> {
             let link = if peer.neighbour { ", a neighbour" } else { "" };
             format!("{name} is {:?}{link}: {route}", peer.standing).to_lowercase()
         }
+        Input::Restored(last, _) => {
+            let (peers, stations) = (last.peers.len(), last.stations.len());
+            format!("kept from the last run: {peers} peers, {stations} stations")
+        }
         Input::PeerGone(name) => format!("{name} is gone"),
         Input::Renamed(name) => format!("we are called {name}"),
         Input::Stations { via, message } => {

@@ -69,6 +69,9 @@ async fn daemon(config: Config, muffler: Muffler) -> anyhow::Result<()> {
     if let Ok(signal) = outcome {
         info!(signal, "stopping; bridge, TAP and tunnel guard stay");
     }
+    if let Ok(Err(error)) = timeout(END, node.last.write()).await {
+        warn!(why = format!("{error:#}"), "the plan is that of a second ago");
+    }
     // Nobody hangs on to us for long.
     let _ = timeout(END, node.server.end()).await;
     outcome.map(drop).inspect_err(|error| error!("{error:#}"))

@@ -14,7 +14,7 @@ use router::guard::{Guard, Receive};
 use router::journal::Journal;
 use router::probe::Secret;
 use router::serve::{Limits, Listen, Server};
-use router::{Node, node, plan};
+use router::{Input, Node, Output, node, plan};
 use switch::options::MtuChoice;
 use switch::{Mac, MacTable, Mtu, Plan, PlanCell};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
@@ -29,6 +29,7 @@ use crate::desk::{Desk, Last};
 use crate::given::Given;
 use crate::kernel::{Keeper, Tables};
 use crate::keyring::Keyring;
+use crate::last::{self, Writer};
 use crate::latency::Latency;
 use crate::look::{Facts, timestamp};
 use crate::plane::Plane;
@@ -55,8 +56,12 @@ pub(crate) struct Running {
     pub(crate) server: Server,
     /// Each of them runs until it fails.
     pub(crate) tasks: JoinSet<anyhow::Result<()>>,
+    pub(crate) last: Writer,
     _sole: UnixListener,
 }
+
+/// The control core, its recorder, and what it has said so far.
+type Core = (Node, Journal, Vec<Output>);
 
 /// What several parts of the node go by.
 #[derive(Clone)]
@@ -78,17 +83,19 @@ impl Starting {
         let Self { config, psk, identity, given } = self;
         let sole = be_sole()?;
         let (name, shared) = (identity.name, Shared::new(&config, &identity));
-        let Plane { guard, engine, bell, watch, trial } = Plane::start(&config, &shared).await?;
+        let (mut core, peers) = shared.begin(&config, name);
+        let plane = Plane::start(&config, &shared, &peers).await?;
+        let Plane { guard, engine, bell, watch, trial } = plane;
+        if trial.is_none() {
+            core = shared.tell(core, Input::Fast(false));
+        }
         let password = psk != Psk::open();
-        let (mesh, notices) = start_mesh(&config, identity, psk, &given)?;
-        mesh.join(courier::channel()).await?;
-        mesh.join(courier::probes()).await?;
+        let (mesh, notices) = start_mesh(&config, identity, psk, &given).await?;
         let keyring = Keyring::new(Secret::new(random()?));
 
         let mut tasks = JoinSet::new();
-        let Shared { tables, cell, table, frames, .. } = shared.clone();
-        tasks.spawn(Keeper::new(tables, cell, table, frames).run());
-        let (guarded, hand) = Guarded::spawn(&mut tasks, guard, engine.intake_port());
+        shared.keep(&mut tasks);
+        let (guarded, hand) = Guarded::spawn(&mut tasks, (guard, peers), engine.intake_port());
         let Guarded { sources, asks, port, receive: to_guard } = guarded;
         let (receive, receives) = watch::channel(Receive::Kernel);
         let (inbox, inputs) = Inbox::new(shared.clock);
@@ -115,8 +122,9 @@ impl Starting {
         tasks.spawn(data.run(ordered));
         let (requests, requested) = mpsc::channel(16);
         let courier = Courier::start(mesh.clone(), refresh);
-        let ways = Ways { courier, sources, data: orders, beacon, sleeve };
-        let control = shared.control(&config, name, ways, (keyring, sighted.clone()))?;
+        let (last, changed) = Writer::start(&mut tasks, &config.state_dir, requests.clone());
+        let ways = Ways { courier, sources, data: orders, beacon, sleeve, last: changed };
+        let control = shared.control(&config, core, ways, (keyring, sighted.clone()))?;
         tasks.spawn(control.run(inputs, requested));
 
         let desk = Desk {
@@ -130,10 +138,8 @@ impl Starting {
             last: Mutex::new(Last::default()),
             fdb: Mutex::new(None),
         };
-        let tcp = config.http_addr.into_iter().collect();
-        let listen = Listen { socket: config.socket, tcp, limits: Limits::default() };
-        let server = Server::start(listen, Arc::new(desk)).await?;
-        Ok(Running { server, tasks, _sole: sole })
+        let server = serve(config, desk).await?;
+        Ok(Running { server, tasks, last, _sole: sole })
     }
 }
 
@@ -149,10 +155,10 @@ impl Guarded {
     /// Starts it. It tells who receives VXLAN.
     fn spawn(
         tasks: &mut JoinSet<anyhow::Result<()>>,
-        guard: Guard,
+        (guard, peers): (Guard, BTreeSet<IpAddr>),
         intake: Option<u16>,
     ) -> (Self, watch::Receiver<Receive>) {
-        let (sources, peers) = watch::channel(BTreeSet::new());
+        let (sources, peers) = watch::channel(peers);
         let (asks, asked) = mpsc::channel(4);
         let (port, port_at) = watch::channel(intake);
         let (receive, receives) = watch::channel(Receive::Kernel);
@@ -175,6 +181,12 @@ impl Shared {
         }
     }
 
+    /// Keeps the kernel's tables.
+    fn keep(&self, tasks: &mut JoinSet<anyhow::Result<()>>) {
+        let Self { tables, cell, table, frames, .. } = self.clone();
+        tasks.spawn(Keeper::new(tables, cell, table, frames).run());
+    }
+
     /// What the mesh tells becomes inputs. What tells to look again, and what the bridge's MTU is to be.
     fn follow(
         &self,
@@ -194,6 +206,25 @@ impl Shared {
         (refresh, mtu)
     }
 
+    /// The control core, which begins where the last run has ended: so do the frame threads. Whom that run let in.
+    fn begin(&self, config: &Config, name: PeerName) -> (Core, BTreeSet<IpAddr>) {
+        let (node, journal) =
+            (Node::new(name, self.core(config)), Journal::new(config.journal_size));
+        let mut core = (node, journal, Vec::new());
+        let overlay = (config.vni, config.local.is_ipv6());
+        if let Some(last) = last::read(&config.state_dir, name, overlay) {
+            core = self.tell(core, Input::Restored(Box::new(last), config.hold));
+        }
+        let peers = last::prepare(&core.2, &self.cell, &self.table, self.frames);
+        (core, peers)
+    }
+
+    /// Before the control loop runs.
+    fn tell(&self, (mut node, mut journal, mut begun): Core, input: Input) -> Core {
+        begun.extend(journal.step(&mut node, self.clock.now(), tick::wall(), vec![input]));
+        (node, journal, begun)
+    }
+
     fn core(&self, config: &Config) -> node::Config {
         let (ipv6, mtu) = (config.local.is_ipv6(), self.mtu);
         let plan =
@@ -204,15 +235,16 @@ impl Shared {
     fn control(
         &self,
         config: &Config,
-        name: PeerName,
+        (node, journal, begun): Core,
         ways: Ways,
         (keyring, sighted): (Keyring, watch::Receiver<Sight>),
     ) -> anyhow::Result<Control> {
         let Self { clock, frames, table, tables, .. } = self.clone();
         let probes = probe_socket(config.local).context("cannot open a socket for probes")?;
         Ok(Control {
-            node: Node::new(name, self.core(config)),
-            journal: Journal::new(config.journal_size),
+            node,
+            begun,
+            journal,
             clock,
             ways,
             tables,
@@ -231,7 +263,7 @@ impl Shared {
 }
 
 /// The tunnel guard is one for the network namespace: two daemons would undo each other's rules.
-fn be_sole() -> anyhow::Result<UnixListener> {
+pub(crate) fn be_sole() -> anyhow::Result<UnixListener> {
     let taken = UnixListener::bind_addr(&UnixAddr::from_abstract_name(SOLE)?);
     taken.map_err(|error| {
         if error.kind() == ErrorKind::AddrInUse {
@@ -251,7 +283,7 @@ fn default_mtu(config: &Config) -> Mtu {
     }
 }
 
-fn start_mesh(
+async fn start_mesh(
     config: &Config,
     identity: Identity,
     psk: Psk,
@@ -272,7 +304,16 @@ fn start_mesh(
     let one = SocketAddr::from((config.local, config.port));
     let ipv6 = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
     let listen = if any && ipv6 { both } else { one };
-    Ok(shell::start(identity, mesh, &[listen], given.peers())?)
+    let (mesh, notices) = shell::start(identity, mesh, &[listen], given.peers())?;
+    mesh.join(courier::channel()).await?;
+    mesh.join(courier::probes()).await?;
+    Ok((mesh, notices))
+}
+
+async fn serve(config: Config, desk: Desk) -> anyhow::Result<Server> {
+    let tcp = config.http_addr.into_iter().collect();
+    let listen = Listen { socket: config.socket, tcp, limits: Limits::default() };
+    Ok(Server::start(listen, Arc::new(desk)).await?)
 }
 
 fn facts(config: &Config, password: bool) -> Facts {
