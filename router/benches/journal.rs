@@ -24,7 +24,7 @@ use router::journal::{DEFAULT_LIMIT, Journal};
 use router::liveness::Line;
 use router::node::{Config, Peer};
 use router::plan::{self, Standing};
-use router::probe::{self, Key, Secret};
+use router::probe::{self, Key, Said, Secret};
 use router::{Input, Node, Output, choose_label};
 use rustix::thread::ClockId;
 use rustix::time::clock_gettime;
@@ -104,7 +104,7 @@ async fn pass(steps: &Steps, limit: usize, whole: bool) -> (Duration, usize) {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the others go to other tasks")]
             match output {
                 Output::Probe { packet, .. } if whole => {
-                    let frame = probe::emit(&packet, name(0), name(1), &key);
+                    let frame = probe::emit(&Said::Line(packet), name(0), name(1), &key);
                     drop(socket.send_to(&frame, to));
                 }
                 Output::Install(plan) => cell.install(plan),

@@ -16,6 +16,7 @@ pub mod last;
 pub mod liveness;
 pub mod node;
 pub mod plan;
+pub mod pmtu;
 pub mod probe;
 pub mod receiver;
 pub mod serve;

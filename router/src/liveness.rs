@@ -115,6 +115,8 @@ pub struct View {
     pub verdict: Verdict,
     /// Round trip, smoothed.
     pub rtt: Option<Duration>,
+    /// How long an answer may take.
+    pub patience: Duration,
     /// When it is spoken on next.
     pub next: Duration,
 }
@@ -242,7 +244,12 @@ impl Liveness {
     pub fn view(&self, name: PeerName, line: Line) -> Option<View> {
         let state = self.peers.get(&name)?.line(line);
         let next = state.next + self.slept;
-        Some(View { verdict: state.verdict, rtt: state.rtt(), next })
+        Some(View { verdict: state.verdict, rtt: state.rtt(), patience: state.patience(), next })
+    }
+
+    /// When the last packet was sent on a line that is known to have arrived.
+    pub fn confirmed(&self, name: PeerName, line: Line) -> Option<Duration> {
+        Some(self.peers.get(&name)?.line(line).confirmed()? + self.slept)
     }
 
     /// The lines that can carry frames to a peer, the best first; none to one that is not probed.

@@ -13,6 +13,7 @@ mod io;
 mod kept;
 mod local;
 mod settle;
+mod size;
 #[cfg(test)]
 mod tests;
 mod whereabouts;
@@ -23,13 +24,14 @@ use std::time::Duration;
 
 use peer_mesh::PeerName;
 use serde::{Deserialize, Serialize};
-use switch::{Label, Mac, Mtu, PeerId};
+use switch::{Label, Mac, PeerId};
 
 pub use io::{Input, Output, Peer, Word};
 pub use whereabouts::Whereabouts;
 
 use crate::liveness::{Finding, Liveness};
 use crate::plan::{self, Chosen};
+use crate::pmtu::Sizes;
 use crate::station::{Item, Merged, Stations, emit, parse};
 use crate::{Slots, choose_label};
 use kept::Kept;
@@ -61,7 +63,7 @@ pub struct Node {
     label: Label,
     config: Config,
     peers: BTreeMap<PeerName, Peer>,
-    carries: BTreeMap<PeerName, Mtu>,
+    sizes: Sizes,
     stations: Stations,
     local: Local,
     slots: Slots,
@@ -167,7 +169,7 @@ impl Node {
             label: choose_label(own, None, []),
             config,
             peers: BTreeMap::new(),
-            carries: BTreeMap::new(),
+            sizes: Sizes::default(),
             stations: Stations::default(),
             local: Local::default(),
             slots: Slots::default(),
@@ -199,9 +201,11 @@ impl Node {
         let changed = findings.iter().any(|it| matches!(it, Finding::Changed(_)));
         self.topology_changed |= changed;
         self.let_go(now);
+        self.measure(now, &mut outputs);
         if now >= self.housekeeping_at {
             self.keep_house(now, &mut outputs);
         }
+        self.teach(now, &mut outputs);
         self.settle(now, &mut outputs);
         if self.flush_at.is_some_and(|at| now >= at) {
             self.announce_waiting(&mut outputs);
@@ -219,7 +223,8 @@ impl Node {
     /// When [`Self::step`] is to be called at the latest.
     pub fn poll_timeout(&self) -> Duration {
         let settle = self.settled_at.filter(|_| self.stations_changed).map(|at| at + self.rest());
-        let timers = [self.liveness.poll_timeout(), self.flush_at, settle, self.kept.until];
+        let (lines, sizes) = (self.liveness.poll_timeout(), self.sizes.poll_timeout());
+        let timers = [lines, sizes, self.flush_at, settle, self.kept.until];
         timers.into_iter().flatten().fold(self.housekeeping_at, Duration::min)
     }
 
@@ -270,21 +275,23 @@ impl Node {
             Input::Address(mac, addr) => self.address(mac, addr, now, outputs),
             Input::Heard(mac, addr) => self.heard(mac, addr, now, outputs),
             Input::Sighting(mac) => self.sighting(mac, now, outputs),
-            Input::Traffic(name) => self.liveness.note_traffic(name, now),
+            Input::Traffic(name) => {
+                self.liveness.note_traffic(name, now);
+                self.sizes.note_traffic(name, now);
+            }
             Input::Probe(from, packet) => {
                 self.counts.probes_heard += 1;
                 self.found.extend(self.liveness.heard(from, packet, now));
             }
+            Input::Size(from, probe) => self.size(from, probe, now, outputs),
             Input::Fast(fast) => {
                 self.topology_changed |= std::mem::replace(&mut self.fast, fast) != fast;
                 self.found.extend(self.liveness.set_fast(fast, now));
             }
             Input::Carries(name, mtu) => {
-                let before = match mtu {
-                    Some(mtu) => self.carries.insert(name, mtu),
-                    None => self.carries.remove(&name),
-                };
-                self.topology_changed |= before != mtu;
+                let before = self.sizes.get(name);
+                self.sizes.set_route(name, mtu, now);
+                self.topology_changed |= before != self.sizes.get(name);
             }
         }
     }
@@ -328,7 +335,7 @@ impl Node {
         }
         self.kept.names.remove(&name);
         self.liveness.forget(name);
-        self.carries.remove(&name);
+        self.sizes.forget(name);
         self.told.unreached.remove(&name);
         self.told.no_slot.remove(&name);
         self.stations.forget(name);

@@ -59,6 +59,8 @@ pub struct Fact {
     pub choice: Choice,
     /// The largest inner IP packet that the direct path to it carries, once measured.
     pub mtu: Option<Mtu>,
+    /// The kernel's vxlan device would lose packets that are too big for the path, and that pods may send.
+    pub narrow: bool,
     /// What all paths of that peer carry, as it says.
     pub least: Option<Mtu>,
 }
@@ -75,6 +77,8 @@ pub enum Reason {
     NoDevice,
     /// What the kernel sends is not answered; what the process sends is.
     FastUnanswered,
+    /// The path is narrow, and the kernel would lose what the process fragments.
+    Narrow,
     /// It answers on UDP 6783, and not on 6784.
     VxlanUnanswered,
     /// It answers on no line.
@@ -101,6 +105,9 @@ impl fmt::Display for Reason {
             Self::Direct => "reached directly",
             Self::NoDevice => "the kernel has no vxlan device for it here",
             Self::FastUnanswered => "no answer to probes that the kernel sends",
+            Self::Narrow => {
+                "the path is narrow: the kernel would lose what is too big for it, the process cuts it"
+            }
             Self::VxlanUnanswered => "no answer to probes on UDP 6784",
             Self::Unanswered => "no answer to probes on the direct path",
             Self::Quiet => "nothing is heard from it: the path it had is kept",
@@ -217,7 +224,7 @@ fn choose(id: PeerId, fact: &Fact, known: &Known<'_>) -> Chosen {
         (Some(_), None) => (Path::Down, Reason::NoRoute),
         // The mesh has not been told yet.
         (Some(_), Some([])) if !fact.allowed => (Path::Down, why),
-        (Some(_), Some([])) => direct(fact.choice, known),
+        (Some(_), Some([])) => direct(fact, known),
         (Some(_), Some([relay, ..])) => match slots.get(*relay) {
             Some(relay) => (Path::Relay(relay), why),
             None => (Path::Down, Reason::RelayLost),
@@ -239,13 +246,15 @@ fn choose(id: PeerId, fact: &Fact, known: &Known<'_>) -> Chosen {
 }
 
 /// The path for a line, and why not a better one.
-fn direct(choice: Choice, known: &Known<'_>) -> (Path, Reason) {
+fn direct(fact: &Fact, known: &Known<'_>) -> (Path, Reason) {
+    let choice = fact.choice;
     let without_fast = match (known.config.fast, known.own.fast) {
         (true, true) => Reason::FastUnanswered,
         (true, false) => Reason::NoDevice,
         (false, _) => Reason::Direct,
     };
     let (path, reason) = match choice.line {
+        Some(Line::Fast) if fact.narrow => (Path::User, Reason::Narrow),
         Some(Line::Fast) => (Path::Fast, Reason::Direct),
         Some(Line::User) => (Path::User, without_fast),
         Some(Line::Sleeve | Line::Mesh) => (Path::Sleeve, Reason::VxlanUnanswered),

@@ -8,6 +8,10 @@
 //! UDP 6783; on line 4, the mesh, the frame is the message. Flags: 1 answer at once, 2 there is traffic. `delay`
 //! is in microseconds since `echo` was heard, `interval` in milliseconds until the sender speaks again.
 //!
+//! Flag 4 makes it a size probe: `echo` is the size of the inner IP packet that it stands for, and it is filled up with
+//! zeros to that and 14 octets, so that it is as large as a frame with such a packet. With flag 8 it is its
+//! acknowledgement, of 60 octets, with the same `seq` and size.
+//!
 //! The MAC (BLAKE2s, 16 octets, over all before it) is under a key that only the two nodes have: each start of a node has an
 //! X25519 key (RFC 7748) and publishes its public half in the mesh, as label `data.key`. Who can send on the underlay, or
 //! sits in a pod, can neither make probes nor play old ones again: numbers only grow, and keys end with the start.
@@ -23,6 +27,7 @@ use peer_mesh::PeerName;
 use switch::PROBE;
 
 use crate::liveness::{Line, Packet};
+use crate::pmtu::SizeProbe;
 
 /// The mesh's label for the public half of a node's key.
 pub const KEY: &str = "data.key";
@@ -37,6 +42,10 @@ const MAGIC: [u8; 4] = *b"weft";
 const VERSION: u8 = 2;
 const POLL: u8 = 1;
 const ACTIVE: u8 = 2;
+const SIZE: u8 = 4;
+const ACKNOWLEDGES: u8 = 8;
+/// Octets of an Ethernet header.
+const ETHERNET: usize = 14;
 
 /// A node's own key, for one start.
 pub struct Secret([u8; 32]);
@@ -45,6 +54,15 @@ pub struct Secret([u8; 32]);
 #[derive(Clone)]
 pub struct Key([u8; 32]);
 
+/// What a probe says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Said {
+    /// How a line is.
+    Line(Packet),
+    /// What it carries.
+    Size(SizeProbe),
+}
+
 /// A probe as it came: whose it is has yet to be shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Sealed<'a> {
@@ -52,7 +70,7 @@ pub struct Sealed<'a> {
     pub from: PeerName,
     /// For whom.
     pub to: PeerName,
-    packet: Packet,
+    said: Said,
     frame: &'a [u8; FRAME],
 }
 
@@ -96,17 +114,23 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The frame that carries a packet.
-pub fn emit(packet: &Packet, from: PeerName, to: PeerName, key: &Key) -> Vec<u8> {
+/// The frame that says it.
+pub fn emit(said: &Said, from: PeerName, to: PeerName, key: &Key) -> Vec<u8> {
     let mut frame = Vec::with_capacity(FRAME);
     frame.extend(to.octets());
     frame.extend(from.octets());
     frame.extend(PROBE.to_be_bytes());
     frame.extend(MAGIC);
     frame.push(VERSION);
-    frame.extend(emit_body(packet));
+    frame.extend(match said {
+        Said::Line(packet) => emit_body(packet),
+        Said::Size(probe) => emit_size(probe),
+    });
     let mac = seal(key, &frame);
     frame.extend(mac);
+    if let Said::Size(SizeProbe { acknowledges: false, octets, .. }) = said {
+        frame.resize((ETHERNET + usize::from(*octets)).max(FRAME), 0);
+    }
     frame
 }
 
@@ -122,37 +146,73 @@ impl<'a> Sealed<'a> {
         if u16::from_be_bytes(*ether_type) != PROBE || *magic != MAGIC || *version != VERSION {
             return None;
         }
-        let packet = parse_body(rest.first_chunk()?)?;
+        let body = rest.first_chunk()?;
+        let said = if body[1] & SIZE == 0 {
+            Said::Line(parse_body(body)?)
+        } else {
+            Said::Size(parse_size(body)?)
+        };
         let name = |octets: &[u8; 6]| PeerName::new(*octets);
-        Some(Self { from: name(from)?, to: name(to)?, packet, frame })
+        Some(Self { from: name(from)?, to: name(to)?, said, frame })
+    }
+
+    /// Whether a frame that was so long when it came is as long as it says, if it says that.
+    pub fn has_size(&self, len: usize) -> bool {
+        match self.said {
+            Said::Size(SizeProbe { acknowledges: false, octets, .. }) => {
+                len == (ETHERNET + usize::from(octets)).max(FRAME)
+            }
+            Said::Size(_) | Said::Line(_) => true,
+        }
     }
 
     /// What it says, if it was made by who has the key.
-    pub fn open(&self, key: &Key) -> Option<Packet> {
+    pub fn open(&self, key: &Key) -> Option<Said> {
         let (told, mac) = self.frame.split_at(FRAME - MAC);
         let mut made = keyed(key)?;
         made.update(told);
-        made.verify_slice(mac).is_ok().then_some(self.packet)
+        made.verify_slice(mac).is_ok().then_some(self.said)
     }
 }
 
 /// A packet by itself.
 pub(crate) fn emit_body(packet: &Packet) -> [u8; BODY] {
     let Packet { line, poll, active, seq, echo, delay, interval } = packet;
+    let flags = if *poll { POLL } else { 0 } | if *active { ACTIVE } else { 0 };
+    let delay = u32::try_from(delay.as_micros()).unwrap_or(u32::MAX);
+    let interval = u16::try_from(interval.as_millis()).unwrap_or(u16::MAX);
+    fields(*line, flags, [*seq, *echo], (delay, interval))
+}
+
+fn emit_size(probe: &SizeProbe) -> [u8; BODY] {
+    let SizeProbe { line, acknowledges, number, octets } = *probe;
+    let flags = SIZE | if acknowledges { ACKNOWLEDGES } else { 0 };
+    fields(line, flags, [number, octets.into()], (0, 0))
+}
+
+fn fields(
+    line: Line,
+    flags: u8,
+    [seq, echo]: [u64; 2],
+    (delay, interval): (u32, u16),
+) -> [u8; BODY] {
     let line = match line {
         Line::Fast => 1,
         Line::User => 2,
         Line::Sleeve => 3,
         Line::Mesh => 4,
     };
-    let flags = if *poll { POLL } else { 0 } | if *active { ACTIVE } else { 0 };
-    let delay = u32::try_from(delay.as_micros()).unwrap_or(u32::MAX);
-    let interval = u16::try_from(interval.as_millis()).unwrap_or(u16::MAX);
     let mut body = [0; BODY];
     let fields = [line, flags, 0].into_iter().chain(seq.to_be_bytes()).chain(echo.to_be_bytes());
     let fields = fields.chain(delay.to_be_bytes()).chain(interval.to_be_bytes());
     body.iter_mut().zip(fields).for_each(|(to, octet)| *to = octet);
     body
+}
+
+fn parse_size(body: &[u8; BODY]) -> Option<SizeProbe> {
+    let Packet { line, seq, echo, .. } = parse_body(body)?;
+    let acknowledges = body[1] & ACKNOWLEDGES != 0;
+    Some(SizeProbe { line, acknowledges, number: seq, octets: echo.try_into().ok()? })
 }
 
 /// Reads a packet by itself.
@@ -215,6 +275,15 @@ mod tests {
         (a.shared(&b.public()).unwrap(), b.shared(&a.public()).unwrap())
     }
 
+    fn said() -> impl Strategy<Value = Said> {
+        let line = prop::sample::select(&Line::ALL[..]);
+        let size = (line, any::<bool>(), any::<u64>(), any::<u16>());
+        let size = size.prop_map(|(line, acknowledges, number, octets)| {
+            Said::Size(SizeProbe { line, acknowledges, number, octets })
+        });
+        prop_oneof![packet().prop_map(Said::Line), size]
+    }
+
     fn packet() -> impl Strategy<Value = Packet> {
         let line = prop::sample::select(&Line::ALL[..]);
         let flags = (any::<bool>(), any::<bool>());
@@ -254,18 +323,25 @@ mod tests {
     proptest! {
         #[test]
         fn a_probe_reads_back_with_the_key_and_with_no_octet_altered(
-            packet in packet(),
+            said in said(),
             at in 0..FRAME,
             flip in 1_u8..,
         ) {
             let (ours, theirs) = keys();
 
-            let mut frame = emit(&packet, A, B, &ours);
+            let mut frame = emit(&said, A, B, &ours);
 
-            prop_assert_eq!(frame.len(), 60);
+            let len = match said {
+                Said::Size(SizeProbe { acknowledges: false, octets, .. }) => {
+                    60.max(usize::from(octets) + 14)
+                }
+                Said::Line(_) | Said::Size(_) => 60,
+            };
+            prop_assert_eq!(frame.len(), len);
             prop_assert!(switch::Frame::parse(&frame).unwrap().is_probe());
             let sealed = Sealed::parse(&frame).unwrap();
-            prop_assert_eq!((sealed.from, sealed.to, sealed.open(&theirs)), (A, B, Some(packet)));
+            prop_assert_eq!((sealed.from, sealed.to, sealed.open(&theirs)), (A, B, Some(said)));
+            prop_assert!(sealed.has_size(len));
             frame[at] ^= flip;
             prop_assert_eq!(Sealed::parse(&frame).and_then(|it| it.open(&theirs)), None);
         }

@@ -6,6 +6,8 @@
 mod flapping;
 #[path = "failover/mixed.rs"]
 mod mixed;
+#[path = "failover/narrow.rs"]
+mod narrow;
 #[path = "failover/one_way.rs"]
 mod one_way;
 #[path = "failover/receive.rs"]

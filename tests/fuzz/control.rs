@@ -8,7 +8,8 @@ use router::journal::replay;
 use router::liveness::{Line, Packet};
 use router::node::{Config, Peer};
 use router::plan::{self, Standing};
-use router::probe::{Sealed, Secret, emit};
+use router::pmtu::SizeProbe;
+use router::probe::{Said, Sealed, Secret, emit};
 use router::station::{self, MAX_MESSAGE, Merged, Stations, parse};
 use router::{Input, Node};
 use switch::{Mtu, Vni};
@@ -56,9 +57,19 @@ pub fn probe(octets: &[u8]) {
             delay: Duration::from_millis(delay.into()),
             interval: Duration::from_millis(interval.into()),
         };
-        let frame = emit(&packet, a, b, &key);
-        assert_eq!(Sealed::parse(&frame).and_then(|it| it.open(&key)), Some(packet));
-        said.push(Input::Probe(a, packet));
+        let size = SizeProbe {
+            line: packet.line,
+            acknowledges: packet.poll,
+            number: packet.seq,
+            octets: u16::from_be_bytes([seq, echo]),
+        };
+        for it in [Said::Line(packet), Said::Size(size)] {
+            let frame = emit(&it, a, b, &key);
+            let sealed = Sealed::parse(&frame).unwrap();
+            assert!(sealed.has_size(frame.len()));
+            assert_eq!(sealed.open(&key), Some(it));
+        }
+        said.extend([Input::Probe(a, packet), Input::Size(a, size)]);
     }
     stepped(&said);
 }

@@ -33,6 +33,11 @@ pub fn cut_port(from: &Node, to: &Node, proto: Proto, port: u16) -> Result<()> {
     to.drop_in(&format!("{} {proto} dport {port}", source(from)))
 }
 
+/// Drops packets from `from` to `to` of more than so many octets, and tells nobody: a link of another MTU in between.
+pub fn narrow(from: &Node, to: &Node, octets: u32) -> Result<()> {
+    to.drop_in(&format!("{} meta length > {octets}", source(from)))
+}
+
 impl Node {
     /// Drops this share of all that arrives on the underlay. Loss adds to loss.
     pub fn loss(&self, percent: u32) -> Result<()> {

@@ -41,7 +41,7 @@ pub mod weftd;
 
 pub use capture::{Capture, Direction};
 pub use cluster::Cluster;
-pub use fault::{Proto, cut, cut_port};
+pub use fault::{Proto, cut, cut_port, narrow};
 pub use flow::{Flow, Outcome, Pace};
 pub use host::{Host, Output};
 pub use lab::{Lab, bin, example, require_root};

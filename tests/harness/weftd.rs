@@ -160,6 +160,8 @@ pub struct Path {
     pub via: Vec<String>,
     /// Why, when there is more to say.
     pub reason: Option<String>,
+    /// The largest packet of a pod's that fits.
+    pub mtu: Option<u32>,
 }
 
 impl Path {
@@ -169,6 +171,7 @@ impl Path {
             kind: text(row, "/path")?,
             via: via.iter().map(|hop| text(hop, "/name")).collect::<Result<_>>()?,
             reason: row.get("reason").and_then(Value::as_str).map(str::to_owned),
+            mtu: row.get("mtu").and_then(Value::as_u64).and_then(|mtu| mtu.try_into().ok()),
         })
     }
 

@@ -256,6 +256,11 @@ impl State {
         self.confirmed.is_some_and(|confirmed| confirmed >= at)
     }
 
+    /// When the last one that has arrived was sent.
+    pub(super) const fn confirmed(&self) -> Option<Duration> {
+        self.confirmed
+    }
+
     pub(super) fn rtt(&self) -> Option<Duration> {
         self.rtt.filter(|_| self.verdict != Verdict::Down)
     }

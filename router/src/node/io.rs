@@ -12,6 +12,7 @@ use switch::{Label, Mac, Mtu, PeerId, Plan};
 use crate::last::Last;
 use crate::liveness::Packet;
 use crate::plan::{Chosen, Standing};
+use crate::pmtu::{Change, SizeProbe};
 use crate::station::BadStations;
 
 /// A peer, as the mesh sees it.
@@ -68,11 +69,13 @@ pub enum Input {
     Sighting(Mac),
     /// A peer sent this, and nobody else.
     Probe(PeerName, Packet),
+    /// A peer sent a frame of this size, or has got ours.
+    Size(PeerName, SizeProbe),
     /// Whether there is a kernel device to send with.
     Fast(bool),
     /// Frames go to a peer, or come from it.
     Traffic(PeerName),
-    /// What the direct path to a peer carries.
+    /// What the route to a peer says that it carries.
     Carries(PeerName, Option<Mtu>),
 }
 
@@ -112,6 +115,19 @@ pub enum Output {
         /// and what goes before the frame there. Without it there is no such way.
         header: Option<[u8; HEADER_LEN]>,
     },
+    /// Send a size probe, unfragmented, or acknowledge one.
+    Size {
+        /// To whom.
+        to: PeerName,
+        /// What.
+        probe: SizeProbe,
+        /// Where it goes on its line,
+        addr: SocketAddr,
+        /// and on UDP 6783 what goes before the frame.
+        header: Option<[u8; HEADER_LEN]>,
+    },
+    /// What fits on the way to that address, for an inner packet: the kernel is to know.
+    Teach(SocketAddr, Mtu),
     /// The frame path goes by this from now on.
     Install(Plan),
     /// A station is behind a peer; it may have been elsewhere before.
@@ -144,6 +160,8 @@ pub enum Word {
         /// Through whom.
         via: Vec<PeerName>,
     },
+    /// A path carries more or less than before.
+    Carries(Change),
     /// Most peers answer nowhere, or they do again: so many, of so many.
     Alone(usize, usize),
     /// There is no slot for a peer: frames do not go there.

@@ -77,7 +77,7 @@ impl Node {
     fn tell_mesh(&mut self, outputs: &mut Vec<Output>) {
         let others = self.peers.iter().filter_map(|(name, peer)| Some((*name, peer.label?)));
         self.label = choose_label(self.own, Some(self.label), others);
-        let least = self.carries.values().min().copied().unwrap_or(self.config.plan.mtu);
+        let least = self.sizes.least().unwrap_or(self.config.plan.mtu);
         let labels = labels(self.label, least);
         if labels != self.told.labels {
             self.told.labels.clone_from(&labels);
@@ -119,7 +119,8 @@ impl Node {
                 route: peer.route.clone(),
                 allowed: self.may_go_directly(peer),
                 choice: self.liveness.choice(*name),
-                mtu: self.carries.get(name).copied(),
+                mtu: self.sizes.get(*name),
+                narrow: self.is_narrow(*name),
                 least: peer.least,
             };
             (*name, fact)

@@ -35,6 +35,7 @@ fn fact(n: u8, route: Option<&[u64]>) -> Fact {
         allowed: true,
         choice: Choice { line: Some(Line::User), quiet: false },
         mtu: None,
+        narrow: false,
         least: None,
     }
 }

@@ -158,7 +158,7 @@ impl Watcher {
                 biased;
                 heard = port.heard() => match heard {
                     Ok(heard) => for it in heard {
-                        self.hear(&it.octets, receiver).await?;
+                        self.hear(&it.octets, it.len, receiver).await?;
                     },
                     Err(error) => return Ok(error.to_string()),
                 },
@@ -172,14 +172,14 @@ impl Watcher {
         }
     }
 
-    async fn hear(&self, frame: &[u8], receiver: &mut Receiver) -> anyhow::Result<()> {
+    async fn hear(&self, frame: &[u8], len: usize, receiver: &mut Receiver) -> anyhow::Result<()> {
         if Trial::is_own(frame) {
             if frame == self.trial.frame {
                 receiver.answered();
             }
             return Ok(());
         }
-        match self.keys.open(frame, Came::Vxlan) {
+        match self.keys.open(frame, len, Came::Vxlan) {
             Some(input) => self.tell(input).await,
             None => Ok(()),
         }

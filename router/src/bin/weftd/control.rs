@@ -1,8 +1,7 @@
 //! The control loop: one task that owns the control core and does what it says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +9,14 @@ use peer_mesh::PeerName;
 use router::journal::{self, Journal};
 use router::liveness::{Line, Verdict};
 use router::node::Counts;
+use router::probe::Said;
 use router::{Input, Last, Node, Output, node, probe};
 use switch::engine::SleeveSender;
 use switch::sleeve::HEADER_LEN;
-use switch::{Counters, Kind, Mac, MacTable, Port, TableEvents, Vni};
+use switch::{Counters, Kind, Mac, MacTable, Mtu, Port, ProbeSocket, TableEvents, Vni};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::sleep_until;
+use tracing::warn;
 
 use crate::beacon::Beacon;
 use crate::courier::{Courier, Errand};
@@ -129,8 +130,8 @@ pub(crate) struct Control {
     pub(crate) tables: Tables,
     pub(crate) table: Arc<MacTable>,
     pub(crate) frames: switch::Clock,
-    /// Sends probes.
-    pub(crate) probes: UdpSocket,
+    /// Sends probes, and tells the kernel of narrow paths.
+    pub(crate) probes: ProbeSocket,
     pub(crate) keyring: Keyring,
     pub(crate) vni: Vni,
     /// What the frame threads count, and what was last seen of it.
@@ -225,7 +226,8 @@ impl Control {
                 self.ways.courier.send(Errand::Told(Output::Labels(labels)));
             }
             Output::Probe { to, packet, vxlan, sleeves, header } => {
-                let Some(frame) = self.keyring.seal(&packet, self.node.name(), to) else {
+                let said = Said::Line(packet);
+                let Some(frame) = self.keyring.seal(&said, self.node.name(), to) else {
                     return false;
                 };
                 self.send_probe(packet.line, &frame, vxlan, (&sleeves, header));
@@ -233,6 +235,13 @@ impl Control {
                     self.ways.courier.send(Errand::Probe(to, frame));
                 }
             }
+            Output::Size { to, probe, addr, header } => {
+                let said = Said::Size(probe);
+                if let Some(frame) = self.keyring.seal(&said, self.node.name(), to) {
+                    self.send_size(&frame, addr, header);
+                }
+            }
+            Output::Teach(to, mtu) => self.teach(to, mtu),
             Output::Install(plan) => {
                 let bridge =
                     |(name, path): (PeerName, &node::Path)| (Mac(name.octets()), path.chosen.id);
@@ -273,7 +282,7 @@ impl Control {
             // What the other end's kernel has sent is answered, whoever sends here.
             Line::Fast | Line::User => {
                 let header = switch::vxlan::header(self.vni);
-                let _sent = self.probes.send_to(&[&header, frame].concat(), vxlan);
+                let _sent = self.probes.send(&[&header, frame].concat(), vxlan);
             }
             Line::Sleeve | Line::Mesh => {
                 let (addrs, Some(header)) = sleeve else { return };
@@ -282,6 +291,24 @@ impl Control {
                     let _sent = self.ways.sleeve.send(&datagram, *addr);
                 }
             }
+        }
+    }
+
+    /// From the process, whoever sends on that line: what fits does not depend on that.
+    fn send_size(&self, frame: &[u8], to: SocketAddr, header: Option<[u8; HEADER_LEN]>) {
+        let _sent = match header {
+            None => {
+                let datagram = [&switch::vxlan::header(self.vni), frame].concat();
+                self.probes.send(&datagram, to)
+            }
+            Some(header) => self.ways.sleeve.send(&[&header, frame].concat(), to),
+        };
+    }
+
+    /// If it does not take that up the core sees it, and does without the kernel.
+    fn teach(&self, to: SocketAddr, mtu: Mtu) {
+        if let Err(error) = self.probes.teach(to, mtu) {
+            warn!(%error, %to, %mtu, "cannot tell the kernel what the path carries (that takes CAP_NET_RAW)");
         }
     }
 
@@ -375,11 +402,4 @@ impl Control {
             probes_bad: self.keyring.bad(),
         }
     }
-}
-
-/// A socket to send probes from.
-pub(crate) fn probe_socket(local: IpAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((local, 0))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
 }

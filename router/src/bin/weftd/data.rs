@@ -156,7 +156,7 @@ impl Data {
     async fn pass_on(&mut self) -> anyhow::Result<()> {
         while let Some(told) = self.engine.poll_told() {
             let input = match told {
-                Told::Probe(punt) => self.keys.open(punt.octets(), Came::by(punt.via)),
+                Told::Probe(punt) => self.keys.open(punt.octets(), punt.len, Came::by(punt.via)),
                 Told::Address { mac, ip } => Some(Input::Address(mac, ip)),
                 Told::Sighting { mac } => Some(Input::Sighting(mac)),
             };

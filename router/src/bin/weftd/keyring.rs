@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use peer_mesh::PeerName;
 use router::Input;
 use router::liveness::{Line, Packet};
-use router::probe::{self, Key, Sealed, Secret};
+use router::pmtu::SizeProbe;
+use router::probe::{self, Key, Said, Sealed, Secret};
 use switch::Via;
 
 /// What each peer has told, and what follows from that.
@@ -61,15 +62,15 @@ impl Keyring {
         }
     }
 
-    /// A packet as the frame that carries it; `None` without a key.
-    pub(crate) fn seal(&self, packet: &Packet, from: PeerName, to: PeerName) -> Option<Vec<u8>> {
+    /// The frame that says it; `None` without a key.
+    pub(crate) fn seal(&self, said: &Said, from: PeerName, to: PeerName) -> Option<Vec<u8>> {
         let key = self.lock().get(&to)?.1.clone()?;
-        Some(probe::emit(packet, from, to, &key))
+        Some(probe::emit(said, from, to, &key))
     }
 
-    /// What came, if it is what it says and came as it says. Everything else is counted.
-    pub(crate) fn open(&self, frame: &[u8], came: Came) -> Option<Input> {
-        let opened = self.try_open(frame, came);
+    /// What came, so long, if it is what it says and came as it says: `frame` is its beginning. Everything else is counted.
+    pub(crate) fn open(&self, frame: &[u8], len: usize, came: Came) -> Option<Input> {
+        let opened = self.try_open(frame, len, came);
         if opened.is_none() {
             self.bad.fetch_add(1, Relaxed);
         }
@@ -81,16 +82,20 @@ impl Keyring {
         self.bad.load(Relaxed)
     }
 
-    fn try_open(&self, frame: &[u8], came: Came) -> Option<Input> {
-        let sealed = Sealed::parse(frame)?;
+    fn try_open(&self, frame: &[u8], len: usize, came: Came) -> Option<Input> {
+        let sealed = Sealed::parse(frame).filter(|sealed| sealed.has_size(len))?;
         let key = self.lock().get(&sealed.from)?.1.clone()?;
-        let packet = sealed.open(&key)?;
-        let fits = match packet.line {
+        let said = sealed.open(&key)?;
+        let (Said::Line(Packet { line, .. }) | Said::Size(SizeProbe { line, .. })) = said;
+        let fits = match line {
             Line::Fast | Line::User => came == Came::Vxlan,
             Line::Sleeve => came == Came::Sleeve,
             Line::Mesh => matches!(came, Came::Mesh | Came::Relay),
         };
-        fits.then_some(Input::Probe(sealed.from, packet))
+        fits.then_some(match said {
+            Said::Line(packet) => Input::Probe(sealed.from, packet),
+            Said::Size(probe) => Input::Size(sealed.from, probe),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Keys> {

@@ -105,11 +105,11 @@ fn told(input: &Input) -> Option<String> {
             format!("{mac} says that it has {addr}")
         }
         Input::Sighting(mac) => format!("{mac} was seen here"),
-        Input::Carries(name, Some(mtu)) => format!("the path to {name} carries {mtu}"),
-        Input::Carries(name, None) => format!("nobody knows what the path to {name} carries"),
+        Input::Carries(name, Some(mtu)) => format!("the route to {name} carries {mtu}"),
+        Input::Carries(name, None) => format!("nobody knows what the route to {name} carries"),
         Input::Fast(true) => "the kernel can carry frames".to_owned(),
         Input::Fast(false) => "the kernel cannot carry frames".to_owned(),
-        Input::Probe(..) | Input::Traffic(_) => return None,
+        Input::Probe(..) | Input::Size(..) | Input::Traffic(_) => return None,
     })
 }
 

@@ -120,7 +120,9 @@ pub(crate) async fn listen(
                 refresh.notify_one();
                 None
             }
-            Notice::Event(Event::Unicast { octets, .. }) => keyring.open(&octets, Came::Mesh),
+            Notice::Event(Event::Unicast { octets, .. }) => {
+                keyring.open(&octets, octets.len(), Came::Mesh)
+            }
             Notice::Event(event) => hear(event, &refresh)?,
         };
         if let Some(input) = input

@@ -16,13 +16,13 @@ use router::probe::Secret;
 use router::serve::{Limits, Listen, Server};
 use router::{Input, Node, Output, node, plan};
 use switch::options::MtuChoice;
-use switch::{Mac, MacTable, Mtu, Plan, PlanCell};
+use switch::{Mac, MacTable, Mtu, Plan, PlanCell, ProbeSocket};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::args::{Config, FastPath};
 use crate::beacon::{Beacon, Links, Watcher};
-use crate::control::{Control, Inbox, Ways, probe_socket};
+use crate::control::{Control, Inbox, Ways};
 use crate::courier::{self, Courier};
 use crate::data::{self, Data, Listeners, Sight};
 use crate::desk::{Desk, Last};
@@ -240,7 +240,7 @@ impl Shared {
         (keyring, sighted): (Keyring, watch::Receiver<Sight>),
     ) -> anyhow::Result<Control> {
         let Self { clock, frames, table, tables, .. } = self.clone();
-        let probes = probe_socket(config.local).context("cannot open a socket for probes")?;
+        let probes = ProbeSocket::open(config.local).context("cannot open a socket for probes")?;
         Ok(Control {
             node,
             begun,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use router::node::Word;
 use router::plan::Chosen;
+use router::pmtu::Change;
 use switch::Path;
 
 /// A word as a line.
@@ -23,6 +24,9 @@ impl fmt::Display for Line<'_> {
                     write!(f, ", was {}", path(from))?;
                 }
                 write!(f, ": {}", to.reason)
+            }
+            Word::Carries(Change { name, before, after }) => {
+                write!(f, "{name} carries packets of {after} octets, before of {before}")
             }
             Word::Alone(0, _) => f.write_str("peers answer again"),
             Word::Alone(doubtful, of) => write!(
@@ -62,6 +66,7 @@ pub(crate) fn say(word: &Word) {
         Word::Path { to, .. } if matches!(to.route.path, Path::Fast | Path::User) => {
             tracing::info!("path to {line}")
         }
+        Word::Carries(_) => tracing::info!("path to {line}"),
         Word::Path { .. } => tracing::warn!("path to {line}"),
         Word::Alone(..)
         | Word::NoSlot(_)
