@@ -25,7 +25,7 @@ demo: packages ## A small cluster at work, then cleaned up
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) run --release -q -p weft-tests --bin demo
 
-bench: packages ## weft beside kernel vxlan and Open vSwitch: ratios (target/bench/); micro benches; what a mesh and recording cost
+bench: packages ## weft beside kernel vxlan, Flannel's and Open vSwitch: ratios (target/bench/); fail-over; micro benches; what a mesh and recording cost
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench -p weft-benches
 	$(CARGO) bench -p router --bench journal

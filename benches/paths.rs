@@ -1,8 +1,8 @@
-//! The paths side by side: weft's user path, the kernel's vxlan with a bridge, and Open vSwitch's
-//! userspace datapath, each between two pods on two nodes of the lab.
+//! The paths side by side: weft's user path and its fast path, the kernel's vxlan with a bridge and as
+//! Flannel sets it up, and Open vSwitch's userspace datapath, each between two pods on two nodes of the lab.
 //!
 //! ```text
-//! cargo build --release --workspace --bins      # weft-switch is taken from target/release
+//! cargo build --release --workspace --bins      # weft-switch and weftd are taken from target/release
 //! cargo bench -p weft-benches --bench paths -- --runs 5 --seconds 5
 //! cargo bench -p weft-benches --bench paths -- --scenario tcp1,pp --paths weft,kernel --runs 1
 //! ```
@@ -19,6 +19,8 @@ mod blast;
 mod bounds;
 #[path = "paths/figure.rs"]
 mod figure;
+#[path = "paths/flannel.rs"]
+mod flannel;
 #[path = "paths/machine.rs"]
 mod machine;
 #[path = "paths/measure.rs"]
@@ -46,7 +48,7 @@ use crate::overlay::{Kind, Overlay};
 use crate::report::{Report, Trial};
 use crate::scenario::Scenario;
 
-/// Measures weft's user path beside kernel vxlan and Open vSwitch. Needs root.
+/// Measures weft's paths beside kernel vxlan, Flannel's and Open vSwitch. Needs root.
 #[derive(Debug, Parser)]
 #[command(name = "paths")]
 struct Args {

@@ -1,4 +1,4 @@
-//! What the user path has to hold, and what it aims for.
+//! What the paths have to hold, and what they aim for.
 
 use crate::figure::Figure;
 use crate::overlay::Kind;
@@ -19,7 +19,7 @@ pub(crate) struct Bound {
 }
 
 /// On two namespaces of one machine, an underlay MTU of 1500, nothing pinned.
-pub(crate) const BOUNDS: [Bound; 14] = [
+pub(crate) const BOUNDS: [Bound; 17] = [
     over_kernel(Scenario::Tcp1, Kind::Weft, Figure::Mbits, (0.75, 1.0)),
     Bound {
         over: Some(Kind::Ovs),
@@ -32,6 +32,9 @@ pub(crate) const BOUNDS: [Bound; 14] = [
     over_kernel(Scenario::PingPong, Kind::Weft, Figure::P99, (1.3, 1.0)),
     over_kernel(Scenario::PingPong, Kind::WeftSleeping, Figure::P50, (1.35, 1.1)),
     over_kernel(Scenario::PingPong, Kind::WeftSleeping, Figure::P99, (2.0, 1.3)),
+    over_kernel(Scenario::Tcp1, Kind::WeftFast, Figure::Mbits, (0.95, 1.1)),
+    over_kernel(Scenario::Udp64, Kind::WeftFast, Figure::Received, (0.95, 1.2)),
+    over_kernel(Scenario::PingPong, Kind::WeftFast, Figure::P50, (1.08, 0.9)),
     // Under 1 % of a core; the kernel's clock of a process tells no less than 0.2 % of 5 s.
     alone(Scenario::Rest, Figure::Rest, (1.0, 0.0)),
     alone(Scenario::Tcp1, Figure::Rss, (64.0, 24.0)),

@@ -24,6 +24,8 @@ pub(crate) enum Figure {
     P50,
     /// What 99 of 100 round trips stay below: us.
     P99,
+    /// Processor time of the whole machine, sender, path and receiver, for a packet that arrives: us.
+    CpuPerPacket,
     /// Processor time of the whole machine for 10^9 octets of payload: s.
     CpuPerGb,
     /// ... of both weft-switches.
@@ -46,6 +48,7 @@ impl Figure {
             Self::Loss => "udp_loss_percent",
             Self::P50 => "rtt_p50_us",
             Self::P99 => "rtt_p99_us",
+            Self::CpuPerPacket => "cpu_us_per_packet",
             Self::CpuPerGb => "cpu_seconds_per_gb",
             Self::SwitchPerGb => "switch_cpu_seconds_per_gb",
             Self::Rss => "switch_rss_mib",
@@ -64,6 +67,7 @@ impl Figure {
             Self::Loss => "lost %",
             Self::P50 => "p50 us",
             Self::P99 => "p99 us",
+            Self::CpuPerPacket => "CPU us/packet",
             Self::CpuPerGb => "CPU s/GB",
             Self::SwitchPerGb => "switch s/GB",
             Self::Rss => "RSS MiB",
@@ -76,13 +80,18 @@ impl Figure {
         match self {
             Self::Mbits | Self::Back | Self::Retransmits | Self::Received | Self::Sent => 0,
             Self::Loss | Self::P50 | Self::P99 | Self::Rss => 1,
-            Self::CpuPerGb | Self::SwitchPerGb | Self::Rest => 2,
+            Self::CpuPerGb | Self::CpuPerPacket | Self::SwitchPerGb | Self::Rest => 2,
         }
     }
 
     /// Whether paths are compared by it.
     pub(crate) const fn compared(self) -> bool {
-        matches!(self, Self::Mbits | Self::Received | Self::P50 | Self::P99 | Self::CpuPerGb)
+        match self {
+            Self::Mbits | Self::Received | Self::P50 | Self::P99 => true,
+            Self::CpuPerGb | Self::CpuPerPacket => true,
+            Self::Back | Self::Retransmits | Self::Sent | Self::Loss => false,
+            Self::SwitchPerGb | Self::Rss | Self::Rest => false,
+        }
     }
 
     /// Whether a smaller number is a better one.
@@ -90,7 +99,8 @@ impl Figure {
         match self {
             Self::Mbits | Self::Back | Self::Received | Self::Sent => false,
             Self::Retransmits | Self::Loss | Self::P50 | Self::P99 => true,
-            Self::CpuPerGb | Self::SwitchPerGb | Self::Rss | Self::Rest => true,
+            Self::CpuPerGb | Self::CpuPerPacket | Self::SwitchPerGb => true,
+            Self::Rss | Self::Rest => true,
         }
     }
 }

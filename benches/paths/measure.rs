@@ -100,6 +100,7 @@ pub(crate) fn datagrams(
     let (sent, received) = (rate(&sent)?, rate(&counter.stdout())?);
     Ok(known([
         (Figure::Received, Some(received)),
+        (Figure::CpuPerPacket, (received > 0.0).then(|| usage.cores * 1e6 / received)),
         (Figure::Sent, Some(sent)),
         (Figure::Loss, Some(100.0 * (1.0 - received / sent).max(0.0))),
         (Figure::Rss, usage.rss_mib),

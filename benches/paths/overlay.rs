@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weft_tests::harness::ovs::{OuterChecksum, Ovs};
+use weft_tests::harness::weftd::{Daemon, cluster};
 use weft_tests::harness::{Lab, Node, Pod, PodSpec, Underlay, wait_until};
 
+use crate::flannel;
 use crate::switch::{Counted, Counts, Measured};
 
 const VNI: u32 = 6784;
+/// The pods' addresses where they are in one network.
+const PODS: [&str; 2] = ["10.32.0.1/24", "10.32.0.2/24"];
 /// Outer IPv4 20 + UDP 8 + VXLAN 8 + inner Ethernet 14 (RFC 7348 §5).
 const OVERHEAD: u32 = 20 + 8 + 8 + 14;
 /// How long a path may take to carry its first ping.
@@ -22,27 +26,40 @@ const WAIT: Duration = Duration::from_secs(20);
 pub(crate) enum Kind {
     /// weft-switch: every frame through userspace.
     Weft,
+    /// weftd: the kernel carries what weftd has told it.
+    WeftFast,
     /// ... that sleeps whenever nothing is to be done.
     WeftSleeping,
     /// ... without the TAP's offloads.
     WeftPlain,
     /// The kernel's vxlan device in a bridge.
     Kernel,
+    /// What Flannel makes of the kernel's vxlan device: routed, a bridge on each node.
+    Flannel,
     /// Open vSwitch's userspace datapath.
     Ovs,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Weft, Self::WeftSleeping, Self::WeftPlain, Self::Kernel, Self::Ovs];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Weft,
+        Self::WeftFast,
+        Self::WeftSleeping,
+        Self::WeftPlain,
+        Self::Kernel,
+        Self::Flannel,
+        Self::Ovs,
+    ];
 
     /// Its name in options and in JSON.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Weft => "weft",
+            Self::WeftFast => "weft-fast",
             Self::WeftSleeping => "weft-poll-off",
             Self::WeftPlain => "weft-plain",
             Self::Kernel => "kernel",
+            Self::Flannel => "flannel",
             Self::Ovs => "ovs",
         }
     }
@@ -51,9 +68,11 @@ impl Kind {
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Weft => "weft",
+            Self::WeftFast => "weftd, fast path",
             Self::WeftSleeping => "weft --poll off",
             Self::WeftPlain => "weft --tap plain",
             Self::Kernel => "kernel vxlan",
+            Self::Flannel => "Flannel's vxlan",
             Self::Ovs => "Open vSwitch user",
         }
     }
@@ -64,7 +83,7 @@ impl Kind {
             Self::Weft => Some(&[]),
             Self::WeftSleeping => Some(&["--poll", "off"]),
             Self::WeftPlain => Some(&["--tap", "plain"]),
-            Self::Kernel | Self::Ovs => None,
+            Self::WeftFast | Self::Kernel | Self::Flannel | Self::Ovs => None,
         }
     }
 }
@@ -92,6 +111,7 @@ pub(crate) struct Overlay {
     pods: [Pod; 2],
     /// Carriers come before the lab, so that they end first.
     switches: Vec<Measured>,
+    _daemons: Vec<Daemon>,
     _ovs: Vec<Ovs>,
     _lab: Lab,
 }
@@ -105,7 +125,8 @@ impl Overlay {
         let [a, b] = &nodes;
         let pod =
             |node: &Node, name, cidr| node.add_pod(&PodSpec::new(name, cidr).mtu(mtu - OVERHEAD));
-        let pods = [pod(a, "p", "10.32.0.1/24")?, pod(b, "q", "10.32.0.2/24")?];
+        let [p, q] = if kind == Kind::Flannel { flannel::PODS } else { PODS };
+        let pods = [pod(a, "p", p)?, pod(b, "q", q)?];
         let [p, q] = &pods;
         let (mut switches, mut ovs) = (Vec::new(), Vec::new());
         for (node, peer, pod) in [(a, b, p), (b, a, q)] {
@@ -117,15 +138,19 @@ impl Overlay {
                     node.plug(pod)?;
                 }
                 None if kind == Kind::Ovs => ovs.push(open_vswitch(node, peer, pod)?),
+                None if kind == Kind::Flannel => flannel::join(node, peer, pod)?,
+                None if kind == Kind::WeftFast => {}
                 None => {
                     node.kernel_vxlan(&[peer], VNI)?;
                     node.plug(pod)?;
                 }
             }
         }
+        let daemons = if kind == Kind::WeftFast { fast(&nodes, &pods)? } else { Vec::new() };
         wait_until(WAIT, "a ping across", || p.ping(q.addr(), 1).is_ok_and(|it| it.perfect()))
             .with_context(|| format!("{} does not carry", kind.title()))?;
-        let mut overlay = Self { kind, nodes, pods, switches, _ovs: ovs, _lab: lab };
+        let mut overlay =
+            Self { kind, nodes, pods, switches, _daemons: daemons, _ovs: ovs, _lab: lab };
         // What was lost until now is nobody's.
         overlay.losses()?;
         Ok(overlay)
@@ -182,6 +207,16 @@ impl Overlay {
         ensure!(one == two, "bridge-nf-call-* differs between two nodes: {one:?}, {two:?}");
         Ok(one)
     }
+}
+
+/// Two daemons that have the kernel carry everything.
+fn fast(nodes: &[Node; 2], pods: &[Pod; 2]) -> Result<Vec<Daemon>> {
+    let daemons = cluster(nodes, &["--fastpath", "require"])?;
+    for (daemon, far) in daemons.iter().zip(daemons.iter().rev()) {
+        daemon.wait_for_path(far.name(), WAIT, |path| path.kind == "fast")?;
+    }
+    nodes.iter().zip(pods).try_for_each(|(node, pod)| node.plug(pod))?;
+    Ok(daemons)
 }
 
 fn open_vswitch(node: &Node, peer: &Node, pod: &Pod) -> Result<Ovs> {

@@ -116,7 +116,9 @@ const fn color(kind: Kind) -> &'static str {
         Kind::Weft => "#2b6cb0",
         Kind::WeftSleeping => "#63a4dd",
         Kind::WeftPlain => "#a9cdec",
+        Kind::WeftFast => "#2f855a",
         Kind::Kernel => "#555",
+        Kind::Flannel => "#9a6fb0",
         Kind::Ovs => "#dd8b3a",
     }
 }

@@ -88,20 +88,32 @@ impl Scenario {
     /// The paths it is measured on.
     pub(crate) const fn kinds(self) -> &'static [Kind] {
         match self {
-            Self::Tcp1 | Self::Tcp8 | Self::Both => {
-                &[Kind::Weft, Kind::WeftPlain, Kind::Kernel, Kind::Ovs]
-            }
-            Self::PingPong => &[Kind::Weft, Kind::WeftSleeping, Kind::Kernel, Kind::Ovs],
+            Self::Tcp1 | Self::Tcp8 | Self::Both => &[
+                Kind::Weft,
+                Kind::WeftFast,
+                Kind::WeftPlain,
+                Kind::Kernel,
+                Kind::Flannel,
+                Kind::Ovs,
+            ],
+            Self::PingPong => &[
+                Kind::Weft,
+                Kind::WeftFast,
+                Kind::WeftSleeping,
+                Kind::Kernel,
+                Kind::Flannel,
+                Kind::Ovs,
+            ],
             Self::Rest => &[Kind::Weft],
             Self::Udp64 | Self::Udp1400 | Self::Mix | Self::Tcp1Jumbo | Self::Udp1400Jumbo => {
-                &[Kind::Weft, Kind::Kernel, Kind::Ovs]
+                &[Kind::Weft, Kind::WeftFast, Kind::Kernel, Kind::Flannel, Kind::Ovs]
             }
         }
     }
 
     /// The numbers it gives; the first is what it is about.
     pub(crate) const fn figures(self) -> &'static [Figure] {
-        use Figure::{Back, CpuPerGb, Loss, Mbits, P50, P99};
+        use Figure::{Back, CpuPerGb, CpuPerPacket, Loss, Mbits, P50, P99};
         use Figure::{Received, Rest, Retransmits, Rss, Sent, SwitchPerGb};
         match self {
             Self::Tcp1 | Self::Tcp8 | Self::Tcp1Jumbo => {
@@ -109,7 +121,7 @@ impl Scenario {
             }
             Self::Both => &[Mbits, CpuPerGb, SwitchPerGb, Back, Retransmits, Rss],
             Self::Udp64 | Self::Udp1400 | Self::Mix | Self::Udp1400Jumbo => {
-                &[Received, Sent, Loss, Rss]
+                &[Received, CpuPerPacket, Sent, Loss, Rss]
             }
             Self::PingPong => &[P50, P99],
             Self::Rest => &[Rest, Rss],

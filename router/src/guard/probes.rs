@@ -96,6 +96,8 @@ fn compile(Config { bridge, device, .. }: &Config, scope: Scope) -> String {
 add counter {table} {DROP}
 add chain {table} prerouting {{ type filter hook prerouting priority -300; policy accept; }}
 flush chain {table} prerouting
+add rule {table} prerouting meta protocol ip accept
+add rule {table} prerouting meta protocol ip6 accept
 add rule {table} prerouting meta protocol 0x88b5 {verdict}
 add rule {table} prerouting meta protocol {{ 0x8100, 0x88a8 }} @ll,160,16 0x88b5 {verdict}
 "

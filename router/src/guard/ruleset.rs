@@ -9,8 +9,8 @@ use super::listing::Sets;
 /// Family and name of the table that is ours alone.
 pub(super) const TABLE: [&str; 2] = ["inet", "weft"];
 /// The chains that are the guard's; others in the table are left alone.
-pub(super) const CHAINS: [&str; 7] =
-    ["input", "prerouting", "forward", "tunnel", "pods", "receive", "output"];
+pub(super) const CHAINS: [&str; 9] =
+    ["input", "prerouting", "forward", "output", "tunnel", "ports", "pods", "receive", "leaving"];
 /// Peers that are listened to, with counters. The second is IPv6's.
 pub(super) const PEERS: [&str; 2] = ["peers4", "peers6"];
 /// The same for all other uses: the counters above count once for each datagram that is let in.
@@ -25,9 +25,9 @@ pub(super) const DROPS: [&str; 6] = [
     "local_users",
 ];
 
-/// `input` and `output`: as `raw`, before others filter (0). `prerouting`: before `raw` (-300), behind the
-/// defragmentation of connection tracking (-400). `receive`: as `mangle`, where tproxy belongs.
-const PRIORITIES: [i16; 4] = [-300, -350, -150, -300];
+/// `input`, `forward` and `output`: as `raw`, before others filter (0). `prerouting`: before `raw` (-300), behind the
+/// defragmentation of connection tracking and of tproxy (-400).
+const PRIORITIES: [i16; 2] = [-300, -350];
 
 /// What to guard, and who receives VXLAN.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -120,7 +120,7 @@ pub fn compile(config: &Config, peers: &BTreeSet<IpAddr>) -> String {
 /// The table, and all in it that is not a rule.
 fn objects() -> String {
     let table = TABLE.join(" ");
-    let [input, prerouting, receive, output] = PRIORITIES;
+    let [raw, prerouting] = PRIORITIES;
     let [peers4, peers6] = PEERS;
     let [targets4, targets6] = TARGETS;
     let counters = DROPS.map(|name| format!("add counter {table} {name}\n")).concat();
@@ -132,21 +132,26 @@ add set {table} {peers4} {{ type ipv4_addr; counter; }}
 add set {table} {peers6} {{ type ipv6_addr; counter; }}
 add set {table} {targets4} {{ type ipv4_addr; }}
 add set {table} {targets6} {{ type ipv6_addr; }}
-add chain {table} input {{ type filter hook input priority {input}; policy accept; }}
+add chain {table} input {{ type filter hook input priority {raw}; policy accept; }}
 add chain {table} prerouting {{ type filter hook prerouting priority {prerouting}; policy accept; }}
-add chain {table} forward {{ type filter hook forward priority {input}; policy accept; }}
-add chain {table} receive {{ type filter hook prerouting priority {receive}; policy accept; }}
-add chain {table} output {{ type filter hook output priority {output}; policy accept; }}
+add chain {table} forward {{ type filter hook forward priority {raw}; policy accept; }}
+add chain {table} output {{ type filter hook output priority {raw}; policy accept; }}
 add chain {table} tunnel
+add chain {table} ports
 add chain {table} pods
+add chain {table} receive
+add chain {table} leaving
 {flushes}"
     )
 }
 
 /// Who gets through.
+///
+/// Where bridged packets pass these hooks (br_netfilter), each packet of a pod passes `prerouting` and `forward` on both nodes,
+/// and its tunnel the others: one look at its ports is all that it costs there. Names of interfaces are compared behind that.
 fn rules(config: &Config) -> String {
     let Config { bridge, sleeve, vxlan, receiver, .. } = config;
-    let table = TABLE.join(" ");
+    let (table, ports) = (TABLE.join(" "), ports(config));
     let [peers4, peers6] = PEERS;
     let [targets4, targets6] = TARGETS;
     let [sleeve_strangers, vxlan_strangers, pods_to_node, pods_to_peers, to_receiver, local_users] =
@@ -163,17 +168,22 @@ fn rules(config: &Config) -> String {
     // that of the pod's process.
     format!(
         "{direct}\
-add rule {table} input iifname \"lo\" accept
-add rule {table} input udp dport {{ {sleeve}, {vxlan} }} jump tunnel
-add rule {table} output oifname \"lo\" udp dport {{ {sleeve}, {vxlan} }} meta skuid != 0 counter name {local_users} drop
+add rule {table} input iif lo accept
+add rule {table} input udp dport {ports} jump tunnel
+add rule {table} output oif lo udp dport {ports} meta skuid != 0 counter name {local_users} drop
 add rule {table} tunnel iifname \"{bridge}\" counter name {pods_to_node} drop
 add rule {table} tunnel ip saddr @{peers4} accept
 add rule {table} tunnel ip6 saddr @{peers6} accept
 add rule {table} tunnel udp dport {sleeve} counter name {sleeve_strangers} drop
 add rule {table} tunnel udp dport {vxlan} counter name {vxlan_strangers} drop
-add rule {table} prerouting iifname \"{bridge}\" meta l4proto {{ tcp, udp }} th dport {{ {sleeve}, {vxlan} }} jump pods
-add rule {table} forward iifname \"{bridge}\" oifname != \"{bridge}\" udp dport {{ {sleeve}, {vxlan} }} counter name {pods_to_peers} drop
-add rule {table} forward iifname \"{bridge}\" oifname != \"{bridge}\" tcp dport {sleeve} counter name {pods_to_peers} drop
+add rule {table} prerouting th dport {ports} jump ports
+add rule {table} ports iifname \"{bridge}\" meta l4proto {{ tcp, udp }} goto pods
+add rule {table} ports udp dport {vxlan} goto receive
+add rule {table} forward th dport {ports} jump leaving
+add rule {table} leaving iifname != \"{bridge}\" return
+add rule {table} leaving oifname \"{bridge}\" return
+add rule {table} leaving udp dport {ports} counter name {pods_to_peers} drop
+add rule {table} leaving tcp dport {sleeve} counter name {pods_to_peers} drop
 add rule {table} pods fib daddr type local counter name {pods_to_node} drop
 add rule {table} pods ip daddr @{targets4} counter name {pods_to_peers} drop
 add rule {table} pods ip6 daddr @{targets6} counter name {pods_to_peers} drop
@@ -181,16 +191,25 @@ add rule {table} pods ip6 daddr @{targets6} counter name {pods_to_peers} drop
     )
 }
 
+/// Both ports: as a range, which costs less than a set, where they are neighbours.
+fn ports(Config { sleeve, vxlan, .. }: &Config) -> String {
+    if sleeve.checked_add(1) == Some(*vxlan) {
+        format!("{sleeve}-{vxlan}")
+    } else {
+        format!("{{ {sleeve}, {vxlan} }}")
+    }
+}
+
 /// The commands that make the one receive whom `config` names, and nobody else.
 pub(super) fn switch(config: &Config) -> String {
-    let Config { bridge, vxlan, receiver, receive, .. } = config;
+    let Config { vxlan, receiver, receive, .. } = config;
     let table = TABLE.join(" ");
     let mut text = format!("flush chain {table} receive\n");
     let (Receive::User, Some(port)) = (receive, receiver) else { return text };
     for (family, targets) in ["ip", "ip6"].into_iter().zip(TARGETS) {
-        // What comes by `lo` is left to whoever has the port: so a node tries its own kernel's receiving.
+        // What pods send does not get here. What comes by `lo` is left to whoever has the port: so a node tries its own kernel's receiving.
         text += &format!(
-            "add rule {table} receive udp dport {vxlan} iifname != {{ \"lo\", \"{bridge}\" }} {family} saddr @{targets} fib daddr type local tproxy {family} to :{port} accept\n"
+            "add rule {table} receive udp dport {vxlan} iif != lo {family} saddr @{targets} fib daddr type local tproxy {family} to :{port} accept\n"
         );
     }
     text
@@ -278,8 +297,8 @@ mod tests {
         assert_eq!(
             added(&user, &kernel),
             [
-                "add rule inet weft receive udp dport 6784 iifname != { \"lo\", \"weave\" } ip saddr @targets4 fib daddr type local tproxy ip to :40000 accept",
-                "add rule inet weft receive udp dport 6784 iifname != { \"lo\", \"weave\" } ip6 saddr @targets6 fib daddr type local tproxy ip6 to :40000 accept",
+                "add rule inet weft receive udp dport 6784 iif != lo ip saddr @targets4 fib daddr type local tproxy ip to :40000 accept",
+                "add rule inet weft receive udp dport 6784 iif != lo ip6 saddr @targets6 fib daddr type local tproxy ip6 to :40000 accept",
             ]
         );
     }
