@@ -6,6 +6,7 @@ use super::*;
 use crate::liveness::{Line, Packet};
 use crate::plan::Standing;
 
+mod alone;
 mod anything;
 mod size;
 

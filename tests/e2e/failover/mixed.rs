@@ -4,10 +4,12 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weft_tests::harness::weftd::{Daemon, all_answer, all_ping, spawn};
-use weft_tests::harness::{Cluster, Flow, Lab, Node, Pace, Underlay, serial, transfer};
+use weft_tests::harness::weftd::{Daemon, all_answer, all_ping, cluster, spawn};
+use weft_tests::harness::{
+    Cluster, Flow, Lab, Node, Pace, Proto, Underlay, cut_port, serial, transfer,
+};
 
-use crate::{WAIT, whole};
+use crate::{GAP, WAIT, gapped, whole};
 
 const MB: u64 = 1_000_000;
 
@@ -48,6 +50,40 @@ fn nodes_with_and_without_a_kernel_that_carries_frames_reach_each_other_and_floo
                 let path = it.path(from, to)?;
                 ensure!(path.kind == kind, "n{} to n{}: {path:?}", from + 1, to + 1);
             }
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+/// Whether bridged packets pass iptables, as Kubernetes wants it, or not.
+#[test]
+fn with_br_netfilter_and_without_it_all_arrives_once_also_when_the_path_changes() {
+    let _turn = serial().unwrap();
+    for calls in ["1", "0"] {
+        Lab::with("netfilter", |lab| {
+            let nodes = lab.nodes::<3>(&Underlay::default())?;
+            for node in &nodes {
+                node.sh(&format!(
+                    "for each in /proc/sys/net/bridge/bridge-nf-call-*; do echo {calls} >$each; done"
+                ))?;
+            }
+            let daemons = cluster(&nodes, &[])?;
+            let it = Cluster::of(nodes, daemons)?;
+            for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+                it.wait_for_fast(one, other)?;
+            }
+            whole("floods", [it.floods(0, 2)?])?;
+            let others = it.flows(0, 2, 8)?;
+            let flows = it.flows(0, 1, 8)?;
+            cut_port(it.node(0)?, it.node(1)?, Proto::Udp, 6784)?;
+            it.wait_for(1, 0, WAIT, |path| path.kind == "sleeve")?;
+            it.node(1)?.heal()?;
+            it.wait_for_fast(0, 1)?;
+            gapped(&format!("bridge-nf-call {calls}: cut and healed"), flows, GAP)?;
+            whole(&format!("bridge-nf-call {calls}: meanwhile with the third"), others)?;
+            let moved = transfer(it.pod(1)?, it.pod(0)?, 5 * MB)?;
+            ensure!(moved.intact(), "{moved:?}");
             Ok(())
         })
         .unwrap();

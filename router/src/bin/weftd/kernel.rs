@@ -19,8 +19,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, warn};
 
-/// How often what is there is compared with what is to be there.
-const VERIFY: Duration = Duration::from_secs(10);
+/// How often what is there is compared with what is to be there, and by how many stations more each time takes longer.
+const VERIFY: Duration = Duration::from_secs(1);
+const VERIFY_EACH: Duration = Duration::from_micros(500);
 /// Pause after netlink has failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// What an earlier run has left stays for so long at least, and until the mesh has told of all peers of that run,
@@ -201,9 +202,16 @@ impl Keeper {
             let outcome = self.turn(changed && !settle, settle).await;
             self.settled |= settle && outcome.is_ok();
             if !changed {
-                verify_at = Instant::now() + VERIFY;
+                let stations = u32::try_from(self.tables.lock().placed.len()).unwrap_or(u32::MAX);
+                verify_at = Instant::now() + VERIFY + VERIFY_EACH * stations;
             }
             match outcome {
+                Ok(applied) if !changed && !settle && applied.done > 0 => {
+                    warn!(
+                        mended = applied.done,
+                        "stations or addresses were gone from the kernel's tables, or changed: put back"
+                    );
+                }
                 Ok(applied) => self.report(&applied),
                 Err(error) => {
                     self.complain(error.to_string());

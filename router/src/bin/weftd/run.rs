@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use peer_mesh::shell::{Identity, Notice, Notices};
+use peer_mesh::shell::{Identity, Notice, Notices, StateError};
 use peer_mesh::{Event, Psk};
 use router::Input;
 use switch::engine::raise_descriptor_limit;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::args::Config;
@@ -18,7 +18,7 @@ use crate::control::Inbox;
 use crate::given::Given;
 use crate::keyring::{Came, Keyring};
 use crate::logging::{self, Muffler};
-use crate::start::Starting;
+use crate::start::{AGAIN, PREDECESSOR, Starting};
 
 /// How often the log is told how much of it was left out.
 const MUFFLED: Duration = Duration::from_secs(60);
@@ -48,7 +48,7 @@ async fn daemon(config: Config, muffler: Muffler) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     require_net_admin()?;
     let psk = Psk::find(config.password_file.as_deref())?;
-    let identity = Identity::open(Some(&config.state_dir), config.name)?;
+    let identity = identity(&config).await?;
     let given = Given::open(&config.state_dir, &config.peers)?;
     let mut node = Starting { config, psk, identity, given }.start().await?;
     info!("ready");
@@ -75,6 +75,17 @@ async fn daemon(config: Config, muffler: Muffler) -> anyhow::Result<()> {
     // Nobody hangs on to us for long.
     let _ = timeout(END, node.server.end()).await;
     outcome.map(drop).inspect_err(|error| error!("{error:#}"))
+}
+
+/// Who we are. A process that was killed a moment ago may still have the directory.
+async fn identity(config: &Config) -> Result<Identity, StateError> {
+    let patience = Instant::now() + PREDECESSOR;
+    loop {
+        match Identity::open(Some(&config.state_dir), config.name) {
+            Err(StateError::InUse(_)) if Instant::now() < patience => sleep(AGAIN).await,
+            outcome => return outcome,
+        }
+    }
 }
 
 async fn heard(signal: &mut std::io::Result<Signal>) {

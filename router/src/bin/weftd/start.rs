@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use peer_mesh::shell::{self, Handle, Identity, Notices};
@@ -19,6 +20,7 @@ use switch::options::MtuChoice;
 use switch::{Mac, MacTable, Mtu, Plan, PlanCell, ProbeSocket};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use crate::args::{Config, FastPath};
 use crate::beacon::{Beacon, Links, Watcher};
@@ -39,6 +41,10 @@ use crate::{ear, run, sentry};
 
 /// Peers that are counted one by one: more are served as well.
 pub(crate) const SLOTS: usize = 4096;
+
+/// How long a process that was killed may take to end, and how often that is looked at.
+pub(crate) const PREDECESSOR: Duration = Duration::from_secs(2);
+pub(crate) const AGAIN: Duration = Duration::from_millis(50);
 
 /// The abstract unix socket that the only `weftd` of a network namespace has.
 const SOLE: &str = "weft/weftd";
@@ -81,7 +87,7 @@ impl Starting {
     /// Starts everything. On an error nothing runs; bridge, TAP and guard stay as far as they were made.
     pub(crate) async fn start(self) -> anyhow::Result<Running> {
         let Self { config, psk, identity, given } = self;
-        let sole = be_sole()?;
+        let sole = be_sole_soon().await?;
         let (name, shared) = (identity.name, Shared::new(&config, &identity));
         let (mut core, peers) = shared.begin(&config, name);
         let plane = Plane::start(&config, &shared, &peers).await?;
@@ -259,6 +265,17 @@ impl Shared {
             placed: BTreeSet::new(),
             learned: (BTreeMap::new(), 0),
         })
+    }
+}
+
+/// The same once a process that was killed a moment ago has ended.
+async fn be_sole_soon() -> anyhow::Result<UnixListener> {
+    let patience = Instant::now() + PREDECESSOR;
+    loop {
+        match be_sole() {
+            Err(_) if Instant::now() < patience => sleep(AGAIN).await,
+            outcome => return outcome,
+        }
     }
 }
 
