@@ -7,6 +7,8 @@ mod device;
 mod mended;
 #[path = "fastpath/moves.rs"]
 mod moves;
+#[path = "fastpath/ports.rs"]
+mod ports;
 #[path = "fastpath/probes.rs"]
 mod probes;
 #[path = "fastpath/programmed.rs"]

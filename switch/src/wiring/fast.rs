@@ -16,6 +16,7 @@ use rtnetlink::LinkVxlan;
 use serde::Serialize;
 
 use super::link::errno;
+use super::port::PortFlags;
 use super::{Change, Installed, Link, Wiring, WiringError};
 use crate::{Mac, Mtu, Vni};
 
@@ -225,7 +226,7 @@ impl Wiring {
             self.plug(&mut device, bridge).await?;
             installed.done.push(Change::FastPlugged);
         }
-        if self.set_flags(&device, false, true).await? {
+        if self.set_flags(&device, PortFlags::uplink(false, true)).await? {
             installed.done.push(Change::FastFlags);
         }
         self.set_up(&device, Change::FastUp, installed).await?;

@@ -3,12 +3,13 @@ use std::io;
 use futures_util::TryStreamExt;
 use netlink_packet_core::Nla;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoBridgePort,
-    InfoData, InfoKind, InfoPortData, InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoData, InfoKind,
+    InfoPortData, InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder};
 
 use super::fast::Shape;
+use super::port::PortFlags;
 use super::{ALIAS, WiringError};
 use crate::{Mac, Mtu};
 
@@ -26,14 +27,10 @@ pub struct Link {
     pub mtu: u32,
     /// The bridge it is a port of.
     pub controller: Option<u32>,
-    /// As a bridge port: never forwards to another isolated port.
-    pub isolated: bool,
-    /// As a bridge port: learns source addresses.
-    pub learning: bool,
-    /// As a bridge port: not asked for addresses that the bridge knows.
-    pub neigh_suppress: bool,
     /// Frames dropped on their way out of the device.
     pub tx_dropped: u64,
+    /// As a bridge port: its flags.
+    pub(super) port: PortFlags,
     /// As a TAP: several queues can be attached.
     pub(super) multi_queue: bool,
     pub(super) mac: Option<Mac>,
@@ -134,14 +131,7 @@ impl Link {
                 self.multi_queue = infos.iter().any(flag);
             }
             LinkInfo::PortData(InfoPortData::BridgePort(infos)) => {
-                for info in infos {
-                    match info {
-                        InfoBridgePort::Isolated(on) => self.isolated = *on,
-                        InfoBridgePort::Learning(on) => self.learning = *on,
-                        InfoBridgePort::NeighSupress(on) => self.neigh_suppress = *on,
-                        _ => {}
-                    }
-                }
+                infos.iter().for_each(|info| self.port.note(info));
             }
             _ => {}
         }
