@@ -291,7 +291,8 @@ impl Wiring {
         if self.set_flags(&tap, PortFlags::uplink(learning, neigh_suppress)).await? {
             installed.done.push(Change::TapFlags);
         }
-        self.set_up(&tap, Change::TapUp, installed).await
+        self.set_up(&tap, Change::TapUp, installed).await?;
+        self.set_forwarding(&tap, bridge, Change::TapForwards, installed).await
     }
 
     /// Removes TAPs of ours that an earlier run had in this bridge under another name and nobody has open: the stations

@@ -230,6 +230,7 @@ impl Wiring {
             installed.done.push(Change::FastFlags);
         }
         self.set_up(&device, Change::FastUp, installed).await?;
+        self.set_forwarding(&device, bridge, Change::FastForwards, installed).await?;
         Ok(device.index)
     }
 

@@ -41,6 +41,8 @@ pub enum Change {
     TapMtu,
     /// The TAP was set up.
     TapUp,
+    /// The TAP's port was let forward again.
+    TapForwards,
     /// The vxlan device was made.
     FastMade,
     /// A link of the vxlan device's name that was not as it has to be was removed, and the device made.
@@ -57,6 +59,8 @@ pub enum Change {
     FastMtu,
     /// The vxlan device was set up.
     FastUp,
+    /// The vxlan device's port was let forward again.
+    FastForwards,
 }
 
 impl Installed {

@@ -3,8 +3,9 @@ use std::io;
 use futures_util::TryStreamExt;
 use netlink_packet_core::Nla;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoData, InfoKind,
-    InfoPortData, InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, BridgePortState, BridgeStpState, In6AddrGenMode, InfoBridge,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoTun, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
 };
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder};
 
@@ -31,6 +32,10 @@ pub struct Link {
     pub tx_dropped: u64,
     /// As a bridge port: its flags.
     pub(super) port: PortFlags,
+    /// As a bridge port: does not forward, though its link is up. The kernel lets one that goes up forward.
+    pub(super) is_stopped: bool,
+    /// As a bridge: STP decides which ports forward.
+    pub(super) stp: bool,
     /// As a TAP: several queues can be attached.
     pub(super) multi_queue: bool,
     pub(super) mac: Option<Mac>,
@@ -41,7 +46,6 @@ pub struct Link {
     pub(super) name: String,
     kind: Option<InfoKind>,
     alias: Option<String>,
-    stp: bool,
     snooping: bool,
 }
 
@@ -83,6 +87,7 @@ impl From<&LinkMessage> for Link {
             up: message.header.flags.contains(LinkFlags::Up),
             ..Self::default()
         };
+        let running = message.header.flags.contains(LinkFlags::Running);
         #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of 70 variants")]
         for attribute in &message.attributes {
             match attribute {
@@ -100,6 +105,7 @@ impl From<&LinkMessage> for Link {
                 _ => {}
             }
         }
+        link.is_stopped &= running;
         link
     }
 }
@@ -131,7 +137,12 @@ impl Link {
                 self.multi_queue = infos.iter().any(flag);
             }
             LinkInfo::PortData(InfoPortData::BridgePort(infos)) => {
-                infos.iter().for_each(|info| self.port.note(info));
+                for info in infos {
+                    self.port.note(info);
+                    if let InfoBridgePort::State(state) = info {
+                        self.is_stopped = *state != BridgePortState::Forwarding;
+                    }
+                }
             }
             _ => {}
         }

@@ -1,13 +1,13 @@
-//! The uplinks as ports of the bridge: plugged in, and the flags of their ports.
+//! The uplinks as ports of the bridge: plugged in, with the flags of their ports, and forwarding.
 //!
 //! `guard` and `root_block` are the operator's: they do something only where STP is on.
 
 use std::mem::discriminant;
 
-use netlink_packet_route::link::InfoBridgePort;
+use netlink_packet_route::link::{BridgePortState, InfoBridgePort};
 use rtnetlink::{LinkBridgePort, LinkMessageBuilder, LinkUnspec};
 
-use super::{Link, Wiring, WiringError};
+use super::{Change, Installed, Link, Wiring, WiringError};
 
 /// Those flags of a bridge's port that decide which frames cross it.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl Wiring {
         let plug = LinkUnspec::new_with_index(link.index).controller(bridge.index).build();
         self.links.change(plug, "plugging an uplink into the bridge").await?;
         // What was read is of the port it was before, if it was one.
-        link.port = PortFlags::default();
+        (link.port, link.is_stopped) = (PortFlags::default(), false);
         Ok(())
     }
 
@@ -84,5 +84,22 @@ impl Wiring {
             missing.into_iter().fold(port, LinkMessageBuilder::<LinkBridgePort>::append_info_data);
         self.links.change(flags.build(), "setting an uplink's port flags").await?;
         Ok(true)
+    }
+
+    /// Lets an uplink's port forward again that somebody has stopped. Where STP is on, that is STP's.
+    pub(super) async fn set_forwarding(
+        &self,
+        link: &Link,
+        bridge: &Link,
+        change: Change,
+        installed: &mut Installed,
+    ) -> Result<(), WiringError> {
+        if !link.is_stopped || bridge.stp {
+            return Ok(());
+        }
+        let port = LinkBridgePort::new(link.index).state(BridgePortState::Forwarding).build();
+        self.links.change(port, "letting an uplink's port forward").await?;
+        installed.done.push(change);
+        Ok(())
     }
 }

@@ -38,6 +38,40 @@ fn flags_of_a_port_that_others_have_changed_are_put_right() {
 }
 
 #[test]
+fn a_port_that_others_have_stopped_forwards_again_unless_stp_is_on() {
+    alone("fast-stopped", async |node| {
+        let mut it = Wired::make(node).await?;
+        let state = |uplink| -> Result<Value> {
+            let port = json(node, &["bridge", "-j", "-d", "link", "show", "dev", uplink])?;
+            Ok(port["state"].clone())
+        };
+        for (uplink, change) in [(NAME, Change::FastForwards), ("weave-tap", Change::TapForwards)] {
+            // `blocking` the kernel itself turns into forwarding where STP is off.
+            for (number, stopped) in [(0, "disabled"), (1, "listening"), (2, "learning")] {
+                node.sh(&format!("bridge link set dev {uplink} state {number}"))?;
+                ensure!(state(uplink)? == stopped, "{}", state(uplink)?);
+
+                it.reconcile().await?;
+
+                ensure!(it.installed.done == [change], "{stopped}: {:?}", it.installed.done);
+                ensure!(state(uplink)? == "forwarding", "{stopped}: {}", state(uplink)?);
+                it.is_settled().await?;
+            }
+        }
+
+        // With STP a port that goes up waits 15 s.
+        node.sh("ip link set weave type bridge stp_state 1")?;
+        for uplink in [NAME, "weave-tap"] {
+            node.sh(&format!("ip link set {uplink} down; ip link set {uplink} up"))?;
+        }
+        ensure!(state(NAME)? != "forwarding" && state("weave-tap")? != "forwarding");
+        it.reconcile().await?;
+        ensure!(it.installed.done.is_empty(), "{:?}", it.installed.done);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_port_of_another_bridge_comes_back_with_the_flags_of_an_uplink() {
     alone("fast-stolen", async |node| {
         let mut it = Wired::make(node).await?;
