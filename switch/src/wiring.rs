@@ -14,6 +14,7 @@ mod link;
 mod port;
 mod reset;
 mod stations;
+mod strays;
 
 use std::io;
 
@@ -293,23 +294,6 @@ impl Wiring {
         }
         self.set_up(&tap, Change::TapUp, installed).await?;
         self.set_forwarding(&tap, bridge, Change::TapForwards, installed).await
-    }
-
-    /// Removes TAPs of ours that an earlier run had in this bridge under another name and nobody has open: the stations
-    /// that the bridge has behind them would be behind nobody.
-    async fn remove_stale(
-        &self,
-        bridge: &Link,
-        installed: &mut Installed,
-    ) -> Result<(), WiringError> {
-        for link in self.links.uplinks_of(bridge.index).await? {
-            let fitting = if link.multi_queue { Backend::Offload } else { Backend::Plain };
-            if link.name != self.spec.tap && KernelTap::open(&link.name, fitting, 1).is_ok() {
-                self.links.delete(link.index).await?;
-                installed.done.push(Change::StaleTapRemoved);
-            }
-        }
-        Ok(())
     }
 
     async fn set_mtu_of(

@@ -13,6 +13,8 @@ mod ports;
 mod probes;
 #[path = "fastpath/programmed.rs"]
 mod programmed;
+#[path = "fastpath/strays.rs"]
+mod strays;
 #[path = "fastpath/traffic.rs"]
 mod traffic;
 

@@ -192,6 +192,17 @@ impl Links {
         Ok(links.filter(uplink).collect())
     }
 
+    /// The vxlan devices of ours. The kernel picks those of the kind, so that it may be asked often.
+    pub(super) async fn devices(&self) -> Result<Vec<Link>, WiringError> {
+        let mut request = self.0.link().get();
+        let kind = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vxlan)]);
+        request.message_mut().attributes.push(kind);
+        let found = request.execute().try_collect::<Vec<_>>().await;
+        let found = found.map_err(|error| error_of("reading the vxlan devices", error))?;
+        let ours = |link: &Link| link.is_ours() && link.shape.is_some();
+        Ok(found.iter().map(Link::from).filter(ours).collect())
+    }
+
     pub(super) async fn add(
         &self,
         message: LinkMessage,
