@@ -11,13 +11,15 @@ mod error;
 mod fast;
 mod installed;
 mod link;
+mod port;
 mod reset;
 mod stations;
+mod strays;
 
 use std::io;
 
 use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute};
-use rtnetlink::{LinkBridge, LinkBridgePort, LinkUnspec};
+use rtnetlink::{LinkBridge, LinkUnspec};
 
 use crate::{Backend, KernelTap, Mac, Mtu};
 pub use error::WiringError;
@@ -25,6 +27,7 @@ pub use fast::{FastSpec, FastState};
 pub use installed::{Change, Installed};
 pub use link::Link;
 use link::{Links, StpOff};
+use port::PortFlags;
 pub use reset::{Remains, ResetError};
 pub use stations::Stations;
 pub(crate) use stations::{Entry, Message, messages};
@@ -286,53 +289,11 @@ impl Wiring {
             }
         }
         let Spec { learning, neigh_suppress, .. } = self.spec;
-        if self.set_flags(&tap, learning, neigh_suppress).await? {
+        if self.set_flags(&tap, PortFlags::uplink(learning, neigh_suppress)).await? {
             installed.done.push(Change::TapFlags);
         }
-        self.set_up(&tap, Change::TapUp, installed).await
-    }
-
-    /// Removes TAPs of ours that an earlier run had in this bridge under another name and nobody has open: the stations
-    /// that the bridge has behind them would be behind nobody.
-    async fn remove_stale(
-        &self,
-        bridge: &Link,
-        installed: &mut Installed,
-    ) -> Result<(), WiringError> {
-        for link in self.links.uplinks_of(bridge.index).await? {
-            let fitting = if link.multi_queue { Backend::Offload } else { Backend::Plain };
-            if link.name != self.spec.tap && KernelTap::open(&link.name, fitting, 1).is_ok() {
-                self.links.delete(link.index).await?;
-                installed.done.push(Change::StaleTapRemoved);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes a link a port of the bridge. It is down afterwards.
-    async fn plug(&self, link: &mut Link, bridge: &Link) -> Result<(), WiringError> {
-        let down = LinkUnspec::new_with_index(link.index).down().build();
-        self.links.change(down, "setting an uplink down").await?;
-        link.up = false;
-        let plug = LinkUnspec::new_with_index(link.index).controller(bridge.index).build();
-        self.links.change(plug, "plugging an uplink into the bridge").await
-    }
-
-    /// Sets the flags of an uplink's port, unless they are as they should be.
-    async fn set_flags(
-        &self,
-        link: &Link,
-        learning: bool,
-        neigh_suppress: bool,
-    ) -> Result<bool, WiringError> {
-        let flags = (link.isolated, link.learning, link.neigh_suppress);
-        if flags == (true, learning, neigh_suppress) {
-            return Ok(false);
-        }
-        let flags = LinkBridgePort::new(link.index).isolated(true).learning(learning);
-        let flags = flags.neigh_suppress(neigh_suppress).build();
-        self.links.change(flags, "setting an uplink's port flags").await?;
-        Ok(true)
+        self.set_up(&tap, Change::TapUp, installed).await?;
+        self.set_forwarding(&tap, bridge, Change::TapForwards, installed).await
     }
 
     async fn set_mtu_of(

@@ -7,10 +7,14 @@ mod device;
 mod mended;
 #[path = "fastpath/moves.rs"]
 mod moves;
+#[path = "fastpath/ports.rs"]
+mod ports;
 #[path = "fastpath/probes.rs"]
 mod probes;
 #[path = "fastpath/programmed.rs"]
 mod programmed;
+#[path = "fastpath/strays.rs"]
+mod strays;
 #[path = "fastpath/traffic.rs"]
 mod traffic;
 

@@ -3,7 +3,7 @@
 //! It is one device for all peers: no interface, no address and no remote of its own, nothing learned;
 //! its FDB says who is where ([`Fdb`](crate::Fdb)). Its name is weft's: what else bears it is removed,
 //! as is a vxlan device that differs in what can only be chosen when one is made. One that fits is
-//! adopted with all that it knows.
+//! adopted with all that it knows, also where it is ours and has got another name.
 //!
 //! The kernel does not tell whether a vxlan device sends over IPv4 or IPv6. So the address that we give
 //! it says so, and a device with another address is none that fits.
@@ -16,6 +16,7 @@ use rtnetlink::LinkVxlan;
 use serde::Serialize;
 
 use super::link::errno;
+use super::port::PortFlags;
 use super::{Change, Installed, Link, Wiring, WiringError};
 use crate::{Mac, Mtu, Vni};
 
@@ -146,6 +147,11 @@ impl Shape {
         special: false,
     };
 
+    /// Whether the kernel makes no other one like this beside it.
+    pub(super) fn is_in_way_of(self, spec: &FastSpec) -> bool {
+        (self.id, self.port) == (spec.vni.into(), spec.port)
+    }
+
     /// What the kernel says of a vxlan device. One that says nothing of DF is too old to know it.
     pub(super) fn of(infos: &[InfoVxlan]) -> Self {
         let mut shape = Self::PLAIN;
@@ -177,18 +183,18 @@ impl Shape {
 }
 
 impl Wiring {
-    /// Removes the vxlan device of this name if weft made it: while it is up nobody else can have its UDP
-    /// port. Tells whether there was one.
+    /// Removes the vxlan devices that weft has made for this, whatever they are called: while one is up
+    /// nobody else can have its UDP port. Tells whether there were any.
     ///
     /// # Errors
     /// Netlink refused.
-    pub async fn remove_fast(&self, name: &str) -> Result<bool, WiringError> {
-        let found = self.links.find(name).await?;
-        let Some(link) = found.filter(|it| it.is_ours() && it.shape.is_some()) else {
-            return Ok(false);
-        };
-        self.links.delete(link.index).await?;
-        Ok(true)
+    pub async fn remove_fast(&self, spec: &FastSpec) -> Result<bool, WiringError> {
+        let bridge = self.links.find(&self.spec.bridge).await?.map(|it| it.index);
+        let found = self.devices(spec, bridge).await?;
+        for link in &found {
+            self.links.delete(link.index).await?;
+        }
+        Ok(!found.is_empty())
     }
 
     /// Sees to the vxlan device, and notes what has become of it.
@@ -225,10 +231,11 @@ impl Wiring {
             self.plug(&mut device, bridge).await?;
             installed.done.push(Change::FastPlugged);
         }
-        if self.set_flags(&device, false, true).await? {
+        if self.set_flags(&device, PortFlags::uplink(false, true)).await? {
             installed.done.push(Change::FastFlags);
         }
         self.set_up(&device, Change::FastUp, installed).await?;
+        self.set_forwarding(&device, bridge, Change::FastForwards, installed).await?;
         Ok(device.index)
     }
 
@@ -238,25 +245,30 @@ impl Wiring {
         spec: &FastSpec,
         installed: &mut Installed,
     ) -> Result<Link, FastState> {
-        let change = match self.links.find(&spec.name).await? {
+        let (mut fitting, mut made) = (None, Change::FastMade);
+        match self.links.find(&spec.name).await? {
+            Some(link) if self.fits(&link, spec) => fitting = Some(link),
             Some(link) if [installed.bridge, installed.tap].contains(&link.index) => {
                 return Err(FastState::Refused(libc::EEXIST));
             }
-            Some(link)
-                if link.shape == Some(spec.shape()) && link.mac == Some(self.fast_mac(spec)) =>
-            {
-                return Ok(link);
-            }
             Some(link) => {
                 self.links.delete(link.index).await?;
-                Change::FastReplaced
+                made = Change::FastReplaced;
             }
-            None => Change::FastMade,
-        };
+            None => {}
+        }
+        if let Some(link) = self.clear_strays(spec, fitting, installed).await? {
+            return Ok(link);
+        }
         self.make_device(spec).await?;
-        installed.done.push(change);
+        installed.done.push(made);
         let made = self.links.find(&spec.name).await?;
         made.ok_or(FastState::Refused(libc::ENODEV))
+    }
+
+    /// Whether a link is as the device has to be in what can only be chosen when it is made.
+    pub(super) fn fits(&self, link: &Link, spec: &FastSpec) -> bool {
+        link.shape == Some(spec.shape()) && link.mac == Some(self.fast_mac(spec))
     }
 
     async fn make_device(&self, spec: &FastSpec) -> Result<(), FastState> {

@@ -41,10 +41,16 @@ pub enum Change {
     TapMtu,
     /// The TAP was set up.
     TapUp,
+    /// The TAP's port was let forward again.
+    TapForwards,
     /// The vxlan device was made.
     FastMade,
-    /// A link of the vxlan device's name that was not as it has to be was removed, and the device made.
+    /// A link of the vxlan device's name that was not as it has to be was removed, for the device to have it.
     FastReplaced,
+    /// The vxlan device had another name, and was given its own.
+    FastRenamed,
+    /// A vxlan device of ours that was in the way of the one that is kept was removed.
+    StaleFastRemoved,
     /// The vxlan device was marked as ours.
     FastMarked,
     /// The vxlan device was kept from making itself IPv6 addresses.
@@ -57,6 +63,8 @@ pub enum Change {
     FastMtu,
     /// The vxlan device was set up.
     FastUp,
+    /// The vxlan device's port was let forward again.
+    FastForwards,
 }
 
 impl Installed {

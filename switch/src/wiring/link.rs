@@ -3,12 +3,14 @@ use std::io;
 use futures_util::TryStreamExt;
 use netlink_packet_core::Nla;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoBridgePort,
-    InfoData, InfoKind, InfoPortData, InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, BridgePortState, BridgeStpState, In6AddrGenMode, InfoBridge,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoTun, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
 };
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder};
 
 use super::fast::Shape;
+use super::port::PortFlags;
 use super::{ALIAS, WiringError};
 use crate::{Mac, Mtu};
 
@@ -26,14 +28,14 @@ pub struct Link {
     pub mtu: u32,
     /// The bridge it is a port of.
     pub controller: Option<u32>,
-    /// As a bridge port: never forwards to another isolated port.
-    pub isolated: bool,
-    /// As a bridge port: learns source addresses.
-    pub learning: bool,
-    /// As a bridge port: not asked for addresses that the bridge knows.
-    pub neigh_suppress: bool,
     /// Frames dropped on their way out of the device.
     pub tx_dropped: u64,
+    /// As a bridge port: its flags.
+    pub(super) port: PortFlags,
+    /// As a bridge port: does not forward, though its link is up. The kernel lets one that goes up forward.
+    pub(super) is_stopped: bool,
+    /// As a bridge: STP decides which ports forward.
+    pub(super) stp: bool,
     /// As a TAP: several queues can be attached.
     pub(super) multi_queue: bool,
     pub(super) mac: Option<Mac>,
@@ -44,7 +46,6 @@ pub struct Link {
     pub(super) name: String,
     kind: Option<InfoKind>,
     alias: Option<String>,
-    stp: bool,
     snooping: bool,
 }
 
@@ -86,6 +87,7 @@ impl From<&LinkMessage> for Link {
             up: message.header.flags.contains(LinkFlags::Up),
             ..Self::default()
         };
+        let running = message.header.flags.contains(LinkFlags::Running);
         #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of 70 variants")]
         for attribute in &message.attributes {
             match attribute {
@@ -103,6 +105,7 @@ impl From<&LinkMessage> for Link {
                 _ => {}
             }
         }
+        link.is_stopped &= running;
         link
     }
 }
@@ -135,11 +138,9 @@ impl Link {
             }
             LinkInfo::PortData(InfoPortData::BridgePort(infos)) => {
                 for info in infos {
-                    match info {
-                        InfoBridgePort::Isolated(on) => self.isolated = *on,
-                        InfoBridgePort::Learning(on) => self.learning = *on,
-                        InfoBridgePort::NeighSupress(on) => self.neigh_suppress = *on,
-                        _ => {}
+                    self.port.note(info);
+                    if let InfoBridgePort::State(state) = info {
+                        self.is_stopped = *state != BridgePortState::Forwarding;
                     }
                 }
             }
@@ -189,6 +190,17 @@ impl Links {
         let uplink =
             |link: &Link| link.controller == Some(bridge) && link.is_tap() && link.is_ours();
         Ok(links.filter(uplink).collect())
+    }
+
+    /// The vxlan devices of ours. The kernel picks those of the kind, so that it may be asked often.
+    pub(super) async fn devices(&self) -> Result<Vec<Link>, WiringError> {
+        let mut request = self.0.link().get();
+        let kind = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vxlan)]);
+        request.message_mut().attributes.push(kind);
+        let found = request.execute().try_collect::<Vec<_>>().await;
+        let found = found.map_err(|error| error_of("reading the vxlan devices", error))?;
+        let ours = |link: &Link| link.is_ours() && link.shape.is_some();
+        Ok(found.iter().map(Link::from).filter(ours).collect())
     }
 
     pub(super) async fn add(

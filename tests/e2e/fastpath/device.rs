@@ -168,16 +168,20 @@ fn what_the_kernel_refuses_is_told_and_the_tap_goes_on() {
 #[test]
 fn where_it_is_not_asked_for_ours_can_be_removed_and_a_strangers_is_left() {
     alone("fast-remove", async |node| {
-        let it = Wired::make(node).await?;
-        ensure!(it.wiring.remove_fast(NAME).await?);
-        ensure!(!it.wiring.remove_fast(NAME).await?);
+        let mut it = Wired::make(node).await?;
+        let unwanted = FastSpec::new(Vni::DEFAULT, PORT, false);
+        ensure!(it.wiring.remove_fast(&unwanted).await?);
+        ensure!(!it.wiring.remove_fast(&unwanted).await?);
+        it.reconcile().await?;
+        node.sh(&format!("ip link set {NAME} name foo"))?;
+        ensure!(it.wiring.remove_fast(&unwanted).await?, "of another name");
         let _free = UdpSocket::bind((node.addr(), PORT))?;
         drop(it);
 
         node.sh(&format!("ip link add {NAME} type vxlan id 6784 dstport {PORT}"))?;
         let it = Wired::make_as(node, Spec { fast: None, ..spec(node)? }).await?;
         ensure!(it.installed.fast == FastState::Off && it.installed.fast_port.is_none());
-        ensure!(!it.wiring.remove_fast(NAME).await?);
+        ensure!(!it.wiring.remove_fast(&unwanted).await?);
         node.run(&["ip", "link", "show", "dev", NAME]).map(drop)
     });
 }

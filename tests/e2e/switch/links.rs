@@ -182,12 +182,17 @@ fn what_somebody_else_changes_is_put_right() {
             "ip link set weave-tap mtu 1500",
             "bridge link set dev weave-tap isolated off",
             "bridge link set dev weave-tap learning off",
+            "bridge link set dev weave-tap flood off mcast_flood off bcast_flood off",
+            "bridge link set dev weave-tap locked on",
+            "bridge link set dev weave-tap state 0",
         ] {
             nodes[0].sh(meddling)?;
             wait_until(LIMIT, meddling, || {
                 let (bridge, tap) = (link(&nodes[0], "weave"), link(&nodes[0], "weave-tap"));
                 let good = ["mtu 65000 ", "master weave ", "isolated on", "learning on", ",UP"];
-                good.iter().all(|word| tap.contains(word))
+                let port = [" flood on", " mcast_flood on", " bcast_flood on", "locked off"];
+                good.iter().chain(&port).all(|word| tap.contains(word))
+                    && tap.contains("state forwarding")
                     && ["mtu 1450 ", ",UP"].iter().all(|word| bridge.contains(word))
             })?;
             assert!(pods[0].ping(pods[1].addr(), 2)?.perfect(), "{meddling}");

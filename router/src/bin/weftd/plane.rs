@@ -40,9 +40,12 @@ impl Plane {
         let wanted = wants_fast(config, &rules).await?;
         let spec = spec(config, shared, wanted);
         if !wanted {
-            let name = FastSpec::new(config.vni, config.vxlan_port(), false).name;
-            if Wiring::new(spec.clone())?.remove_fast(&name).await? {
-                info!(device = name, "removed the vxlan device that an earlier run has left");
+            let unwanted = FastSpec::new(config.vni, config.vxlan_port(), false);
+            if Wiring::new(spec.clone())?.remove_fast(&unwanted).await? {
+                info!(
+                    device = unwanted.name,
+                    "removed the vxlan device that an earlier run has left"
+                );
             }
         }
         let (ports, sockets) = open(config, wanted)?;
