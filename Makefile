@@ -17,7 +17,7 @@ test: packages ## Everything: formatting, lints, docs, unit, property, simulatio
 test-long: packages ## Long simulations: more seeds
 	WEFT_SEEDS=2000 $(CARGO) test --release -p weft-tests --test sim
 	WEFT_SEEDS=20000 $(CARGO) test --release -p weft-tests --test mesh_sim random
-	WEFT_LONG=1 $(CARGO) test --release -p weft-tests --test mesh_sim many_peers
+	WEFT_LONG=1 $(CARGO) test --release -p weft-tests --test mesh_sim hundreds_of
 	$(CARGO) build --workspace --bins --examples
 	WEFT_LONG=1 $(CARGO) test -p weft-tests --test failover -- --test-threads=1
 

@@ -3,18 +3,14 @@
 use std::env;
 use std::time::{Duration, Instant};
 
-use weft_tests::mesh::growth::{Growth, grow, mass_start, rest};
+use weft_tests::mesh::growth::{Growth, grow};
 use weft_tests::mesh::{Weather, World};
 use weft_tests::seeds::{each_seed, each_seed_of};
 
-use crate::{SECOND, SOON, calm_down, holds, report};
+use crate::{SOON, calm_down, holds, report};
 
 /// What one join or leave may cost each peer: octets, and batches for each link.
 const CHANGE: (f64, f64) = (16_000.0, 4.0);
-/// What fits half an hour of all tests.
-const MANY: usize = 500;
-/// So many, and a thousand, are at rest this long after they have started.
-const CALM: Duration = Duration::from_secs(65);
 /// What a peer may send at rest among a thousand, in octets a second.
 const REST: f64 = 2_000.0;
 
@@ -35,33 +31,16 @@ fn fifty_peers_that_start_at_once_agree_and_a_change_is_cheap() {
     });
 }
 
+/// With `WEFT_LONG` (`make test-long`) a thousand: that takes a quarter of an hour.
 #[test]
-fn three_hundred_peers_that_start_at_once_agree_and_a_change_is_cheap() {
+fn hundreds_of_peers_that_start_at_once_agree_and_change_and_rest_are_cheap() {
+    let peers = if env::var_os("WEFT_LONG").is_some() { 1_000 } else { 300 };
     each_seed_of(1, |seed| {
-        let growth = measured(300, seed);
+        let growth = measured(peers, seed);
 
         report(&growth);
         assert_cheap(&growth);
-    });
-}
-
-/// With `WEFT_LONG` (`make test-long`) a thousand, and also what a change costs; that takes a quarter of an hour.
-#[test]
-fn many_peers_that_start_at_once_agree_and_rest_is_cheap() {
-    each_seed_of(1, |seed| {
-        if env::var_os("WEFT_LONG").is_some() {
-            let growth = measured(1_000, seed);
-            report(&growth);
-            assert_cheap(&growth);
-            return assert!(growth.rest.max < REST, "{growth}");
-        }
-        let (mut world, took) = mass_start(MANY, seed).unwrap();
-        // Who was refused for want of room tries again after 30 s.
-        world.pass(CALM.saturating_sub(world.now()));
-        let rest = rest(&mut world, 10 * SECOND);
-
-        report(format_args!("{MANY} peers: agreed after {took:?}, then octets/s {rest}"));
-        assert!(rest.max < REST, "{rest}");
+        assert!(growth.rest.max < REST, "{growth}");
     });
 }
 

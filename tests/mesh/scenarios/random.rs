@@ -6,7 +6,7 @@ use weft_tests::seeds::each_seed_of;
 
 #[test]
 fn whatever_happens_all_agree_once_it_is_over() {
-    each_seed_of(300, shrink::run_seed);
+    each_seed_of(200, shrink::run_seed);
 }
 
 #[test]

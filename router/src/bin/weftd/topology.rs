@@ -20,6 +20,8 @@ use crate::keyring::Keyring;
 
 /// Changes come in crowds: so long they are waited for.
 const GATHER: Duration = Duration::from_millis(20);
+/// How often snapshot and routes are asked for, until they are of one moment.
+const TRIES: usize = 5;
 /// How often what paths carry is measured.
 const MEASURE: Duration = Duration::from_secs(1);
 
@@ -71,7 +73,21 @@ async fn look(mesh: &Handle, wanted: bool) -> Result<Option<(Arc<Snapshot>, Rout
     if !wanted {
         return Ok(None);
     }
-    Ok(Some((mesh.snapshot().await?, mesh.data_routes().await?)))
+    let mut snapshot = mesh.snapshot().await?;
+    for _ in 0..TRIES {
+        let routes = mesh.data_routes().await?;
+        let later = mesh.snapshot().await?;
+        if states(&snapshot).eq(states(&later)) {
+            return Ok(Some((later, routes)));
+        }
+        snapshot = later;
+    }
+    Ok(Some((snapshot, mesh.data_routes().await?)))
+}
+
+/// A peer that is up, with the routes of a moment in which it was not, would seem to be out of reach.
+fn states(snapshot: &Snapshot) -> impl Iterator<Item = (PeerName, PeerState)> {
+    snapshot.peers.iter().map(|view| (view.name, view.state))
 }
 
 /// What the core was told.
