@@ -26,6 +26,8 @@ pub(crate) async fn keep(
     switched: watch::Sender<Receive>,
 ) -> anyhow::Result<()> {
     let mut verify_at = Instant::now() + VERIFY;
+    // Who is to receive, as long as nft has not done it.
+    let mut owed = None;
     let mut complaint = None;
     loop {
         let outcome = tokio::select! {
@@ -38,11 +40,9 @@ pub(crate) async fn keep(
                 guard.set_peers(&peers).await.inspect_err(|_| verify_at = Instant::now() + RETRY)
             }
             Ok(()) = receive.changed() => {
-                let to = *receive.borrow_and_update();
-                let outcome = guard.set_receive(to).await;
-                outcome.map(|()| {
-                    switched.send_replace(to);
-                })
+                owed = Some(*receive.borrow_and_update());
+                let outcome = switch(&mut guard, &mut owed, &switched).await;
+                outcome.inspect_err(|_| verify_at = Instant::now() + RETRY)
             }
             Ok(()) = port.changed() => {
                 let port = *port.borrow_and_update();
@@ -53,12 +53,26 @@ pub(crate) async fn keep(
                 let _ = ask.send(tally);
             }),
             () = sleep_until(verify_at) => {
-                verify_at = Instant::now() + VERIFY;
-                guard.verify().await.map(|damage| damage.into_iter().for_each(say))
+                let outcome = switch(&mut guard, &mut owed, &switched).await;
+                verify_at = Instant::now() + if outcome.is_ok() { VERIFY } else { RETRY };
+                outcome.and(guard.verify().await.map(|damage| damage.into_iter().for_each(say)))
             }
         };
         complain(&mut complaint, outcome.err());
     }
+}
+
+/// Has that one receive to whom it is owed, and tells so.
+async fn switch(
+    guard: &mut Guard,
+    owed: &mut Option<Receive>,
+    switched: &watch::Sender<Receive>,
+) -> Result<(), GuardError> {
+    let Some(to) = *owed else { return Ok(()) };
+    guard.set_receive(to).await?;
+    *owed = None;
+    switched.send_replace(to);
+    Ok(())
 }
 
 fn say(damage: Damage) {
