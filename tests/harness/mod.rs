@@ -33,6 +33,7 @@ mod pcap;
 mod pod;
 mod proc;
 mod spawner;
+mod stream;
 mod traffic;
 mod underlay;
 mod wait;
@@ -50,6 +51,7 @@ pub use node::Node;
 pub use pcap::Packet;
 pub use pod::{Pod, PodSpec};
 pub use proc::Proc;
+pub use stream::{Stream, Streamed};
 pub use traffic::{
     Fragment, Ping, PingStats, RunStats, Runs, Transfer, UdpStats, transfer, transfer_both,
     transfer_to, udp_arriving, udp_echo, udp_runs,

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
-use weft_tests::harness::{Cluster, Lab, Pod, Proc, Proto, Stopwatch, cut_port, pause, serial};
+use anyhow::{Result, ensure};
+use weft_tests::harness::{Cluster, Lab, Proto, Stopwatch, Stream, cut_port, pause, serial};
 
 use crate::{GAP, gapped, whole};
 
@@ -12,8 +11,8 @@ use crate::{GAP, gapped, whole};
 const BEGUN: Duration = Duration::from_millis(1_200);
 /// How long a stream goes on: through the cut and through the healing.
 const STREAM: u32 = 12;
-/// Its octets a second.
-const SPEED: u32 = 1_000_000;
+/// Its speed, in Mbit/s.
+const SPEED: u32 = 8;
 
 #[test]
 fn vxlan_that_one_peer_does_not_hear_goes_over_udp_6783_both_ways_and_back_without_a_loss() {
@@ -22,7 +21,7 @@ fn vxlan_that_one_peer_does_not_hear_goes_over_udp_6783_both_ways_and_back_witho
         let it = Cluster::<3>::fast(lab)?;
         for (from, to) in [(0, 1), (2, 0)] {
             let third = 3 - from - to;
-            let stream = Stream::start(it.pod(from)?, it.pod(to)?)?;
+            let stream = Stream::start(it.pod(from)?, it.pod(to)?, SPEED, STREAM)?;
 
             let away = cut(&it, from, to, third)?;
             let back = heal(&it, from, to)?;
@@ -32,9 +31,9 @@ fn vxlan_that_one_peer_does_not_hear_goes_over_udp_6783_both_ways_and_back_witho
                 from + 1,
                 to + 1
             );
-            let octets = stream.end()?;
+            let octets = stream.end()?.octets;
             println!("a stream went on: {octets} octets");
-            ensure!(octets > u64::from(STREAM * SPEED) * 9 / 10, "{octets}");
+            ensure!(octets > u64::from(STREAM * SPEED) * 1_000_000 / 8 * 9 / 10, "{octets}");
         }
         Ok(())
     })
@@ -101,31 +100,4 @@ fn heal(it: &Cluster<3>, from: usize, to: usize) -> Result<Duration> {
     let took = watch.elapsed();
     whole("healed", flows)?;
     Ok(took)
-}
-
-/// A TCP stream of a steady speed.
-struct Stream {
-    server: Proc,
-    client: Proc,
-}
-
-impl Stream {
-    fn start(from: &Pod, to: &Pod) -> Result<Self> {
-        let mut server = to.spawn(&["iperf3", "-s", "-1", "--forceflush"])?;
-        server.wait_for_line("Server listening", GAP * 10)?;
-        let (addr, time) = (to.addr().to_string(), STREAM.to_string());
-        let speed = (SPEED * 8).to_string();
-        let client = from.spawn(&["iperf3", "-J", "-c", &addr, "-t", &time, "-b", &speed])?;
-        Ok(Self { server, client })
-    }
-
-    /// How many octets have arrived.
-    fn end(mut self) -> Result<u64> {
-        let ended = self.client.wait(Duration::from_secs(STREAM.into()) * 2)?;
-        ensure!(ended.success(), "{ended}: {}", self.client.stdout());
-        self.server.wait(GAP * 5)?;
-        let said: Value = serde_json::from_str(&self.client.stdout())?;
-        let octets = said.pointer("/end/sum_received/bytes").and_then(Value::as_u64);
-        octets.with_context(|| format!("nothing received: {said}"))
-    }
 }
