@@ -353,8 +353,13 @@ fn refusal(applied: &Applied) -> Result<&Refusal> {
 }
 
 /// The pod sends a broadcast with this source.
+/// The pod has its own address again afterwards: no ARP retry or router solicitation of its kernel
+/// speaks as `mac` while the test goes on.
 fn speak_as(pod: &Pod, mac: Mac) -> Result<()> {
-    let line = format!("ip link set eth0 address {mac}; ping -c1 -W1 10.32.0.99 || true");
+    let line = format!(
+        "own=$(cat /sys/class/net/eth0/address); ip link set eth0 address {mac}; \
+         ping -c1 -W1 10.32.0.99 || true; ip link set eth0 address $own"
+    );
     pod.sh(&line).map(drop)
 }
 
