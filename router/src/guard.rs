@@ -3,20 +3,16 @@
 //! VXLAN authenticates nobody, and the kernel's device looks at no source. So the table `inet weft`
 //! of nftables, which is ours alone, lets in what comes from peers and drops the rest:
 //!
-//! - `input`: UDP to the two ports from an address that is no peer's. Loopback is let through, and
-//!   other ports are not looked at. Each peer has a counter: a sign of life that costs nothing;
-//! - `prerouting`: what enters from the pods' bridge for either port, UDP or TCP, of this node or of a
-//!   peer. A pod's packets leave with the node's address where they are masqueraded, and would pass
-//!   for a peer's. This hook also sees what is only bridged, where `bridge-nf-call-iptables` is on;
-//!   its input is then the bridge, too.
-//!
-//! - `forward`: what pods send to either UDP port, or to TCP 6783, of whatever address outside the bridge: nodes have
-//!   addresses that nobody has named as a peer's;
-//! - `output`: what users of this node other than root send to either port by `lo`, which is let in:
-//!   the kernel's device would take it for a peer's;
-//! - `receive`: while the process is to receive VXLAN, what comes from peers is brought to its transparent
-//!   socket (tproxy). Whoever has the port goes on having it, and receives when there is no such socket.
-//!   What is sent straight to that socket's port is dropped in `input`.
+//! - `input`: UDP to the two ports from an address that is no peer's. Each peer has a counter: a sign of life that costs nothing.
+//!   What enters from the pods' bridge for either port, UDP or TCP. What comes by `lo` without the mark [`MARK`]: the kernel's
+//!   device would take what any user of this node sends for a peer's;
+//! - `forward`: what pods send to either UDP port, or to TCP 6783, of whatever address outside the bridge. It leaves with the
+//!   node's address where it is masqueraded, and would pass for a peer's; and nodes have addresses that nobody has named as a
+//!   peer's. Where the hooks of IP see what is only bridged (br_netfilter), the table `netdev weft` does this instead, at the
+//!   ingress of the bridge: the fast path's packets then pass `input` only;
+//! - `prerouting`: while the process is to receive VXLAN, what comes from peers is brought to its transparent socket (tproxy).
+//!   Whoever has the port goes on having it, and receives when there is no such socket. What is sent straight to that socket's
+//!   port is dropped in `input`.
 //!
 //! The table `bridge weft` keeps pods from sending probes. Kernels without it are served as well.
 //!
@@ -24,14 +20,16 @@
 //! another node on the same bridge is bridged, and not stopped here, nor is what a user of this node sends to
 //! another one.
 //!
-//! Rules are replaced and elements added and removed in one transaction each, so there is no moment
-//! without. Installing again keeps counters. Dropping a [`Guard`] leaves the tables: they outlive the
+//! Rules are replaced and elements added and removed in one transaction each, so there is no moment without; but the kernel takes
+//! the table `netdev weft` away with the bridge, and until the next [`Guard::verify`] a new bridge has none. Installing again keeps counters. Dropping a [`Guard`] leaves the tables: they outlive the
 //! process, as the kernel's tunnel does.
 
 mod listing;
 mod nft;
+mod pods;
 mod probes;
 mod ruleset;
+mod side;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -40,9 +38,12 @@ use listing::Listing;
 pub use listing::{Count, Tally};
 use nft::Nft;
 pub use nft::NftError;
-use probes::Probes;
-use ruleset::TABLE;
-pub use ruleset::{BadName, Config, Receive, compile};
+pub use ruleset::{BadName, Config, MARK, Receive, compile};
+use ruleset::{Pods, TABLE};
+use side::Side;
+
+/// All that are ours.
+const TABLES: [[&str; 2]; 3] = [TABLE, probes::TABLE, pods::TABLE];
 
 /// The installed guard.
 #[derive(Debug)]
@@ -54,7 +55,9 @@ pub struct Guard {
     /// The rules as nft shows them right after they were made, and the elements as last seen.
     installed: Listing,
     /// Why there is none: the kernel has refused it.
-    probes: Result<Probes, NftError>,
+    probes: Result<Side, NftError>,
+    /// The table of [`pods`], while it is there.
+    pods: Option<Side>,
 }
 
 /// What a table that was there already made of an installation.
@@ -79,6 +82,8 @@ pub enum Damage {
     Peers,
     /// Somebody has removed or changed the rules for probes, the table `bridge weft`.
     Probes,
+    /// Somebody has removed or changed the rules for pods, the table `netdev weft`; or the bridge is a new one.
+    Pods,
 }
 
 /// Why the guard is not as it should be. The table is as before, whole.
@@ -119,11 +124,14 @@ impl Guard {
             (_, Err(why)) => return Err(what(why)),
         };
         let installed = nft.expect_listing(TABLE).await.map_err(what)?;
-        let probes = match Probes::install(&nft, config).await {
+        let probes = match probes::install(&nft, config).await {
             Err(why) if !matches!(why, NftError::Refused(_)) => return Err(what(why)),
             outcome => outcome,
         };
-        Ok((Self { nft, config: config.clone(), peers, installed, probes }, made))
+        let config = config.clone().with_pods(Pods::Routed);
+        let mut guard = Self { nft, config, peers, installed, probes, pods: None };
+        guard.verify_pods().await.map_err(what)?;
+        Ok((guard, made))
     }
 
     /// Whether the process can receive what comes to the port of VXLAN while somebody else has it: tries,
@@ -218,11 +226,13 @@ impl Guard {
     pub async fn counters(&self) -> Result<Tally, GuardError> {
         let what = |why| GuardError { what: "read", why };
         let tally = self.nft.expect_listing(TABLE).await.map_err(what)?.tally;
-        let pod_probes = match self.probes {
-            Ok(_) => Probes::count(&self.nft).await.map_err(what)?,
-            Err(_) => Count::default(),
-        };
-        Ok(Tally { pod_probes, ..tally })
+        let mut tally = tally;
+        for side in self.probes.as_ref().ok().into_iter().chain(&self.pods) {
+            let more = side.tally(&self.nft).await.map_err(what)?;
+            tally.pod_probes += more.pod_probes;
+            tally.pods_to_peers += more.pods_to_peers;
+        }
+        Ok(tally)
     }
 
     /// Looks whether all is as it was installed, and puts it back. Tells the first of what was wrong.
@@ -233,10 +243,50 @@ impl Guard {
         let what = |why| GuardError { what: "mend", why };
         let damage = self.verify_table().await.map_err(what)?;
         let forged = match &mut self.probes {
-            Ok(probes) => probes.verify(&self.nft, &self.config).await.map_err(what)?,
+            Ok(probes) => probes.verify(&self.nft).await.map_err(what)?,
             Err(_) => false,
         };
-        Ok(damage.or_else(|| forged.then_some(Damage::Probes)))
+        let raised = self.verify_pods().await.map_err(what)?;
+        let damage = damage.or_else(|| forged.then_some(Damage::Probes));
+        Ok(damage.or_else(|| raised.then_some(Damage::Pods)))
+    }
+
+    /// Has pods' packets looked at where it costs least, and tells whether somebody has changed that. It costs nothing
+    /// to look twice, so there is always one who looks.
+    async fn verify_pods(&mut self) -> Result<bool, NftError> {
+        let damaged = match self.raise().await {
+            // There is no bridge yet, or the kernel knows no such table.
+            Err(NftError::Refused(_)) => {
+                self.pods = None;
+                false
+            }
+            outcome => outcome?,
+        };
+        let at = if self.pods.is_some() { Pods::Raised } else { Pods::Routed };
+        if at != self.config.pods() {
+            let config = self.config.clone().with_pods(at);
+            self.nft.run(&ruleset::forwarding(&config)).await?;
+            self.config = config;
+            self.installed = self.nft.expect_listing(TABLE).await?;
+        }
+        if at == Pods::Routed && self.nft.state(pods::TABLE).await?.is_some() {
+            self.nft.run(&ruleset::removal(pods::TABLE)).await?;
+        }
+        Ok(damaged)
+    }
+
+    /// Makes or mends the table of [`pods`] where it is of use. Tells whether it was mended.
+    async fn raise(&mut self) -> Result<bool, NftError> {
+        if !pods::are_seen_by_hooks() {
+            self.pods = None;
+            return Ok(false);
+        }
+        if let Some(side) = &mut self.pods {
+            return side.verify(&self.nft).await;
+        }
+        let text = pods::compile(&self.config);
+        self.pods = Some(Side::install(&self.nft, pods::TABLE, text).await?);
+        Ok(false)
     }
 
     async fn verify_table(&mut self) -> Result<Option<Damage>, NftError> {
@@ -271,7 +321,7 @@ impl Guard {
     pub async fn tables() -> Result<Vec<String>, GuardError> {
         let nft = Nft::default();
         let mut found = Vec::new();
-        for table in [TABLE, probes::TABLE] {
+        for table in TABLES {
             let state =
                 nft.state(table).await.map_err(|why| GuardError { what: "look for", why })?;
             found.extend(state.map(|_| table.join(" ")));
@@ -287,7 +337,7 @@ impl Guard {
         let nft = Nft::default();
         let what = |why| GuardError { what: "remove", why };
         let mut removed = false;
-        for table in [TABLE, probes::TABLE] {
+        for table in TABLES {
             if nft.state(table).await.map_err(what)?.is_some() {
                 nft.run(&ruleset::removal(table)).await.map_err(what)?;
                 removed = true;

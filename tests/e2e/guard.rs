@@ -2,6 +2,8 @@
 
 #[path = "guard/intruders.rs"]
 mod intruders;
+#[path = "guard/pods.rs"]
+mod pods;
 #[path = "guard/receive.rs"]
 mod receive;
 
@@ -13,7 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use router::guard::{Config, Count, Damage, Guard, Installed};
+use router::guard::{Config, Count, Damage, Guard, Installed, MARK};
+use socket2::SockRef;
 use weft_tests::harness::{Host, Lab, Node, Pod, Stopwatch, Underlay, pause};
 
 const SLEEVE: u16 = 6783;
@@ -40,7 +43,7 @@ fn datagrams_of_strangers_are_dropped_and_counted_and_those_of_peers_pass_and_ar
             ensure!(ears.heard()? == [0, 0]);
             send(&peer, one.addr(), SLEEVE, 30)?;
             send(&peer, one.addr(), VXLAN, 70)?;
-            send(&one, one.addr(), VXLAN, 5)?;
+            marked(&one, one.addr(), 5)?;
             ensure!(ears.heard()? == [30, 75]);
 
             let tally = one.inside(async || Ok(guard.counters().await?))?;
@@ -352,16 +355,30 @@ fn masqueraded_pod(node: &Node, bridged: &str) -> Result<Pod> {
 }
 
 fn send(from: &Host, to: IpAddr, port: u16, count: usize) -> Result<()> {
+    from.inside(async || post(&socket(to)?, to, port, count))
+}
+
+/// Sends as a node tries its own kernel.
+fn marked(from: &Host, to: IpAddr, count: usize) -> Result<()> {
     from.inside(async || {
-        let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
-        for number in 0..count {
-            socket.send_to(FORGED, (to, port))?;
-            if number == 0 {
-                pause(Duration::from_millis(20));
-            }
-        }
-        Ok(())
+        let socket = socket(to)?;
+        SockRef::from(&socket).set_mark(MARK)?;
+        post(&socket, to, VXLAN, count)
     })
+}
+
+fn socket(to: IpAddr) -> Result<UdpSocket> {
+    Ok(UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?)
+}
+
+fn post(socket: &UdpSocket, to: IpAddr, port: u16, count: usize) -> Result<()> {
+    for number in 0..count {
+        socket.send_to(FORGED, (to, port))?;
+        if number == 0 {
+            pause(Duration::from_millis(20));
+        }
+    }
+    Ok(())
 }
 
 fn connect(from: &Host, to: IpAddr, port: u16) -> Result<()> {

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::probes;
 use super::ruleset::{CHAINS, DROPS, PEERS, TARGETS};
+use super::{pods, probes};
 
 /// Elements, by the name of their set.
 pub(super) type Sets = BTreeMap<String, BTreeSet<IpAddr>>;
@@ -18,6 +18,13 @@ pub struct Count {
     pub packets: u64,
     /// How many octets.
     pub octets: u64,
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.octets += other.octets;
+    }
 }
 
 /// What the guard has counted since its table was made.
@@ -75,9 +82,9 @@ impl Listing {
         let ours = match kind {
             "table" => true,
             "counter" => DROPS.contains(&name) || name == probes::DROP,
-            "chain" => CHAINS.contains(&name),
+            "chain" => is_ours(name),
             "set" => PEERS.contains(&name) || TARGETS.contains(&name),
-            "rule" => CHAINS.contains(&text("chain")),
+            "rule" => is_ours(text("chain")),
             _ => false,
         };
         if !ours {
@@ -123,6 +130,10 @@ impl Listing {
             _ => &mut self.tally.local_users,
         }
     }
+}
+
+fn is_ours(chain: &str) -> bool {
+    CHAINS.contains(&chain) || pods::CHAINS.contains(&chain)
 }
 
 fn count(fields: &Map<String, Value>) -> Count {

@@ -5,21 +5,14 @@
 //! off before it looks for who listens. Kernels differ in what they offer here: where a rule cannot name
 //! the bridge, it is for all of the host's; where there is no such family, pods can send probes.
 
-use super::listing::{Count, Listing};
 use super::nft::{Nft, NftError};
-use super::ruleset::{Config, removal};
+use super::ruleset::Config;
+use super::side::Side;
 
 /// Family and name of the table.
 pub(super) const TABLE: [&str; 2] = ["bridge", "weft"];
 /// Its drop.
 pub(super) const DROP: &str = "pod_probes";
-
-/// The installed table.
-#[derive(Debug)]
-pub(super) struct Probes {
-    scope: Scope,
-    installed: Listing,
-}
 
 /// On which bridges frames are looked at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,56 +21,13 @@ enum Scope {
     All,
 }
 
-impl Probes {
-    /// Puts the rules in place.
-    ///
-    /// # Errors
-    /// [`NftError::Refused`]: the kernel cannot do it. Otherwise nft could not be asked.
-    pub(super) async fn install(nft: &Nft, config: &Config) -> Result<Self, NftError> {
-        let scope = match apply(nft, config, Scope::Ours).await {
-            Ok(()) => Scope::Ours,
-            Err(NftError::Refused(_)) => {
-                apply(nft, config, Scope::All).await?;
-                Scope::All
-            }
-            Err(why) => return Err(why),
-        };
-        Ok(Self { scope, installed: nft.expect_listing(TABLE).await? })
-    }
-
-    /// Looks whether all is as it was installed, and puts it back. Tells whether it was not.
-    ///
-    /// # Errors
-    /// nft was refused, or is gone.
-    pub(super) async fn verify(&mut self, nft: &Nft, config: &Config) -> Result<bool, NftError> {
-        let now = nft.state(TABLE).await?;
-        if now.is_some_and(|now| now.shape == self.installed.shape) {
-            return Ok(false);
-        }
-        apply(nft, config, self.scope).await?;
-        self.installed = nft.expect_listing(TABLE).await?;
-        Ok(true)
-    }
-
-    /// What was dropped since the table was made.
-    ///
-    /// # Errors
-    /// nft was refused, or is gone.
-    pub(super) async fn count(nft: &Nft) -> Result<Count, NftError> {
-        // Somebody has removed it: it is put back by the next look.
-        Ok(nft.listing(TABLE).await?.unwrap_or_default().tally.pod_probes)
-    }
-}
-
-/// Makes, or makes anew; what cannot be kept of an earlier table is not.
-async fn apply(nft: &Nft, config: &Config, scope: Scope) -> Result<(), NftError> {
-    let text = compile(config, scope);
-    match nft.run(&text).await {
-        // Adding first makes deleting succeed when there is nothing.
-        Err(NftError::Refused(_)) => {
-            let removal = removal(TABLE);
-            nft.run(&format!("add table {}\n{removal}{text}", TABLE.join(" "))).await
-        }
+/// Puts the rules in place.
+///
+/// # Errors
+/// [`NftError::Refused`]: the kernel cannot do it. Otherwise nft could not be asked.
+pub(super) async fn install(nft: &Nft, config: &Config) -> Result<Side, NftError> {
+    match Side::install(nft, TABLE, compile(config, Scope::Ours)).await {
+        Err(NftError::Refused(_)) => Side::install(nft, TABLE, compile(config, Scope::All)).await,
         outcome => outcome,
     }
 }
@@ -123,7 +73,7 @@ mod tests {
     async fn a_kernel_without_any_of_it_refuses() {
         let config = Config::new("weave", 6783, 6784).unwrap();
 
-        let outcome = Probes::install(&Nft::of("sh"), &config).await;
+        let outcome = install(&Nft::of("sh"), &config).await;
 
         assert!(matches!(outcome, Err(NftError::Refused(_))), "{outcome:?}");
     }

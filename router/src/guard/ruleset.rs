@@ -9,8 +9,8 @@ use super::listing::Sets;
 /// Family and name of the table that is ours alone.
 pub(super) const TABLE: [&str; 2] = ["inet", "weft"];
 /// The chains that are the guard's; others in the table are left alone.
-pub(super) const CHAINS: [&str; 9] =
-    ["input", "prerouting", "forward", "output", "tunnel", "ports", "pods", "receive", "leaving"];
+pub(super) const CHAINS: [&str; 7] =
+    ["input", "prerouting", "forward", "tunnel", "own", "receive", "leaving"];
 /// Peers that are listened to, with counters. The second is IPv6's.
 pub(super) const PEERS: [&str; 2] = ["peers4", "peers6"];
 /// The same for all other uses: the counters above count once for each datagram that is let in.
@@ -25,9 +25,16 @@ pub(super) const DROPS: [&str; 6] = [
     "local_users",
 ];
 
-/// `input`, `forward` and `output`: as `raw`, before others filter (0). `prerouting`: before `raw` (-300), behind the
-/// defragmentation of connection tracking and of tproxy (-400).
-const PRIORITIES: [i16; 2] = [-300, -350];
+/// Low bits of the mark (`SO_MARK`) of what a node may send to its own tunnel ports by `lo`. Setting one takes CAP_NET_ADMIN, or
+/// CAP_NET_RAW.
+pub const MARK: u32 = 0x77;
+/// The bits of a mark that are looked at: others are for others to set.
+const MARK_MASK: u32 = 0xff;
+
+/// `input` and `forward`: as `raw`, before others filter (0). `prerouting`: before `raw` (-300), behind the defragmentation of
+/// connection tracking and of tproxy (-400).
+pub(super) const RAW: i16 = -300;
+const PREROUTING: i16 = -350;
 
 /// What to guard, and who receives VXLAN.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,6 +45,17 @@ pub struct Config {
     pub(super) device: String,
     receiver: Option<u16>,
     receive: Receive,
+    pods: Pods,
+}
+
+/// Where pods' packets to the tunnel ports of other nodes are stopped.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Pods {
+    /// In `forward`, which all that is routed passes.
+    #[default]
+    Routed,
+    /// Where they leave the bridge for the node, in [`super::pods`]. What is only bridged does not pass there.
+    Raised,
 }
 
 /// Who receives what comes to the port of VXLAN from other hosts.
@@ -65,7 +83,15 @@ impl Config {
     /// The name would be no name, or more than one, to nft.
     pub fn new(bridge: &str, sleeve: u16, vxlan: u16) -> Result<Self, BadName> {
         let (bridge, device) = (checked(bridge)?, format!("vxlan-{vxlan}"));
-        Ok(Self { bridge, sleeve, vxlan, device, receiver: None, receive: Receive::Kernel })
+        Ok(Self {
+            bridge,
+            sleeve,
+            vxlan,
+            device,
+            receiver: None,
+            receive: Receive::Kernel,
+            pods: Pods::Routed,
+        })
     }
 
     /// The same with a vxlan device of another name.
@@ -86,6 +112,16 @@ impl Config {
     #[must_use]
     pub fn with_receive(self, receive: Receive) -> Self {
         Self { receive, ..self }
+    }
+
+    /// The same with pods' packets stopped there.
+    #[must_use]
+    pub(super) fn with_pods(self, pods: Pods) -> Self {
+        Self { pods, ..self }
+    }
+
+    pub(super) fn pods(&self) -> Pods {
+        self.pods
     }
 
     pub(super) fn vxlan(&self) -> u16 {
@@ -112,19 +148,18 @@ fn checked(name: &str) -> Result<String, BadName> {
 pub fn compile(config: &Config, peers: &BTreeSet<IpAddr>) -> String {
     let mut text = objects();
     text += &rules(config);
+    text += &forwarding(config);
     text += &switch(config);
     text.extend(difference(&Sets::default(), peers));
     text
 }
 
-/// The table, and all in it that is not a rule.
+/// The table, and all that is always in it and is not a rule.
 fn objects() -> String {
     let table = TABLE.join(" ");
-    let [raw, prerouting] = PRIORITIES;
     let [peers4, peers6] = PEERS;
     let [targets4, targets6] = TARGETS;
     let counters = DROPS.map(|name| format!("add counter {table} {name}\n")).concat();
-    let flushes = CHAINS.map(|name| format!("flush chain {table} {name}\n")).concat();
     format!(
         "add table {table}
 {counters}\
@@ -132,30 +167,28 @@ add set {table} {peers4} {{ type ipv4_addr; counter; }}
 add set {table} {peers6} {{ type ipv6_addr; counter; }}
 add set {table} {targets4} {{ type ipv4_addr; }}
 add set {table} {targets6} {{ type ipv6_addr; }}
-add chain {table} input {{ type filter hook input priority {raw}; policy accept; }}
-add chain {table} prerouting {{ type filter hook prerouting priority {prerouting}; policy accept; }}
-add chain {table} forward {{ type filter hook forward priority {raw}; policy accept; }}
-add chain {table} output {{ type filter hook output priority {raw}; policy accept; }}
+add chain {table} input {{ type filter hook input priority {RAW}; policy accept; }}
 add chain {table} tunnel
-add chain {table} ports
-add chain {table} pods
+add chain {table} own
 add chain {table} receive
 add chain {table} leaving
-{flushes}"
+flush chain {table} input
+flush chain {table} tunnel
+flush chain {table} own
+flush chain {table} leaving
+"
     )
 }
 
 /// Who gets through.
 ///
-/// Where bridged packets pass these hooks (br_netfilter), each packet of a pod passes `prerouting` and `forward` on both nodes,
-/// and its tunnel the others: one look at its ports is all that it costs there. Names of interfaces are compared behind that.
+/// This is the one hook that every datagram of the kernel's tunnel passes, and it costs some hundredths of all that is done for
+/// one. So others are there only while they have something to do.
 fn rules(config: &Config) -> String {
     let Config { bridge, sleeve, vxlan, receiver, .. } = config;
     let (table, ports) = (TABLE.join(" "), ports(config));
     let [peers4, peers6] = PEERS;
-    let [targets4, targets6] = TARGETS;
-    let [sleeve_strangers, vxlan_strangers, pods_to_node, pods_to_peers, to_receiver, local_users] =
-        DROPS;
+    let [sleeve_strangers, vxlan_strangers, pods_to_node, _, to_receiver, local_users] = DROPS;
     // What tproxy has brought still has VXLAN's port. When nobody has the receiver's any more, anybody may
     // be given it, and is to have what comes: hence the look at the socket.
     let direct = receiver.map_or_else(String::new, |port| {
@@ -163,36 +196,58 @@ fn rules(config: &Config) -> String {
             "add rule {table} input udp dport {port} socket transparent 1 counter name {to_receiver} drop\n"
         )
     });
-    // Broadcasts and groups are not of type `local`: those of pods are caught in `tunnel`.
-    // On `lo` a packet's socket is its sender's. On other interfaces what the kernel's tunnel sends has
-    // that of the pod's process.
     format!(
-        "{direct}\
-add rule {table} input iif lo accept
-add rule {table} input udp dport {ports} jump tunnel
-add rule {table} output oif lo udp dport {ports} meta skuid != 0 counter name {local_users} drop
+        "\
+add rule {table} input udp dport {ports} goto tunnel
+add rule {table} input iifname \"{bridge}\" tcp dport {ports} counter name {pods_to_node} drop
+{direct}\
 add rule {table} tunnel iifname \"{bridge}\" counter name {pods_to_node} drop
+add rule {table} tunnel iif lo goto own
 add rule {table} tunnel ip saddr @{peers4} accept
 add rule {table} tunnel ip6 saddr @{peers6} accept
 add rule {table} tunnel udp dport {sleeve} counter name {sleeve_strangers} drop
 add rule {table} tunnel udp dport {vxlan} counter name {vxlan_strangers} drop
-add rule {table} prerouting th dport {ports} jump ports
-add rule {table} ports iifname \"{bridge}\" meta l4proto {{ tcp, udp }} goto pods
-add rule {table} ports udp dport {vxlan} goto receive
-add rule {table} forward th dport {ports} jump leaving
+add rule {table} own meta mark & {MARK_MASK:#x} == {MARK:#x} accept
+add rule {table} own counter name {local_users} drop
 add rule {table} leaving iifname != \"{bridge}\" return
 add rule {table} leaving oifname \"{bridge}\" return
-add rule {table} leaving udp dport {ports} counter name {pods_to_peers} drop
+{}",
+        leaving(config, &table)
+    )
+}
+
+/// What pods may not send to anybody outside of their bridge, in the chain `leaving` of a table.
+pub(super) fn leaving(config: &Config, table: &str) -> String {
+    let (sleeve, ports, [.., pods_to_peers, _, _]) = (config.sleeve, ports(config), DROPS);
+    format!(
+        "add rule {table} leaving udp dport {ports} counter name {pods_to_peers} drop
 add rule {table} leaving tcp dport {sleeve} counter name {pods_to_peers} drop
-add rule {table} pods fib daddr type local counter name {pods_to_node} drop
-add rule {table} pods ip daddr @{targets4} counter name {pods_to_peers} drop
-add rule {table} pods ip6 daddr @{targets6} counter name {pods_to_peers} drop
 "
     )
 }
 
+/// The commands that have `forward` look at what pods send, or that take it away.
+pub(super) fn forwarding(config: &Config) -> String {
+    let (table, ports) = (TABLE.join(" "), ports(config));
+    let rules = (config.pods == Pods::Routed)
+        .then(|| format!("add rule {table} forward th dport {ports} jump leaving\n"));
+    base("forward", RAW, rules.as_deref())
+}
+
+/// The commands that make a chain at the hook of its name, with these rules; without rules it is no more.
+fn base(name: &str, priority: i16, rules: Option<&str>) -> String {
+    let table = TABLE.join(" ");
+    let make = format!(
+        "add chain {table} {name} {{ type filter hook {name} priority {priority}; policy accept; }}
+flush chain {table} {name}
+"
+    );
+    // Adding first makes deleting succeed when there is nothing.
+    rules.map_or_else(|| format!("{make}delete chain {table} {name}\n"), |it| format!("{make}{it}"))
+}
+
 /// Both ports: as a range, which costs less than a set, where they are neighbours.
-fn ports(Config { sleeve, vxlan, .. }: &Config) -> String {
+pub(super) fn ports(Config { sleeve, vxlan, .. }: &Config) -> String {
     if sleeve.checked_add(1) == Some(*vxlan) {
         format!("{sleeve}-{vxlan}")
     } else {
@@ -202,14 +257,22 @@ fn ports(Config { sleeve, vxlan, .. }: &Config) -> String {
 
 /// The commands that make the one receive whom `config` names, and nobody else.
 pub(super) fn switch(config: &Config) -> String {
-    let Config { vxlan, receiver, receive, .. } = config;
+    let Config { bridge, vxlan, receiver, receive, .. } = config;
     let table = TABLE.join(" ");
+    let chosen = receiver.filter(|_| *receive == Receive::User);
+    let hook =
+        chosen.map(|_| format!("add rule {table} prerouting udp dport {vxlan} goto receive\n"));
     let mut text = format!("flush chain {table} receive\n");
-    let (Receive::User, Some(port)) = (receive, receiver) else { return text };
+    text += &base("prerouting", PREROUTING, hook.as_deref());
+    let Some(port) = chosen else { return text };
+    // What pods send is for `input`, as if nobody brought anything. What comes by `lo` is left to whoever has the port: so a node
+    // tries its own kernel's receiving.
+    text += &format!(
+        "add rule {table} receive iifname \"{bridge}\" return\nadd rule {table} receive iif lo return\n"
+    );
     for (family, targets) in ["ip", "ip6"].into_iter().zip(TARGETS) {
-        // What pods send does not get here. What comes by `lo` is left to whoever has the port: so a node tries its own kernel's receiving.
         text += &format!(
-            "add rule {table} receive udp dport {vxlan} iif != lo {family} saddr @{targets} fib daddr type local tproxy {family} to :{port} accept\n"
+            "add rule {table} receive udp dport {vxlan} {family} saddr @{targets} fib daddr type local tproxy {family} to :{port} accept\n"
         );
     }
     text
@@ -297,10 +360,24 @@ mod tests {
         assert_eq!(
             added(&user, &kernel),
             [
-                "add rule inet weft receive udp dport 6784 iif != lo ip saddr @targets4 fib daddr type local tproxy ip to :40000 accept",
-                "add rule inet weft receive udp dport 6784 iif != lo ip6 saddr @targets6 fib daddr type local tproxy ip6 to :40000 accept",
+                "add rule inet weft prerouting udp dport 6784 goto receive",
+                "add rule inet weft receive iifname \"weave\" return",
+                "add rule inet weft receive iif lo return",
+                "add rule inet weft receive udp dport 6784 ip saddr @targets4 fib daddr type local tproxy ip to :40000 accept",
+                "add rule inet weft receive udp dport 6784 ip6 saddr @targets6 fib daddr type local tproxy ip6 to :40000 accept",
             ]
         );
+        assert_eq!(added(&kernel, &user), ["delete chain inet weft prerouting"]);
+    }
+
+    #[test]
+    fn what_is_stopped_at_the_bridge_needs_no_hook_that_bridged_packets_pass() {
+        let config = Config::new("weave", 6783, 6784).unwrap();
+
+        let raised = forwarding(&config.clone().with_pods(Pods::Raised));
+
+        assert!(forwarding(&config).ends_with("forward th dport 6783-6784 jump leaving\n"));
+        assert!(raised.ends_with("delete chain inet weft forward\n"), "{raised}");
     }
 
     #[test]

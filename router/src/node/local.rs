@@ -16,6 +16,9 @@ const MOVE_WINDOW: Duration = Duration::from_secs(180);
 /// Frames that a station sent before it moved may still be in a queue here for this long.
 const IN_FLIGHT: Duration = Duration::from_millis(500);
 
+/// A station of which no address is known after this time is taken to have none.
+const NAMELESS: Duration = Duration::from_secs(600);
+
 /// What the bridge and the pods have told us.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Local {
@@ -75,6 +78,14 @@ impl Local {
 }
 
 impl Node {
+    /// Whether there are stations here that may have addresses, of which none is known. The bridge itself is not looked at.
+    pub fn has_nameless(&self, now: Duration) -> bool {
+        let Local { macs, addresses, .. } = &self.local;
+        let known = |mac| addresses.get(mac).is_some_and(|all| !all.is_empty());
+        let mut pods = macs.iter().filter(|(mac, _)| mac.0 != self.own.octets());
+        pods.any(|(mac, since)| now < *since + NAMELESS && !known(mac))
+    }
+
     pub(super) fn all_local(&mut self, macs: Vec<Mac>, now: Duration, outputs: &mut Vec<Output>) {
         let all: BTreeSet<Mac> = macs.into_iter().collect();
         let ours = self.stations.of(self.own).chain(self.local.macs());

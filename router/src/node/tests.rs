@@ -8,6 +8,7 @@ use crate::plan::Standing;
 
 mod alone;
 mod anything;
+mod nameless;
 mod size;
 
 fn name(n: u64) -> PeerName {

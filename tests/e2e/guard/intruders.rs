@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use weft_tests::harness::{Capture, Direction, Lab, Node, Pod, Underlay, bin, pause};
 
-use super::{Ears, SLEEVE, VXLAN, guarded, packets, send};
+use super::{Ears, SLEEVE, VXLAN, guarded, marked, packets, send};
 
 const COUNT: usize = 10;
 /// EtherType of probes, with octets that a frame of that length has.
@@ -48,7 +48,7 @@ fn probes_of_pods_reach_neither_their_node_nor_another_and_those_of_nodes_arrive
 }
 
 #[test]
-fn what_users_other_than_root_send_to_the_nodes_own_tunnel_ports_is_dropped() {
+fn what_users_of_the_node_send_to_its_own_tunnel_ports_is_dropped_and_what_has_the_mark_is_not() {
     for (underlay, loopback) in [(Underlay::default(), "127.0.0.1"), (Underlay::v6(), "::1")] {
         Lab::with("guard-users", |lab| {
             let [one] = lab.nodes(&underlay)?;
@@ -65,11 +65,12 @@ fn what_users_other_than_root_send_to_the_nodes_own_tunnel_ports_is_dropped() {
             let by_nobody = ears.heard()?;
             targets.iter().try_for_each(|addr| send(&one, *addr, VXLAN, COUNT))?;
             let by_root = ears.heard()?;
+            targets.iter().try_for_each(|addr| marked(&one, *addr, COUNT))?;
+            let by_mark = ears.heard()?;
 
-            eprintln!("{:?}: by nobody {by_nobody:?}, by root {by_root:?}", underlay.family);
-            ensure!((by_nobody, by_root) == ([0, 0], [0, 2 * COUNT]));
+            ensure!((by_nobody, by_root, by_mark) == ([0, 0], [0, 0], [0, 2 * COUNT]));
             let tally = one.inside(async || Ok(guard.counters().await?))?;
-            ensure!(packets(tally.local_users) == 4 * COUNT, "{tally:?}");
+            ensure!(packets(tally.local_users) == 6 * COUNT, "{tally:?}");
             Ok(())
         })
         .unwrap();

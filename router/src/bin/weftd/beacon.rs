@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use router::Input;
-use router::guard::Receive;
+use router::guard::{MARK, Receive};
 use router::receiver::{PERIOD, Receiver};
+use socket2::SockRef;
 use switch::{Mac, PROBE, ProbePort, Vni, vxlan};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -80,6 +81,8 @@ impl Trial {
             if ipv6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
         let socket = UdpSocket::bind((local, 0))?;
         socket.set_nonblocking(true)?;
+        // The tunnel guard lets nothing else in by `lo`.
+        SockRef::from(&socket).set_mark(MARK)?;
         Ok(Self { socket, to: (local, port).into(), frame: Vec::new(), vni, seq: 0 })
     }
 

@@ -117,6 +117,8 @@ pub(crate) struct Ways {
     pub(crate) sleeve: SleeveSender,
     /// Told that what a next run may begin with has changed.
     pub(crate) last: Arc<Notify>,
+    /// Told whether there are stations here of which no address is known.
+    pub(crate) nameless: watch::Sender<bool>,
 }
 
 /// The loop's state.
@@ -179,6 +181,7 @@ impl Control {
                 look_at = self.clock.now() + LOOK;
                 self.look_for_learned();
                 self.look_for_traffic();
+                self.look_for_nameless();
             }
         }
     }
@@ -365,6 +368,12 @@ impl Control {
         if !busy.is_empty() {
             self.step(busy);
         }
+    }
+
+    /// What they say may be heard where it would not be otherwise.
+    fn look_for_nameless(&self) {
+        let is = self.node.has_nameless(self.clock.now());
+        self.ways.nameless.send_if_modified(|was| std::mem::replace(was, is) != is);
     }
 
     fn answer(&self, request: Request) {

@@ -21,13 +21,20 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Pause after listening has failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Listens until nobody moves the bridge, or the control loop has ended.
-pub(crate) async fn listen(inbox: Inbox, mut links: watch::Receiver<Links>) -> anyhow::Result<()> {
+/// Listens until nobody moves the bridge, or the control loop has ended. At the vxlan device, where the kernel copies each frame
+/// for who listens, it does so only while there are stations whose addresses are not known.
+pub(crate) async fn listen(
+    inbox: Inbox,
+    mut links: watch::Receiver<Links>,
+    mut nameless: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     let mut complaint = None;
     loop {
-        let at = *links.borrow_and_update();
+        let Links { bridge, fast } = *links.borrow_and_update();
+        let fast = fast.filter(|_| *nameless.borrow_and_update());
         let failed = tokio::select! {
-            failed = hear(&inbox, at) => failed.to_string(),
+            failed = hear(&inbox, bridge, fast) => failed.to_string(),
+            Ok(()) = nameless.changed() => continue,
             moved = links.changed() => match moved {
                 Ok(()) => continue,
                 Err(_) => anyhow::bail!("the data plane has ended: please report this"),
@@ -45,8 +52,8 @@ pub(crate) async fn listen(inbox: Inbox, mut links: watch::Receiver<Links>) -> a
 }
 
 /// Until it fails.
-async fn hear(inbox: &Inbox, at: Links) -> anyhow::Error {
-    let ear = match Ear::open(at.bridge, at.fast) {
+async fn hear(inbox: &Inbox, bridge: u32, fast: Option<u32>) -> anyhow::Error {
+    let ear = match Ear::open(bridge, fast) {
         Ok(ear) => ear,
         Err(error) => return error.into(),
     };

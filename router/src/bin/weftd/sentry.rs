@@ -9,6 +9,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
+use crate::beacon::Links;
+
 /// How often the rules are looked at.
 const VERIFY: Duration = Duration::from_secs(5);
 /// Pause after nft has failed.
@@ -22,10 +24,15 @@ pub(crate) async fn keep(
     mut guard: Guard,
     mut peers: watch::Receiver<BTreeSet<IpAddr>>,
     mut asks: mpsc::Receiver<Ask>,
-    (mut receive, mut port): (watch::Receiver<Receive>, watch::Receiver<Option<u16>>),
+    (mut receive, mut port, mut links): (
+        watch::Receiver<Receive>,
+        watch::Receiver<Option<u16>>,
+        watch::Receiver<Links>,
+    ),
     switched: watch::Sender<Receive>,
 ) -> anyhow::Result<()> {
-    let mut verify_at = Instant::now() + VERIFY;
+    // At once: the bridge is there by now.
+    let mut verify_at = Instant::now();
     // Who is to receive, as long as nft has not done it.
     let mut owed = None;
     let mut complaint = None;
@@ -47,6 +54,11 @@ pub(crate) async fn keep(
             Ok(()) = port.changed() => {
                 let port = *port.borrow_and_update();
                 guard.set_receiver(port).await
+            }
+            // A new bridge has none of the rules that are its own.
+            Ok(()) = links.changed() => {
+                verify_at = Instant::now();
+                Ok(())
             }
             Some(ask) = asks.recv() => guard.counters().await.map(|tally| {
                 // Who asked may have gone.
@@ -88,6 +100,9 @@ fn say(damage: Damage) {
         }
         Damage::Probes => {
             "somebody has changed the rules of the tunnel guard for probes (table bridge weft), put back"
+        }
+        Damage::Pods => {
+            "the rules of the tunnel guard for pods were gone or changed (table netdev weft), put back: the bridge is a new one, or it was somebody"
         }
     };
     warn!("{what}");

@@ -17,7 +17,7 @@ use router::probe::Secret;
 use router::serve::{Limits, Listen, Server};
 use router::{Input, Node, Output, node, plan};
 use switch::options::MtuChoice;
-use switch::{Mac, MacTable, Mtu, Plan, PlanCell, ProbeSocket};
+use switch::{Installed, Mac, MacTable, Mtu, Plan, PlanCell, ProbeSocket};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -101,8 +101,6 @@ impl Starting {
 
         let mut tasks = JoinSet::new();
         shared.keep(&mut tasks);
-        let (guarded, hand) = Guarded::spawn(&mut tasks, (guard, peers), engine.intake_port());
-        let Guarded { sources, asks, port, receive: to_guard } = guarded;
         let (receive, receives) = watch::channel(Receive::Kernel);
         let (inbox, inputs) = Inbox::new(shared.clock);
         let found = (inbox.clone(), keyring.clone());
@@ -110,10 +108,13 @@ impl Starting {
         let (orders, ordered) = mpsc::channel(256);
         let (sight, sighted) = watch::channel(data::sight(&engine).await);
         let installed = engine.installed();
-        let (links, links_at) =
-            watch::channel(Links { bridge: installed.bridge, fast: installed.fast.index() });
+        let (links, links_at) = watch::channel(located(installed));
+        let port = engine.intake_port();
+        let (guarded, hand) = Guarded::spawn(&mut tasks, (guard, peers), port, links_at.clone());
+        let Guarded { sources, asks, port, receive: to_guard } = guarded;
         let (own, own_at) = watch::channel(installed.mac.unwrap_or(shared.own));
-        tasks.spawn(ear::listen(inbox.clone(), links_at.clone()));
+        let (nameless, nameless_at) = watch::channel(false);
+        tasks.spawn(ear::listen(inbox.clone(), links_at.clone(), nameless_at));
         let (beacon, keys, clock) = (Beacon::default(), keyring.clone(), shared.clock);
         if let Some(trial) = trial {
             let (beacon, inbox, keys) = (beacon.clone(), inbox.clone(), keys.clone());
@@ -122,14 +123,13 @@ impl Starting {
         }
         let sleeve = engine.sleeve_sender();
         let told = Listeners { links, own, port, sight, receive: to_guard };
-        let tables = shared.tables.clone();
-        let plane = (engine, bell, watch);
-        let data = Data::new(plane, (inbox, tables, keys), told, (receives, hand), mtu);
+        let ends = (inbox, shared.tables.clone(), keys);
+        let data = Data::new((engine, bell, watch), ends, told, (receives, hand), mtu);
         tasks.spawn(data.run(ordered));
         let (requests, requested) = mpsc::channel(16);
         let courier = Courier::start(mesh.clone(), refresh);
         let (last, changed) = Writer::start(&mut tasks, &config.state_dir, requests.clone());
-        let ways = Ways { courier, sources, data: orders, beacon, sleeve, last: changed };
+        let ways = Ways { courier, sources, data: orders, beacon, sleeve, last: changed, nameless };
         let control = shared.control(&config, core, ways, (keyring, sighted.clone()))?;
         tasks.spawn(control.run(inputs, requested));
 
@@ -149,6 +149,10 @@ impl Starting {
     }
 }
 
+fn located(installed: &Installed) -> Links {
+    Links { bridge: installed.bridge, fast: installed.fast.index() }
+}
+
 /// What the guard's task is told.
 struct Guarded {
     sources: watch::Sender<BTreeSet<IpAddr>>,
@@ -163,13 +167,14 @@ impl Guarded {
         tasks: &mut JoinSet<anyhow::Result<()>>,
         (guard, peers): (Guard, BTreeSet<IpAddr>),
         intake: Option<u16>,
+        links: watch::Receiver<Links>,
     ) -> (Self, watch::Receiver<Receive>) {
         let (sources, peers) = watch::channel(peers);
         let (asks, asked) = mpsc::channel(4);
         let (port, port_at) = watch::channel(intake);
         let (receive, receives) = watch::channel(Receive::Kernel);
         let (switched, does) = watch::channel(Receive::Kernel);
-        tasks.spawn(sentry::keep(guard, peers, asked, (receives, port_at), switched));
+        tasks.spawn(sentry::keep(guard, peers, asked, (receives, port_at, links), switched));
         (Self { sources, asks, port, receive }, does)
     }
 }
