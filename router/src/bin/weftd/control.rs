@@ -1,7 +1,9 @@
 //! The control loop: one task that owns the control core and does what it says.
 
+mod probing;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +14,9 @@ use router::node::Counts;
 use router::probe::Said;
 use router::{Input, Last, Node, Output, node, probe};
 use switch::engine::SleeveSender;
-use switch::sleeve::HEADER_LEN;
-use switch::{Counters, Kind, Mac, MacTable, Mtu, Port, ProbeSocket, TableEvents, Vni};
+use switch::{Counters, Kind, Mac, MacTable, Port, ProbeSocket, TableEvents, Vni};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::sleep_until;
-use tracing::warn;
 
 use crate::beacon::Beacon;
 use crate::courier::{Courier, Errand};
@@ -36,9 +36,6 @@ const BATCH: usize = 1024;
 const TELL: Duration = Duration::from_secs(4);
 /// How often stations learned from frames, and who has traffic, are looked for.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// Where UDP 6783 is that a probe goes to, and what goes before it there.
-type Sleeve<'a> = (&'a [SocketAddr], Option<[u8; HEADER_LEN]>);
 
 /// Where inputs go. Clones are the same.
 #[derive(Clone, Debug)]
@@ -276,43 +273,6 @@ impl Control {
             Output::Say(word) => words::say(&word),
         }
         false
-    }
-
-    /// A probe that is not sent is a probe that is not answered.
-    fn send_probe(&self, line: Line, frame: &[u8], vxlan: SocketAddr, sleeve: Sleeve<'_>) {
-        match line {
-            Line::Fast if self.ways.beacon.send(frame) => {}
-            // What the other end's kernel has sent is answered, whoever sends here.
-            Line::Fast | Line::User => {
-                let header = switch::vxlan::header(self.vni);
-                let _sent = self.probes.send(&[&header, frame].concat(), vxlan);
-            }
-            Line::Sleeve | Line::Mesh => {
-                let (addrs, Some(header)) = sleeve else { return };
-                let datagram = [&header, frame].concat();
-                for addr in addrs {
-                    let _sent = self.ways.sleeve.send(&datagram, *addr);
-                }
-            }
-        }
-    }
-
-    /// From the process, whoever sends on that line: what fits does not depend on that.
-    fn send_size(&self, frame: &[u8], to: SocketAddr, header: Option<[u8; HEADER_LEN]>) {
-        let _sent = match header {
-            None => {
-                let datagram = [&switch::vxlan::header(self.vni), frame].concat();
-                self.probes.send(&datagram, to)
-            }
-            Some(header) => self.ways.sleeve.send(&[&header, frame].concat(), to),
-        };
-    }
-
-    /// If it does not take that up the core sees it, and does without the kernel.
-    fn teach(&self, to: SocketAddr, mtu: Mtu) {
-        if let Err(error) = self.probes.teach(to, mtu) {
-            warn!(%error, %to, %mtu, "cannot tell the kernel what the path carries (that takes CAP_NET_RAW)");
-        }
     }
 
     fn order(&self, order: Order) {
