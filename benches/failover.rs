@@ -17,8 +17,8 @@ use weft_tests::harness::{
 
 /// How long a path may take to be what it was.
 const WAIT: Duration = Duration::from_secs(30);
-/// From the start of the flows to the fault.
-const BEGUN: Duration = Duration::from_millis(500);
+/// From the start of the flows to the fault: by then a peer is known to have traffic, and probed often.
+const BEGUN: Duration = Duration::from_millis(1500);
 
 /// Measures fail-over and restarts of weftd. Needs root.
 #[derive(Debug, Parser)]
@@ -49,14 +49,14 @@ const FAULTS: [Fault; 6] = [
     Fault {
         title: "UDP 6784 dropped one way",
         options: &[],
-        seconds: 3,
+        seconds: 4,
         strike: |it| cut_port(it.node(1)?, it.node(0)?, Proto::Udp, 6784),
         mend: |it| it.node(0)?.heal(),
     },
     Fault {
         title: "kernel receives nothing (tc)",
         options: &[],
-        seconds: 3,
+        seconds: 4,
         strike: |it| {
             it.node(0)?.sh("tc qdisc add dev vxlan-6784 clsact
                  tc filter add dev vxlan-6784 ingress matchall action drop")?;
@@ -67,21 +67,21 @@ const FAULTS: [Fault; 6] = [
     Fault {
         title: "vxlan-6784 deleted",
         options: &[],
-        seconds: 3,
+        seconds: 4,
         strike: |it| it.node(0)?.sh("ip link del vxlan-6784").map(drop),
         mend: |_| Ok(()),
     },
     Fault {
         title: "killed and started, fast path",
         options: &[],
-        seconds: 4,
+        seconds: 5,
         strike: restart,
         mend: |_| Ok(()),
     },
     Fault {
         title: "stopped for 2 s, fast path",
         options: &[],
-        seconds: 4,
+        seconds: 5,
         strike: |it| {
             let daemon = it.daemons.first_mut().context("no daemon")?;
             daemon.proc.signal(Signal::SIGSTOP)?;
@@ -93,7 +93,7 @@ const FAULTS: [Fault; 6] = [
     Fault {
         title: "killed and started, user path",
         options: &["--fastpath", "off"],
-        seconds: 4,
+        seconds: 5,
         strike: restart,
         mend: |_| Ok(()),
     },
