@@ -14,8 +14,6 @@
 //!   Whoever has the port goes on having it, and receives when there is no such socket. What is sent straight to that socket's
 //!   port is dropped in `input`.
 //!
-//! The table `bridge weft` keeps pods from sending probes. Kernels without it are served as well.
-//!
 //! TCP 6783 stays open for all other hosts: a newcomer is no peer yet. What a pod sends to an address of
 //! another node on the same bridge is bridged, and not stopped here, nor is what a user of this node sends to
 //! another one.
@@ -27,7 +25,6 @@
 mod listing;
 mod nft;
 mod pods;
-mod probes;
 mod ruleset;
 mod side;
 
@@ -43,7 +40,7 @@ use ruleset::{Pods, TABLE};
 use side::Side;
 
 /// All that are ours.
-const TABLES: [[&str; 2]; 3] = [TABLE, probes::TABLE, pods::TABLE];
+const TABLES: [[&str; 2]; 2] = [TABLE, pods::TABLE];
 
 /// The installed guard.
 #[derive(Debug)]
@@ -54,8 +51,6 @@ pub struct Guard {
     peers: BTreeSet<IpAddr>,
     /// The rules as nft shows them right after they were made, and the elements as last seen.
     installed: Listing,
-    /// Why there is none: the kernel has refused it.
-    probes: Result<Side, NftError>,
     /// The table of [`pods`], while it is there.
     pods: Option<Side>,
 }
@@ -80,8 +75,6 @@ pub enum Damage {
     Rules,
     /// Somebody has changed the peers.
     Peers,
-    /// Somebody has removed or changed the rules for probes, the table `bridge weft`.
-    Probes,
     /// Somebody has removed or changed the rules for pods, the table `netdev weft`; or the bridge is a new one.
     Pods,
 }
@@ -124,12 +117,8 @@ impl Guard {
             (_, Err(why)) => return Err(what(why)),
         };
         let installed = nft.expect_listing(TABLE).await.map_err(what)?;
-        let probes = match probes::install(&nft, config).await {
-            Err(why) if !matches!(why, NftError::Refused(_)) => return Err(what(why)),
-            outcome => outcome,
-        };
         let config = config.clone().with_pods(Pods::Routed);
-        let mut guard = Self { nft, config, peers, installed, probes, pods: None };
+        let mut guard = Self { nft, config, peers, installed, pods: None };
         guard.verify_pods().await.map_err(what)?;
         Ok((guard, made))
     }
@@ -144,11 +133,6 @@ impl Guard {
         let config = config.clone().with_receiver(Some(config.vxlan())).with_receive(Receive::User);
         let outcome = Nft::default().check(&compile(&config, &BTreeSet::new())).await;
         outcome.map_err(|why| GuardError { what: "receive through", why: without_tproxy(why) })
-    }
-
-    /// Says why pods can send probes: this kernel does not let us keep them from it.
-    pub fn probes_refused(&self) -> Option<&NftError> {
-        self.probes.as_ref().err()
     }
 
     /// Who receives from now on, in one transaction: no datagram is lost or seen twice. Before `Kernel`
@@ -227,10 +211,8 @@ impl Guard {
         let what = |why| GuardError { what: "read", why };
         let tally = self.nft.expect_listing(TABLE).await.map_err(what)?.tally;
         let mut tally = tally;
-        for side in self.probes.as_ref().ok().into_iter().chain(&self.pods) {
-            let more = side.tally(&self.nft).await.map_err(what)?;
-            tally.pod_probes += more.pod_probes;
-            tally.pods_to_peers += more.pods_to_peers;
+        if let Some(side) = &self.pods {
+            tally.pods_to_peers += side.tally(&self.nft).await.map_err(what)?.pods_to_peers;
         }
         Ok(tally)
     }
@@ -242,12 +224,7 @@ impl Guard {
     pub async fn verify(&mut self) -> Result<Option<Damage>, GuardError> {
         let what = |why| GuardError { what: "mend", why };
         let damage = self.verify_table().await.map_err(what)?;
-        let forged = match &mut self.probes {
-            Ok(probes) => probes.verify(&self.nft).await.map_err(what)?,
-            Err(_) => false,
-        };
         let raised = self.verify_pods().await.map_err(what)?;
-        let damage = damage.or_else(|| forged.then_some(Damage::Probes));
         Ok(damage.or_else(|| raised.then_some(Damage::Pods)))
     }
 

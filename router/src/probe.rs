@@ -1,16 +1,18 @@
 //! Probes, on the wire.
 //!
 //! ```text
-//! dst MAC 6 | src MAC 6 | 0x88b5 | "weft" 4 | version 2 | line 1 | flags 1 | 0 | seq u64 | echo u64 | delay u32 | interval u16 | MAC 16
+//! dst MAC 6 | src MAC 6 | 0x88b5 | "weft" 4 | version 3 | token 8 | line 1 | flags 1 | 0 | seq u64 | echo u64 | delay u32 | interval u16 | MAC 16
 //! ```
-//! A frame between the two nodes' bridges (their names are the addresses), of 60 octets, the least that Ethernet has (IEEE
-//! 802.3, 3.2.7). It travels as frames do on its line: 1 in VXLAN that the kernel sends, 2 in VXLAN that the process sends, 3 on
+//! A frame of 68 octets between the two nodes' bridges (their names are the addresses). It travels as frames do on its line: 1 in VXLAN that the kernel sends, 2 in VXLAN that the process sends, 3 on
 //! UDP 6783; on line 4, the mesh, the frame is the message. Flags: 1 answer at once, 2 there is traffic. `delay`
 //! is in microseconds since `echo` was heard, `interval` in milliseconds until the sender speaks again.
 //!
 //! Flag 4 makes it a size probe: `echo` is the size of the inner IP packet that it stands for, and it is filled up with
 //! zeros to that and 14 octets, so that it is as large as a frame with such a packet. With flag 8 it is its
-//! acknowledgement, of 60 octets, with the same `seq` and size.
+//! acknowledgement, of 68 octets, with the same `seq` and size.
+//!
+//! The token is the receiver's, for one start: it follows from its public key, which pods are not told, and probes do not come by
+//! where pods are. So a filter in the kernel keeps away what pods make up (`switch::ProbePort`).
 //!
 //! The MAC (BLAKE2s, 16 octets, over all before it) is under a key that only the two nodes have: each start of a node has an
 //! X25519 key (RFC 7748) and publishes its public half in the mesh, as label `data.key`. Who can send on the underlay, or
@@ -24,7 +26,7 @@ use blake2::digest::{KeyInit, Mac as _};
 use blake2::{Blake2s256, Blake2sMac, Digest as _};
 use curve25519_dalek::montgomery::MontgomeryPoint;
 use peer_mesh::PeerName;
-use switch::PROBE;
+use switch::{PROBE, Token};
 
 use crate::liveness::{Line, Packet};
 use crate::pmtu::SizeProbe;
@@ -34,12 +36,13 @@ pub const KEY: &str = "data.key";
 
 /// Octets of a probe.
 pub const FRAME: usize = 14 + HEAD + BODY + MAC;
-const HEAD: usize = 4 + 1;
+const HEAD: usize = 4 + 1 + TOKEN;
 /// Octets of a packet, without the addresses.
 pub(crate) const BODY: usize = 1 + 1 + 1 + 8 + 8 + 4 + 2;
 const MAC: usize = 16;
+const TOKEN: usize = size_of::<Token>();
 const MAGIC: [u8; 4] = *b"weft";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const POLL: u8 = 1;
 const ACTIVE: u8 = 2;
 const SIZE: u8 = 4;
@@ -52,7 +55,11 @@ pub struct Secret([u8; 32]);
 
 /// What only two nodes know.
 #[derive(Clone)]
-pub struct Key([u8; 32]);
+pub struct Key {
+    seal: [u8; 32],
+    /// What the other one listens for.
+    token: Token,
+}
 
 /// What a probe says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -86,6 +93,11 @@ impl Secret {
         octets.iter().map(|octet| format!("{octet:02x}")).collect()
     }
 
+    /// What we listen for.
+    pub fn token(&self) -> Token {
+        token_of(&MontgomeryPoint::mul_base_clamped(self.0).to_bytes())
+    }
+
     /// What we share with the node that has told us this; `None` for what is no key.
     pub fn shared(&self, public: &str) -> Option<Key> {
         let theirs = hex(public)?;
@@ -96,9 +108,9 @@ impl Secret {
             return None;
         }
         let (low, high) = if ours < theirs { (ours, theirs) } else { (theirs, ours) };
-        let hash = Blake2s256::new().chain_update("weft probe 2").chain_update(shared);
+        let hash = Blake2s256::new().chain_update("weft probe 3").chain_update(shared);
         let hash = hash.chain_update(low).chain_update(high).finalize();
-        Some(Key(hash.into()))
+        Some(Key { seal: hash.into(), token: token_of(&theirs) })
     }
 }
 
@@ -122,6 +134,7 @@ pub fn emit(said: &Said, from: PeerName, to: PeerName, key: &Key) -> Vec<u8> {
     frame.extend(PROBE.to_be_bytes());
     frame.extend(MAGIC);
     frame.push(VERSION);
+    frame.extend(key.token);
     frame.extend(match said {
         Said::Line(packet) => emit_body(packet),
         Said::Size(probe) => emit_size(probe),
@@ -143,6 +156,7 @@ impl<'a> Sealed<'a> {
         let (ether_type, rest) = rest.split_first_chunk::<2>()?;
         let (magic, rest) = rest.split_first_chunk::<4>()?;
         let ([version], rest) = rest.split_first_chunk::<1>()?;
+        let (_token, rest) = rest.split_first_chunk::<TOKEN>()?;
         if u16::from_be_bytes(*ether_type) != PROBE || *magic != MAGIC || *version != VERSION {
             return None;
         }
@@ -246,7 +260,14 @@ fn seal(key: &Key, told: &[u8]) -> [u8; MAC] {
 }
 
 fn keyed(key: &Key) -> Option<Blake2sMac<U16>> {
-    KeyInit::new_from_slice(&key.0).ok()
+    KeyInit::new_from_slice(&key.seal).ok()
+}
+
+fn token_of(public: &[u8; 32]) -> Token {
+    let hash = Blake2s256::new().chain_update("weft probe token").chain_update(public).finalize();
+    let mut token = Token::default();
+    token.iter_mut().zip(hash).for_each(|(to, octet)| *to = octet);
+    token
 }
 
 fn hex(text: &str) -> Option<[u8; 32]> {
@@ -305,8 +326,10 @@ mod tests {
         let (a, b) = keys();
         let c = Secret::new([3; 32]).shared(&Secret::new([2; 32]).public()).unwrap();
 
-        assert_eq!(a.0, b.0);
-        assert_ne!(a.0, c.0);
+        assert_eq!(a.seal, b.seal);
+        assert_ne!(a.seal, c.seal);
+        assert_eq!(a.token, Secret::new([2; 32]).token());
+        assert_eq!(b.token, Secret::new([1; 32]).token());
         assert!(Secret::new([1; 32]).shared(&"00".repeat(32)).is_none());
         assert!(Secret::new([1; 32]).shared("+0").is_none());
     }
@@ -333,9 +356,9 @@ mod tests {
 
             let len = match said {
                 Said::Size(SizeProbe { acknowledges: false, octets, .. }) => {
-                    60.max(usize::from(octets) + 14)
+                    68.max(usize::from(octets) + 14)
                 }
-                Said::Line(_) | Said::Size(_) => 60,
+                Said::Line(_) | Said::Size(_) => 68,
             };
             prop_assert_eq!(frame.len(), len);
             prop_assert!(switch::Frame::parse(&frame).unwrap().is_probe());

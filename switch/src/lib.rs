@@ -70,7 +70,7 @@ pub use mac::{BadMac, Mac};
 pub use mtu::{Mtu, OVERHEAD_V4, OVERHEAD_V6};
 pub use offload::{BadOffload, Offload, VNET_HEADER_LEN};
 pub use plan::{Path, Peer, PeerId, Plan, PlanBuilder, PlanCell, Port, Route, Tunnel, Way};
-pub use probe_port::{Heard, ProbePort};
+pub use probe_port::{Heard, ProbePort, TOKEN_AT, Token};
 pub use probe_socket::ProbeSocket;
 pub use punt::{PROBE, PUNT_LEN, Punt, Punts, Told};
 pub use quirks::{Mitigation, QUIRKS, Quirk, Release};

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
+use super::pods;
 use super::ruleset::{CHAINS, DROPS, PEERS, TARGETS};
-use super::{pods, probes};
 
 /// Elements, by the name of their set.
 pub(super) type Sets = BTreeMap<String, BTreeSet<IpAddr>>;
@@ -42,8 +42,6 @@ pub struct Tally {
     pub to_receiver: Count,
     /// Dropped: from users of this node other than root, by `lo`.
     pub local_users: Count,
-    /// Dropped: frames from pods that pretend to be probes. Octets without their Ethernet headers.
-    pub pod_probes: Count,
     /// Let in, by peer, both ports.
     pub peers: BTreeMap<IpAddr, Count>,
 }
@@ -81,7 +79,7 @@ impl Listing {
         let name = text("name");
         let ours = match kind {
             "table" => true,
-            "counter" => DROPS.contains(&name) || name == probes::DROP,
+            "counter" => DROPS.contains(&name),
             "chain" => is_ours(name),
             "set" => PEERS.contains(&name) || TARGETS.contains(&name),
             "rule" => is_ours(text("chain")),
@@ -121,7 +119,6 @@ impl Listing {
         let [sleeve_strangers, vxlan_strangers, pods_to_node, pods_to_peers, to_receiver, _] =
             DROPS;
         match name {
-            probes::DROP => &mut self.tally.pod_probes,
             _ if name == sleeve_strangers => &mut self.tally.sleeve_strangers,
             _ if name == vxlan_strangers => &mut self.tally.vxlan_strangers,
             _ if name == pods_to_node => &mut self.tally.pods_to_node,

@@ -58,12 +58,6 @@ impl Default for Nft {
 }
 
 impl Nft {
-    /// Another program in its place.
-    #[cfg(test)]
-    pub(super) fn of(program: &'static str) -> Self {
-        Self { program, deadline: DEADLINE }
-    }
-
     /// Applies these commands, all or none.
     pub(super) async fn run(&self, commands: &str) -> Result<(), NftError> {
         let output = self.call(&["-f", "-"], commands).await?;

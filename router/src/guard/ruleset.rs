@@ -42,7 +42,6 @@ pub struct Config {
     pub(super) bridge: String,
     sleeve: u16,
     vxlan: u16,
-    pub(super) device: String,
     receiver: Option<u16>,
     receive: Receive,
     pods: Pods,
@@ -76,30 +75,20 @@ pub enum Receive {
 pub struct BadName(String);
 
 impl Config {
-    /// The pods' bridge, and the node's UDP ports. The kernel's vxlan device is the one that is named by
-    /// its port, and receives.
+    /// The pods' bridge, and the node's UDP ports. The kernel receives.
     ///
     /// # Errors
     /// The name would be no name, or more than one, to nft.
     pub fn new(bridge: &str, sleeve: u16, vxlan: u16) -> Result<Self, BadName> {
-        let (bridge, device) = (checked(bridge)?, format!("vxlan-{vxlan}"));
+        let bridge = checked(bridge)?;
         Ok(Self {
             bridge,
             sleeve,
             vxlan,
-            device,
             receiver: None,
             receive: Receive::Kernel,
             pods: Pods::Routed,
         })
-    }
-
-    /// The same with a vxlan device of another name.
-    ///
-    /// # Errors
-    /// As those of [`Config::new`].
-    pub fn with_device(self, name: &str) -> Result<Self, BadName> {
-        Ok(Self { device: checked(name)?, ..self })
     }
 
     /// The same with the port of the transparent socket: nothing that is sent to it gets there.
@@ -384,7 +373,6 @@ mod tests {
     fn names_that_nft_would_read_otherwise_are_refused() {
         for name in ["", "weave*", "we ave", "a\" accept", "weave;", "0123456789abcdef", "wéave"] {
             assert!(Config::new(name, 6783, 6784).is_err(), "{name}");
-            assert!(Config::new("weave", 6783, 6784).unwrap().with_device(name).is_err(), "{name}");
         }
         assert!(Config::new("br-0.weave_1", 1, 2).is_ok());
     }

@@ -169,8 +169,6 @@ fn what_others_have_done_to_the_rules_for_receiving_is_mended() {
         for (harm, damage) in [
             ("flush chain inet weft receive", Damage::Rules),
             ("delete table inet weft", Damage::Gone),
-            ("flush chain bridge weft prerouting", Damage::Probes),
-            ("delete table bridge weft", Damage::Probes),
             ("flush ruleset", Damage::Gone),
         ] {
             it.node.run(&["nft", harm])?;

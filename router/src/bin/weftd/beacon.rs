@@ -10,7 +10,7 @@ use router::Input;
 use router::guard::{MARK, Receive};
 use router::receiver::{PERIOD, Receiver};
 use socket2::SockRef;
-use switch::{Mac, PROBE, ProbePort, Vni, vxlan};
+use switch::{Mac, PROBE, ProbePort, Token, Vni, vxlan};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
@@ -86,13 +86,14 @@ impl Trial {
         Ok(Self { socket, to: (local, port).into(), frame: Vec::new(), vni, seq: 0 })
     }
 
-    fn send(&mut self, own: Mac) {
+    fn send(&mut self, own: Mac, token: Token) {
         self.seq += 1;
         let mut frame = Vec::with_capacity(60);
         frame.extend(own.0);
         frame.extend(NOBODY.0);
         frame.extend(PROBE.to_be_bytes());
-        frame.extend(b"self");
+        frame.extend(b"self\0");
+        frame.extend(token);
         frame.extend(self.seq.to_be_bytes());
         frame.resize(60, 0);
         let _sent = self.socket.send_to(&[&vxlan::header(self.vni), &frame[..]].concat(), self.to);
@@ -149,7 +150,7 @@ impl Watcher {
         receiver: &mut Receiver,
         own: &watch::Receiver<Mac>,
     ) -> anyhow::Result<String> {
-        let port = match ProbePort::open(links.bridge) {
+        let port = match ProbePort::open(links.bridge, self.keys.token()) {
             Ok(port) => Arc::new(port),
             Err(error) => return Ok(error.to_string()),
         };
@@ -169,7 +170,7 @@ impl Watcher {
                     if receiver.tick(links.fast.is_some(), self.clock.now()) {
                         self.tell_receive(receiver);
                     }
-                    self.trial.send(*own.borrow());
+                    self.trial.send(*own.borrow(), self.keys.token());
                 }
             }
         }

@@ -9,7 +9,7 @@ use router::Input;
 use router::liveness::{Line, Packet};
 use router::pmtu::SizeProbe;
 use router::probe::{self, Key, Said, Sealed, Secret};
-use switch::Via;
+use switch::{Token, Via};
 
 /// What each peer has told, and what follows from that.
 type Keys = BTreeMap<PeerName, (String, Option<Key>)>;
@@ -46,6 +46,11 @@ impl Keyring {
     /// What the others are to be told.
     pub(crate) fn public(&self) -> String {
         self.secret.public()
+    }
+
+    /// What is listened for.
+    pub(crate) fn token(&self) -> Token {
+        self.secret.token()
     }
 
     /// What a peer has told; of one that is not there any more, nothing.

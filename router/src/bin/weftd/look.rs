@@ -197,7 +197,6 @@ fn guard_group(tally: &Tally) -> BTreeMap<String, u64> {
         ("pods_to_peers", tally.pods_to_peers),
         ("to_receiver", tally.to_receiver),
         ("local_users", tally.local_users),
-        ("pod_probes", tally.pod_probes),
     ];
     let let_in = tally.peers.values().map(|Count { packets, .. }| packets).sum();
     group(

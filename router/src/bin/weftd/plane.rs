@@ -54,6 +54,8 @@ impl Plane {
         }
         let (bell, watch) = (Bell::new()?, Watch::open().context("cannot watch the bridge")?);
         let engine = start_engine(config, shared, (ports, spec, sockets), bell.ringer()).await?;
+        // Now that there is a bridge for the rules that are its own.
+        guard.verify().await?;
         let fast = *engine.fast();
         if config.fastpath == FastPath::Require && fast.index().is_none() {
             bail!(
@@ -149,8 +151,5 @@ async fn start_engine(
 async fn install_guard(rules: &guard::Config) -> anyhow::Result<Guard> {
     let (guard, made) = Guard::install(rules).await?;
     info!(?made, "the tunnel guard is installed (nft list table inet weft)");
-    if let Some(why) = guard.probes_refused() {
-        warn!(%why, "this kernel has no rules for bridges: pods can send frames that look like probes between nodes");
-    }
     Ok(guard)
 }

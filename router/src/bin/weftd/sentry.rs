@@ -31,8 +31,7 @@ pub(crate) async fn keep(
     ),
     switched: watch::Sender<Receive>,
 ) -> anyhow::Result<()> {
-    // At once: the bridge is there by now.
-    let mut verify_at = Instant::now();
+    let mut verify_at = Instant::now() + VERIFY;
     // Who is to receive, as long as nft has not done it.
     let mut owed = None;
     let mut complaint = None;
@@ -97,9 +96,6 @@ fn say(damage: Damage) {
         }
         Damage::Peers => {
             "somebody has changed the peers in the tunnel guard (table inet weft), put back"
-        }
-        Damage::Probes => {
-            "somebody has changed the rules of the tunnel guard for probes (table bridge weft), put back"
         }
         Damage::Pods => {
             "the rules of the tunnel guard for pods were gone or changed (table netdev weft), put back: the bridge is a new one, or it was somebody"
