@@ -6,7 +6,7 @@
 //! device gets every broadcast and multicast of its ports, and packet sockets hear that: also what came
 //! from peers through the TAP. Of whom it is, the listener has to know.
 //!
-//! What leaves by the kernel's vxlan device is heard there, answers to others' questions among it: no frame thread sees them.
+//! What leaves by the kernel's vxlan device is heard there if that is asked for, answers to others' questions among it: no frame thread sees them.
 //!
 //! Unicast between two pods of one node is not heard. A filter in the kernel leaves out all IPv6 but neighbour
 //! discovery, and what finds the sockets' buffers full is lost: it will be said again.
@@ -39,17 +39,23 @@ pub struct Ear {
 }
 
 impl Ear {
-    /// Listens on the bridge of this interface index, and at the vxlan device, if there is one. To be called inside a
-    /// tokio runtime.
+    /// Listens on the bridge of this interface index. To be called inside a tokio runtime.
     ///
     /// # Errors
     /// Packet sockets are not for us (they need CAP_NET_RAW), or there is no such interface.
-    pub fn open(bridge: u32, fast: Option<u32>) -> io::Result<Self> {
-        Ok(Self {
-            arp: listen(bridge, ARP, &[])?,
-            discovery: listen(bridge, IPV6, &DISCOVERY)?,
-            leaving: fast.map(|fast| listen(fast, ALL, &LEAVING)).transpose()?,
-        })
+    pub fn open(bridge: u32) -> io::Result<Self> {
+        let (arp, discovery) = (listen(bridge, ARP, &[])?, listen(bridge, IPV6, &DISCOVERY)?);
+        Ok(Self { arp, discovery, leaving: None })
+    }
+
+    /// Listens at the vxlan device of this interface index, too, or at none any more. The kernel copies each frame that
+    /// leaves by it for that.
+    ///
+    /// # Errors
+    /// As those of [`Ear::open`].
+    pub fn attend(&mut self, fast: Option<u32>) -> io::Result<()> {
+        self.leaving = fast.map(|fast| listen(fast, ALL, &LEAVING)).transpose()?;
+        Ok(())
     }
 
     /// Waits until somebody says something, and returns who is said to have which address: all that

@@ -16,8 +16,10 @@ const MOVE_WINDOW: Duration = Duration::from_secs(180);
 /// Frames that a station sent before it moved may still be in a queue here for this long.
 const IN_FLIGHT: Duration = Duration::from_millis(500);
 
-/// A station of which no address is known after this time is taken to have none.
+/// A station of which no address is known after this time is taken to have none,
 const NAMELESS: Duration = Duration::from_secs(600);
+/// and one of which none of IPv4, or of IPv6, is known after this time is taken to have none of that.
+const HALF_NAMED: Duration = Duration::from_secs(60);
 
 /// What the bridge and the pods have told us.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -78,12 +80,21 @@ impl Local {
 }
 
 impl Node {
-    /// Whether there are stations here that may have addresses, of which none is known. The bridge itself is not looked at.
+    /// Whether there are stations here that may have addresses that are not known. The bridge itself is not looked at.
     pub fn has_nameless(&self, now: Duration) -> bool {
         let Local { macs, addresses, .. } = &self.local;
-        let known = |mac| addresses.get(mac).is_some_and(|all| !all.is_empty());
+        let patience = |mac| {
+            let known = |ipv6: bool| {
+                addresses.get(mac).is_some_and(|all| all.iter().any(|addr| addr.is_ipv6() == ipv6))
+            };
+            match (known(false), known(true)) {
+                (true, true) => Duration::ZERO,
+                (false, false) => NAMELESS,
+                (true, false) | (false, true) => HALF_NAMED,
+            }
+        };
         let mut pods = macs.iter().filter(|(mac, _)| mac.0 != self.own.octets());
-        pods.any(|(mac, since)| now < *since + NAMELESS && !known(mac))
+        pods.any(|(mac, since)| now.saturating_sub(*since) < patience(mac))
     }
 
     pub(super) fn all_local(&mut self, macs: Vec<Mac>, now: Duration, outputs: &mut Vec<Output>) {

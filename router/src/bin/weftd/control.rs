@@ -114,7 +114,7 @@ pub(crate) struct Ways {
     pub(crate) sleeve: SleeveSender,
     /// Told that what a next run may begin with has changed.
     pub(crate) last: Arc<Notify>,
-    /// Told whether there are stations here of which no address is known.
+    /// Told whether there are stations here whose addresses are not known.
     pub(crate) nameless: watch::Sender<bool>,
 }
 
@@ -189,14 +189,19 @@ impl Control {
     }
 
     fn step(&mut self, inputs: Vec<Input>) {
+        let mut learned = false;
         for input in &inputs {
             if let Input::Learned(mac) = input {
                 self.tables.release(*mac);
+                learned = true;
             }
         }
         let now = self.clock.now();
         let outputs = self.journal.step(&mut self.node, now, tick::wall(), inputs);
         self.perform_all(outputs);
+        if learned {
+            self.look_for_nameless();
+        }
     }
 
     fn perform_all(&mut self, outputs: Vec<Output>) {

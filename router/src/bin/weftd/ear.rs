@@ -30,11 +30,9 @@ pub(crate) async fn listen(
 ) -> anyhow::Result<()> {
     let mut complaint = None;
     loop {
-        let Links { bridge, fast } = *links.borrow_and_update();
-        let fast = fast.filter(|_| *nameless.borrow_and_update());
+        let at = *links.borrow_and_update();
         let failed = tokio::select! {
-            failed = hear(&inbox, bridge, fast) => failed.to_string(),
-            Ok(()) = nameless.changed() => continue,
+            failed = hear(&inbox, at, &mut nameless) => failed.to_string(),
             moved = links.changed() => match moved {
                 Ok(()) => continue,
                 Err(_) => anyhow::bail!("the data plane has ended: please report this"),
@@ -52,15 +50,23 @@ pub(crate) async fn listen(
 }
 
 /// Until it fails.
-async fn hear(inbox: &Inbox, bridge: u32, fast: Option<u32>) -> anyhow::Error {
-    let ear = match Ear::open(bridge, fast) {
+async fn hear(inbox: &Inbox, at: Links, nameless: &mut watch::Receiver<bool>) -> anyhow::Error {
+    let mut ear = match Ear::open(at.bridge) {
         Ok(ear) => ear,
         Err(error) => return error.into(),
     };
+    nameless.mark_changed();
     let mut told = BTreeSet::<(Mac, IpAddr)>::new();
     let mut forget_at = Instant::now() + AGAIN;
     loop {
-        let heard = match ear.heard().await {
+        let outcome = tokio::select! {
+            heard = ear.heard() => heard,
+            Ok(()) = nameless.changed() => {
+                let fast = at.fast.filter(|_| *nameless.borrow_and_update());
+                ear.attend(fast).map(|()| Vec::new())
+            }
+        };
+        let heard = match outcome {
             Ok(heard) => heard,
             Err(error) => return error.into(),
         };
