@@ -18,9 +18,9 @@
 //! another node on the same bridge is bridged, and not stopped here, nor is what a user of this node sends to
 //! another one.
 //!
-//! Rules are replaced and elements added and removed in one transaction each, so there is no moment without; but the kernel takes
-//! the table `netdev weft` away with the bridge, and until the next [`Guard::verify`] a new bridge has none. Installing again keeps counters. Dropping a [`Guard`] leaves the tables: they outlive the
-//! process, as the kernel's tunnel does.
+//! Rules are replaced and elements added and removed in one transaction each, so there is no moment without; but kernels may take
+//! the chain of `netdev weft` away with the bridge, and until the next [`Guard::verify`] a new bridge has none. Installing again
+//! keeps counters. Dropping a [`Guard`] leaves the tables: they outlive the process, as the kernel's tunnel does.
 
 mod listing;
 mod nft;

@@ -105,7 +105,7 @@ impl fmt::Display for FastState {
             Self::Unsupported => write!(f, "this kernel has no vxlan devices"),
             Self::Busy => write!(
                 f,
-                "its UDP port is in use, or its VNI on that port; see `ss -ulpn` and `ip -d link show type vxlan`"
+                "its UDP port is in use, or its VNI on that port, or its name; see `ss -ulpn` and `ip -d link`"
             ),
             Self::Denied => write!(f, "not permitted; CAP_NET_ADMIN is needed"),
             Self::Refused(errno) => {

@@ -172,7 +172,8 @@ impl Links {
     pub(super) async fn find(&self, name: &str) -> Result<Option<Link>, WiringError> {
         let mut found = self.0.link().get().match_name(name.to_owned()).execute();
         match found.try_next().await {
-            Ok(message) => Ok(message.as_ref().map(Link::from)),
+            // The kernel looks at alternative names, too.
+            Ok(message) => Ok(message.as_ref().map(Link::from).filter(|link| link.name == name)),
             Err(error) if errno(&error) == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error_of("looking for a link", error)),
         }

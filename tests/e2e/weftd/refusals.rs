@@ -56,6 +56,8 @@ fn bad_flags_are_refused_with_code_2_and_nothing_is_touched() {
         }
         refused(a, &["env", "KUBE_PEERS=a:b:c"], &[], 2, &["KUBE_PEERS", "a:b:c"])?;
         refused(a, &["env", "WEAVE_MTU=many"], &[], 2, &["--mtu", "many"])?;
+        let both = ["env", "WEAVE_NO_FASTDP=1"];
+        refused(a, &both, &["--fastpath", "require"], 2, &["--fastpath", "WEAVE_NO_FASTDP"])?;
         untouched(a)
     })
     .unwrap();
@@ -156,7 +158,15 @@ fn links_with_our_names_that_are_something_else_are_refused() {
         refused(a, &[], &[], 1, &["weave", "not a bridge", "--bridge"])?;
         a.sh("ip link del weave; ip link del weave-tap")?;
         a.run(&["ip", "link", "add", "weave-tap", "type", "veth", "peer", "name", "other"])?;
-        refused(a, &[], &[], 1, &["weave-tap", "not a TAP", "--tap"])
+        refused(a, &[], &[], 1, &["weave-tap", "not a TAP", "--tap"])?;
+
+        // Another name of a link is not its name: nobody's link is taken for ours by it.
+        a.sh("ip link del weave-tap; ip link add theirs type vxlan id 9 dstport 4789")?;
+        a.sh("ip link property add dev theirs altname vxlan-6784")?;
+        let mut daemon = Daemon::start(a, &[])?;
+        ensure!(daemon.proc.stderr().contains("or its name"), "{}", daemon.proc.stderr());
+        daemon.stop()?;
+        a.run(&["ip", "link", "show", "theirs"]).map(drop)
     })
     .unwrap();
 }

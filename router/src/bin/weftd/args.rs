@@ -225,7 +225,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         backend,
         vni: args.vni,
         mtu: args.mtu,
-        fastpath: args.fastpath.unwrap_or_else(fastpath),
+        fastpath: fastpath(args.fastpath)?,
         discovery: !args.no_discovery,
         degree: args.conn_limit,
         hold: Duration::from_secs(args.hold),
@@ -248,9 +248,16 @@ fn kube_peers(text: Option<OsString>) -> Result<Vec<Endpoint>, Usage> {
     peers.collect::<Result<_, _>>().map_err(|error| Usage::Wrong(format!("KUBE_PEERS: {error}")))
 }
 
-fn fastpath() -> FastPath {
+fn fastpath(given: Option<FastPath>) -> Result<FastPath, Usage> {
     let off = std::env::var_os("WEAVE_NO_FASTDP").is_some_and(|it| !it.is_empty());
-    if off { FastPath::Off } else { FastPath::Auto }
+    match given {
+        Some(FastPath::Require) if off => Err(Usage::Wrong(
+            "--fastpath require, but WEAVE_NO_FASTDP is set: leave out one of them".to_owned(),
+        )),
+        Some(given) => Ok(given),
+        None if off => Ok(FastPath::Off),
+        None => Ok(FastPath::Auto),
+    }
 }
 
 /// The underlay is IPv4, unless all peers that are given by address have IPv6 ones.

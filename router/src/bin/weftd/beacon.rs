@@ -110,7 +110,7 @@ impl Watcher {
     pub(crate) async fn run(mut self, own: watch::Receiver<Mac>) -> anyhow::Result<()> {
         let device = self.links.borrow().fast.is_some();
         let mut receiver = Receiver::new(device, self.clock.now());
-        self.tell_receive(&receiver);
+        self.tell_receive(&receiver, device);
         let mut complaint = None;
         loop {
             let links = *self.links.borrow_and_update();
@@ -168,7 +168,7 @@ impl Watcher {
                 },
                 _ = ticks.tick() => {
                     if receiver.tick(links.fast.is_some(), self.clock.now()) {
-                        self.tell_receive(receiver);
+                        self.tell_receive(receiver, links.fast.is_some());
                     }
                     self.trial.send(*own.borrow(), self.keys.token());
                 }
@@ -189,7 +189,7 @@ impl Watcher {
         }
     }
 
-    fn tell_receive(&self, receiver: &Receiver) {
+    fn tell_receive(&self, receiver: &Receiver, device: bool) {
         let receive = if receiver.kernel() { Receive::Kernel } else { Receive::User };
         let changed = self.receive.send_if_modified(|it| std::mem::replace(it, receive) != receive);
         if !changed {
@@ -197,6 +197,9 @@ impl Watcher {
         }
         match receive {
             Receive::Kernel => info!("the kernel receives VXLAN"),
+            Receive::User if !device => {
+                warn!("no vxlan device of the kernel is up: the process receives until one is");
+            }
             Receive::User => {
                 warn!(
                     "the kernel's vxlan device receives nothing: the process does until it works again"
