@@ -14,6 +14,8 @@
 //!   Whoever has the port goes on having it, and receives when there is no such socket. What is sent straight to that socket's
 //!   port is dropped in `input`.
 //!
+//! What pods say of the size of packets between nodes is dropped in the same places: the kernel would believe it.
+//!
 //! TCP 6783 stays open for all other hosts: a newcomer is no peer yet. What a pod sends to an address of
 //! another node on the same bridge is bridged, and not stopped here, nor is what a user of this node sends to
 //! another one.
@@ -53,6 +55,8 @@ pub struct Guard {
     installed: Listing,
     /// The table of [`pods`], while it is there.
     pods: Option<Side>,
+    /// What that table has counted before it was taken away.
+    past: Tally,
 }
 
 /// What a table that was there already made of an installation.
@@ -118,7 +122,7 @@ impl Guard {
         };
         let installed = nft.expect_listing(TABLE).await.map_err(what)?;
         let config = config.clone().with_pods(Pods::Routed);
-        let mut guard = Self { nft, config, peers, installed, pods: None };
+        let mut guard = Self { nft, config, peers, installed, pods: None, past: Tally::default() };
         guard.verify_pods().await.map_err(what)?;
         Ok((guard, made))
     }
@@ -187,14 +191,22 @@ impl Guard {
         let Some(text) = ruleset::difference(&self.installed.sets, &self.peers) else {
             return Ok(());
         };
+        let text = text + &ruleset::quoted(TABLE, &self.peers);
         match self.nft.run(&text).await {
             Ok(()) => {
                 if let Some(now) = self.nft.listing(TABLE).await.map_err(what)? {
-                    self.installed.sets = now.sets;
+                    (self.installed.sets, self.installed.quoted) = (now.sets, now.quoted);
                 }
             }
             Err(NftError::Refused(_)) => {}
             Err(why) => return Err(what(why)),
+        }
+        if let Some(side) = &mut self.pods {
+            let (whole, changed) = (
+                pods::compile(&self.config, &self.peers),
+                ruleset::quoted(pods::TABLE, &self.peers),
+            );
+            side.update(&self.nft, whole, &changed).await.map_err(what)?;
         }
         if ruleset::difference(&self.installed.sets, &self.peers).is_some() {
             // Somebody has changed what we remember.
@@ -211,8 +223,12 @@ impl Guard {
         let what = |why| GuardError { what: "read", why };
         let tally = self.nft.expect_listing(TABLE).await.map_err(what)?.tally;
         let mut tally = tally;
+        tally.pods_to_peers += self.past.pods_to_peers;
+        tally.pods_too_big += self.past.pods_too_big;
         if let Some(side) = &self.pods {
-            tally.pods_to_peers += side.tally(&self.nft).await.map_err(what)?.pods_to_peers;
+            let more = side.tally(&self.nft).await.map_err(what)?;
+            tally.pods_to_peers += more.pods_to_peers;
+            tally.pods_too_big += more.pods_too_big;
         }
         Ok(tally)
     }
@@ -255,13 +271,17 @@ impl Guard {
     /// Makes or mends the table of [`pods`] where it is of use. Tells whether it was mended.
     async fn raise(&mut self) -> Result<bool, NftError> {
         if !pods::are_seen_by_hooks() {
-            self.pods = None;
+            if let Some(side) = self.pods.take() {
+                let told = side.tally(&self.nft).await?;
+                self.past.pods_to_peers += told.pods_to_peers;
+                self.past.pods_too_big += told.pods_too_big;
+            }
             return Ok(false);
         }
         if let Some(side) = &mut self.pods {
             return side.verify(&self.nft).await;
         }
-        let text = pods::compile(&self.config);
+        let text = pods::compile(&self.config, &self.peers);
         self.pods = Some(Side::install(&self.nft, pods::TABLE, text).await?);
         Ok(false)
     }
@@ -269,7 +289,11 @@ impl Guard {
     async fn verify_table(&mut self) -> Result<Option<Damage>, NftError> {
         let damage = match self.nft.state(TABLE).await? {
             None => Damage::Gone,
-            Some(now) if now.shape != self.installed.shape => Damage::Rules,
+            Some(now)
+                if now.shape != self.installed.shape || now.quoted != self.installed.quoted =>
+            {
+                Damage::Rules
+            }
             Some(now) if ruleset::difference(&now.sets, &self.peers).is_some() => Damage::Peers,
             Some(now) => {
                 self.installed = now;

@@ -149,6 +149,8 @@ pub struct Counts {
     pub withdrawn: u64,
     /// Moves that were refused because there were too many.
     pub frozen: u64,
+    /// Frames of stations here that bore the address of a peer's bridge, and were not believed.
+    pub claimed: u64,
     /// Stations that came here from another node.
     pub moved_here: u64,
     /// Addresses that moved to another station.

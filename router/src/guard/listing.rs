@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value};
 
 use super::pods;
-use super::ruleset::{CHAINS, DROPS, PEERS, TARGETS};
+use super::ruleset::{CHAINS, DROPS, PEERS, QUOTED, TARGETS};
 
 /// Elements, by the name of their set.
 pub(super) type Sets = BTreeMap<String, BTreeSet<IpAddr>>;
@@ -40,8 +40,10 @@ pub struct Tally {
     pub pods_to_peers: Count,
     /// Dropped: sent straight to the port of the transparent socket.
     pub to_receiver: Count,
-    /// Dropped: from users of this node other than root, by `lo`.
+    /// Dropped: from users of this node, by `lo`.
     pub local_users: Count,
+    /// Dropped: from pods, that packets between nodes are too big.
+    pub pods_too_big: Count,
     /// Let in, by peer, both ports.
     pub peers: BTreeMap<IpAddr, Count>,
 }
@@ -51,8 +53,10 @@ pub struct Tally {
 pub(super) struct Listing {
     pub(super) tally: Tally,
     pub(super) sets: Sets,
-    /// All that is not counted nor an element: two of them are equal if nobody has changed anything.
+    /// All that is not counted nor an element: two of them are equal if nobody has changed anything,
     pub(super) shape: Vec<Value>,
+    /// and the rules that name the peers.
+    pub(super) quoted: Vec<Value>,
 }
 
 impl Listing {
@@ -95,7 +99,9 @@ impl Listing {
         if let Some(elements) = elements {
             self.take_elements(name, elements)?;
         }
-        self.shape.push(shape(kind, fields));
+        let names_peers = kind == "rule" && text("chain") == QUOTED;
+        let to = if names_peers { &mut self.quoted } else { &mut self.shape };
+        to.push(shape(kind, fields));
         Ok(())
     }
 
@@ -116,15 +122,23 @@ impl Listing {
     }
 
     fn drop_named(&mut self, name: &str) -> &mut Count {
-        let [sleeve_strangers, vxlan_strangers, pods_to_node, pods_to_peers, to_receiver, _] =
-            DROPS;
+        let [
+            sleeve_strangers,
+            vxlan_strangers,
+            pods_to_node,
+            pods_to_peers,
+            to_receiver,
+            local_users,
+            _,
+        ] = DROPS;
         match name {
             _ if name == sleeve_strangers => &mut self.tally.sleeve_strangers,
             _ if name == vxlan_strangers => &mut self.tally.vxlan_strangers,
             _ if name == pods_to_node => &mut self.tally.pods_to_node,
             _ if name == pods_to_peers => &mut self.tally.pods_to_peers,
             _ if name == to_receiver => &mut self.tally.to_receiver,
-            _ => &mut self.tally.local_users,
+            _ if name == local_users => &mut self.tally.local_users,
+            _ => &mut self.tally.pods_too_big,
         }
     }
 }

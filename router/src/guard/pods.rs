@@ -5,14 +5,16 @@
 //! that `prerouting` may have given it (DNAT). Without br_netfilter these are given later, so that `forward` has to look; but then
 //! nothing that is only bridged passes it.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 
-use super::ruleset::{Config, RAW, leaving, ports};
+use super::ruleset::{Config, QUOTED, RAW, leaving, ports, quoted};
 
 /// Family and name of the table.
 pub(super) const TABLE: [&str; 2] = ["netdev", "weft"];
 /// Its chains.
-pub(super) const CHAINS: [&str; 2] = ["ingress", "leaving"];
+pub(super) const CHAINS: [&str; 3] = ["ingress", "leaving", QUOTED];
 
 /// Whether bridged packets, of IPv4 and of IPv6, pass the hooks of IP in the network namespace of the calling thread.
 pub(super) fn are_seen_by_hooks() -> bool {
@@ -23,21 +25,25 @@ pub(super) fn are_seen_by_hooks() -> bool {
 }
 
 /// The commands that make the table, or make it anew. There has to be the bridge.
-pub(super) fn compile(config: &Config) -> String {
+pub(super) fn compile(config: &Config, peers: &BTreeSet<IpAddr>) -> String {
     let (table, ports, bridge) = (TABLE.join(" "), ports(config), &config.bridge);
     // What is for the node itself is for `input`, and a pod may reach a pod by way of its node.
     format!(
         "add table {table}
 add counter {table} pods_to_peers
+add counter {table} pods_too_big
 add chain {table} leaving
+add chain {table} {QUOTED}
 add chain {table} ingress {{ type filter hook ingress device \"{bridge}\" priority {RAW}; policy accept; }}
 flush chain {table} leaving
 flush chain {table} ingress
 add rule {table} ingress th dport {ports} jump leaving
+add rule {table} ingress meta l4proto {{ icmp, ipv6-icmp }} jump {QUOTED}
 add rule {table} leaving fib daddr type != unicast return
 add rule {table} leaving fib daddr oifname \"{bridge}\" return
-{}",
-        leaving(config, &table)
+{}{}",
+        leaving(config, &table),
+        quoted(TABLE, peers)
     )
 }
 
@@ -49,6 +55,8 @@ mod tests {
     fn what_pods_may_not_send_is_looked_at_where_it_leaves_their_bridge() {
         let config = Config::new("weave", 6783, 6784).unwrap();
 
-        assert_eq!(compile(&config), include_str!("golden-netdev.nft"));
+        let peers = ["10.99.0.2", "fd99::3"].map(|it| it.parse().unwrap()).into();
+
+        assert_eq!(compile(&config, &peers), include_str!("golden-netdev.nft"));
     }
 }

@@ -9,20 +9,23 @@ use super::listing::Sets;
 /// Family and name of the table that is ours alone.
 pub(super) const TABLE: [&str; 2] = ["inet", "weft"];
 /// The chains that are the guard's; others in the table are left alone.
-pub(super) const CHAINS: [&str; 7] =
-    ["input", "prerouting", "forward", "tunnel", "own", "receive", "leaving"];
+pub(super) const CHAINS: [&str; 8] =
+    ["input", "prerouting", "forward", "tunnel", "own", "receive", "leaving", QUOTED];
+/// The one whose rules name the peers.
+pub(super) const QUOTED: &str = "quoted";
 /// Peers that are listened to, with counters. The second is IPv6's.
 pub(super) const PEERS: [&str; 2] = ["peers4", "peers6"];
 /// The same for all other uses: the counters above count once for each datagram that is let in.
 pub(super) const TARGETS: [&str; 2] = ["targets4", "targets6"];
 /// Drops, by name.
-pub(super) const DROPS: [&str; 6] = [
+pub(super) const DROPS: [&str; 7] = [
     "sleeve_strangers",
     "vxlan_strangers",
     "pods_to_node",
     "pods_to_peers",
     "to_receiver",
     "local_users",
+    "pods_too_big",
 ];
 
 /// Low bits of the mark (`SO_MARK`) of what a node may send to its own tunnel ports by `lo`. Setting one takes CAP_NET_ADMIN, or
@@ -139,6 +142,7 @@ pub fn compile(config: &Config, peers: &BTreeSet<IpAddr>) -> String {
     text += &rules(config);
     text += &forwarding(config);
     text += &switch(config);
+    text += &quoted(TABLE, peers);
     text.extend(difference(&Sets::default(), peers));
     text
 }
@@ -161,6 +165,7 @@ add chain {table} tunnel
 add chain {table} own
 add chain {table} receive
 add chain {table} leaving
+add chain {table} {QUOTED}
 flush chain {table} input
 flush chain {table} tunnel
 flush chain {table} own
@@ -177,7 +182,7 @@ fn rules(config: &Config) -> String {
     let Config { bridge, sleeve, vxlan, receiver, .. } = config;
     let (table, ports) = (TABLE.join(" "), ports(config));
     let [peers4, peers6] = PEERS;
-    let [sleeve_strangers, vxlan_strangers, pods_to_node, _, to_receiver, local_users] = DROPS;
+    let [sleeve_strangers, vxlan_strangers, pods_to_node, _, to_receiver, local_users, _] = DROPS;
     // What tproxy has brought still has VXLAN's port. When nobody has the receiver's any more, anybody may
     // be given it, and is to have what comes: hence the look at the socket.
     let direct = receiver.map_or_else(String::new, |port| {
@@ -189,6 +194,7 @@ fn rules(config: &Config) -> String {
         "\
 add rule {table} input udp dport {ports} goto tunnel
 add rule {table} input iifname \"{bridge}\" tcp dport {ports} counter name {pods_to_node} drop
+add rule {table} input iifname \"{bridge}\" meta l4proto {{ icmp, ipv6-icmp }} jump {QUOTED}
 {direct}\
 add rule {table} tunnel iifname \"{bridge}\" counter name {pods_to_node} drop
 add rule {table} tunnel iif lo goto own
@@ -207,7 +213,7 @@ add rule {table} leaving oifname \"{bridge}\" return
 
 /// What pods may not send to anybody outside of their bridge, in the chain `leaving` of a table.
 pub(super) fn leaving(config: &Config, table: &str) -> String {
-    let (sleeve, ports, [.., pods_to_peers, _, _]) = (config.sleeve, ports(config), DROPS);
+    let (sleeve, ports, [_, _, _, pods_to_peers, ..]) = (config.sleeve, ports(config), DROPS);
     format!(
         "add rule {table} leaving udp dport {ports} counter name {pods_to_peers} drop
 add rule {table} leaving tcp dport {sleeve} counter name {pods_to_peers} drop
@@ -215,11 +221,51 @@ add rule {table} leaving tcp dport {sleeve} counter name {pods_to_peers} drop
     )
 }
 
+/// The commands that keep pods from saying how much the paths between nodes carry: ICMP that a packet is too big (RFC 792, RFC 4443)
+/// and that quotes one to a peer, or is for a peer. The kernel believes it of whoever sends it, for ten minutes.
+pub(super) fn quoted([family, name]: [&str; 2], peers: &BTreeSet<IpAddr>) -> String {
+    let (table, [.., drop]) = (format!("{family} {name}"), DROPS);
+    let mut text = format!("flush chain {table} {QUOTED}\n");
+    // The quoted packet is behind 8 octets of ICMP, and its destination 16 or 24 octets into it.
+    let kinds = [
+        ("icmp type destination-unreachable icmp code frag-needed", "@th,192,32", "ip daddr"),
+        ("icmpv6 type packet-too-big", "@th,256,128", "ip6 daddr"),
+    ];
+    for (number, (message, quotes, is_for)) in kinds.into_iter().enumerate() {
+        let of_family = peers.iter().filter(|addr| addr.is_ipv6() == (number == 1));
+        let (mut octets, mut addrs) = (Vec::new(), Vec::new());
+        for addr in of_family {
+            addrs.push(addr.to_string());
+            octets.push(match addr {
+                IpAddr::V4(addr) => format!("{:#x}", addr.to_bits()),
+                IpAddr::V6(addr) => format!("{:#x}", addr.to_bits()),
+            });
+        }
+        if addrs.is_empty() {
+            continue;
+        }
+        for (what, all) in [(quotes, octets), (is_for, addrs)] {
+            let all = all.join(", ");
+            // Writing to a string does not fail.
+            let _written = writeln!(
+                text,
+                "add rule {table} {QUOTED} {message} {what} {{ {all} }} counter name {drop} drop"
+            );
+        }
+    }
+    text
+}
+
 /// The commands that have `forward` look at what pods send, or that take it away.
 pub(super) fn forwarding(config: &Config) -> String {
-    let (table, ports) = (TABLE.join(" "), ports(config));
-    let rules = (config.pods == Pods::Routed)
-        .then(|| format!("add rule {table} forward th dport {ports} jump leaving\n"));
+    let (table, ports, bridge) = (TABLE.join(" "), ports(config), &config.bridge);
+    let rules = (config.pods == Pods::Routed).then(|| {
+        format!(
+            "add rule {table} forward th dport {ports} jump leaving
+add rule {table} forward iifname \"{bridge}\" meta l4proto {{ icmp, ipv6-icmp }} jump {QUOTED}
+"
+        )
+    });
     base("forward", RAW, rules.as_deref())
 }
 
@@ -365,7 +411,7 @@ mod tests {
 
         let raised = forwarding(&config.clone().with_pods(Pods::Raised));
 
-        assert!(forwarding(&config).ends_with("forward th dport 6783-6784 jump leaving\n"));
+        assert!(forwarding(&config).contains("forward th dport 6783-6784 jump leaving\n"));
         assert!(raised.ends_with("delete chain inet weft forward\n"), "{raised}");
     }
 

@@ -34,12 +34,36 @@ impl Side {
     /// nft was refused, or is gone.
     pub(super) async fn verify(&mut self, nft: &Nft) -> Result<bool, NftError> {
         let now = nft.state(self.table).await?;
-        if now.is_some_and(|now| now.shape == self.installed.shape) {
+        let as_before =
+            |now: Listing| now.shape == self.installed.shape && now.quoted == self.installed.quoted;
+        if now.is_some_and(as_before) {
             return Ok(false);
         }
         apply(nft, self.table, &self.text).await?;
         self.installed = nft.expect_listing(self.table).await?;
         Ok(true)
+    }
+
+    /// Makes it into what these commands say, which `changed` is what they have other than those before.
+    ///
+    /// # Errors
+    /// nft was refused, or is gone.
+    pub(super) async fn update(
+        &mut self,
+        nft: &Nft,
+        text: String,
+        changed: &str,
+    ) -> Result<(), NftError> {
+        self.text = text;
+        match nft.run(changed).await {
+            Ok(()) => {
+                self.installed.quoted = nft.expect_listing(self.table).await?.quoted;
+                Ok(())
+            }
+            // Somebody has removed it.
+            Err(NftError::Refused(_)) => self.verify(nft).await.map(drop),
+            Err(why) => Err(why),
+        }
     }
 
     /// What was counted since it was made.

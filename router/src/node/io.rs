@@ -170,6 +170,8 @@ pub enum Word {
     Malformed(PeerName, BadStations),
     /// A station moves too often: it is left where it is.
     Frozen(Mac),
+    /// A station here sends with the address of a peer's bridge.
+    Claimed(Mac),
     /// More stations than are kept.
     Full(PeerName),
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use peer_mesh::PeerName;
 use serde::{Deserialize, Serialize};
 use switch::Mac;
 
@@ -32,6 +33,8 @@ pub(super) struct Local {
     addresses: BTreeMap<Mac, BTreeSet<IpAddr>>,
     /// When stations came here from elsewhere.
     moves: BTreeMap<Mac, VecDeque<Duration>>,
+    /// Bridges of peers that somebody here has claimed to be.
+    claimed: BTreeSet<Mac>,
 }
 
 impl Local {
@@ -59,6 +62,7 @@ impl Local {
     }
 
     pub(super) fn age(&mut self, now: Duration) {
+        self.claimed.clear();
         self.moves.retain(|_, times| times.back().is_some_and(|last| *last + MOVE_WINDOW > now));
         // What was said for a station that the bridge has not learned in all this time was not true.
         let Self { addresses, macs, .. } = self;
@@ -108,6 +112,14 @@ impl Node {
 
     pub(super) fn learned(&mut self, mac: Mac, now: Duration, outputs: &mut Vec<Output>) {
         if !mac.is_station() || self.local.has(mac) {
+            return;
+        }
+        let peer = PeerName::new(mac.0).filter(|name| self.peers.contains_key(name));
+        if peer.is_some_and(|name| name != self.own) {
+            self.counts.claimed += 1;
+            if self.local.claimed.insert(mac) {
+                outputs.push(Output::Say(Word::Claimed(mac)));
+            }
             return;
         }
         let elsewhere = self.stations.owner(mac).filter(|owner| *owner != self.own);

@@ -8,6 +8,7 @@ use crate::plan::Standing;
 
 mod alone;
 mod anything;
+mod claims;
 mod nameless;
 mod size;
 

@@ -1,10 +1,13 @@
 //! Where pods' packets to other nodes are stopped: at the bridge or where they are routed.
 
+use std::net::{IpAddr, SocketAddr};
+
 use anyhow::{Context, Result, ensure};
 use router::guard::{Damage, Guard};
-use weft_tests::harness::{Lab, Node, Underlay};
+use socket2::{Domain, Protocol, Socket, Type};
+use weft_tests::harness::{Lab, Node, Pod, Underlay, pause};
 
-use super::{Ears, MANY, SLEEVE, VXLAN, connect, guarded, masqueraded_pod, packets, send};
+use super::{Ears, MANY, SETTLE, SLEEVE, VXLAN, connect, guarded, masqueraded_pod, packets, send};
 
 /// What a service has, which another node's tunnel port is behind.
 const SERVICE: &str = "10.96.0.1";
@@ -93,6 +96,90 @@ fn whatever_becomes_of_br_netfilter_and_the_bridge_somebody_looks() {
         Ok(())
     })
     .unwrap();
+}
+
+#[test]
+fn what_pods_say_of_the_size_of_packets_between_nodes_is_not_believed() {
+    for (underlay, bridged) in
+        [(Underlay::default(), "1"), (Underlay::default(), "0"), (Underlay::v6(), "1")]
+    {
+        Lab::with("guard-size", |lab| {
+            let [one, two] = lab.nodes(&underlay)?;
+            let _ears = (Ears::of(&one)?, Ears::of(&two)?);
+            let pod = masqueraded_pod(&two, bridged)?;
+            two.sh("ip addr add fd00:77::1/64 nodad dev weave; sysctl -qw net.ipv6.conf.all.forwarding=1")?;
+            pod.sh("ip addr add fd00:77::2/64 nodad dev eth0; ip -6 route add default via fd00:77::1")?;
+            one.sh(&format!("ip -6 route add fd00:77::/64 via {} || true", two.addr()))?;
+            // Its own node, of the path to the other; and the other, of the path to its own.
+            let attacks = [(&two, &one), (&one, &two)];
+            for (node, peer) in attacks {
+                say_too_big(&pod, node.addr(), peer.addr())?;
+                ensure!(is_narrow(node, peer)?, "without a guard it is believed");
+                node.sh("ip route flush cache; ip -6 route flush cache")?;
+                ensure!(!is_narrow(node, peer)?);
+            }
+
+            let guard = guarded(&two, &[one.addr()])?;
+            for (node, peer) in attacks {
+                say_too_big(&pod, node.addr(), peer.addr())?;
+                ensure!(!is_narrow(node, peer)?, "{} of {}", node.addr(), peer.addr());
+            }
+            let tally = two.inside(async || Ok(guard.counters().await?))?;
+            ensure!(packets(tally.pods_too_big) == 2, "{tally:?}");
+            // Of the way to a pod it may say so.
+            say_too_big(&pod, two.addr(), "10.32.0.9".parse()?)?;
+            let tally = two.inside(async || Ok(guard.counters().await?))?;
+            ensure!(packets(tally.pods_too_big) == 2, "{tally:?}");
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+/// An MTU that nobody has.
+const NARROW: u16 = 1300;
+
+/// Sends `to` that its datagrams of the tunnel to `peer` are too big (RFC 792, RFC 4443 section 3.2).
+fn say_too_big(pod: &Pod, to: IpAddr, peer: IpAddr) -> Result<()> {
+    let udp = [VXLAN.to_be_bytes(), VXLAN.to_be_bytes(), [5, 0x78], [0, 0]].concat();
+    let (domain, protocol, mut message) = match (to, peer) {
+        (IpAddr::V6(to), IpAddr::V6(peer)) => {
+            let quoted = [&[0x60, 0, 0, 0, 5, 0x78, 17, 64][..], &to.octets(), &peer.octets()];
+            let message = [&[2, 0, 0, 0, 0, 0][..], &NARROW.to_be_bytes(), &quoted.concat(), &udp];
+            (Domain::IPV6, Protocol::ICMPV6, message.concat())
+        }
+        (IpAddr::V4(to), IpAddr::V4(peer)) => {
+            let quoted = [
+                &[0x45, 0, 5, 0x8c, 0, 1, 0x40, 0, 64, 17, 0, 0][..],
+                &to.octets(),
+                &peer.octets(),
+            ];
+            let message = [&[3, 4, 0, 0, 0, 0][..], &NARROW.to_be_bytes(), &quoted.concat(), &udp];
+            (Domain::IPV4, Protocol::ICMPV4, message.concat())
+        }
+        _ => return Ok(()),
+    };
+    if to.is_ipv4() {
+        let (words, _) = message.as_chunks::<2>();
+        let mut sum: u32 = words.iter().map(|it| u32::from(u16::from_be_bytes(*it))).sum();
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        let sum = !u16::try_from(sum)?;
+        message.splice(2..4, sum.to_be_bytes());
+    }
+    pod.inside(async || {
+        let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+        socket.send_to(&message, &SocketAddr::new(to, 0).into())?;
+        Ok(())
+    })?;
+    pause(SETTLE);
+    Ok(())
+}
+
+fn is_narrow(node: &Node, peer: &Node) -> Result<bool> {
+    let route = node.sh(&format!("ip route get {}", peer.addr()))?;
+    Ok(route.contains(&format!("mtu {NARROW}")))
 }
 
 #[derive(Debug, Eq, PartialEq)]

@@ -130,6 +130,7 @@ fn router_groups(view: &View, sight: &Sight) -> Groups {
         announced,
         withdrawn,
         frozen,
+        claimed,
         moved_here,
         addresses_moved,
         plans,
@@ -145,6 +146,7 @@ fn router_groups(view: &View, sight: &Sight) -> Groups {
         ("announced", announced),
         ("withdrawn", withdrawn),
         ("frozen", frozen),
+        ("claimed", claimed),
         ("moved_here", moved_here),
         ("addresses_moved", addresses_moved),
         ("messages_dropped", view.messages_dropped),
@@ -197,6 +199,7 @@ fn guard_group(tally: &Tally) -> BTreeMap<String, u64> {
         ("pods_to_peers", tally.pods_to_peers),
         ("to_receiver", tally.to_receiver),
         ("local_users", tally.local_users),
+        ("pods_too_big", tally.pods_too_big),
     ];
     let let_in = tally.peers.values().map(|Count { packets, .. }| packets).sum();
     group(

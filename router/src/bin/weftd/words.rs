@@ -43,6 +43,10 @@ impl fmt::Display for Line<'_> {
                 f,
                 "station {mac} moves too often and is left where it is: look for a loop, or for two with one address"
             ),
+            Word::Claimed(mac) => write!(
+                f,
+                "somebody on this node sends in the name of {mac}, the bridge of another node: not believed"
+            ),
             Word::Full(name) => write!(f, "{name} has more stations than are kept"),
         }
     }
@@ -72,6 +76,7 @@ pub(crate) fn say(word: &Word) {
         | Word::NoSlot(_)
         | Word::Malformed(..)
         | Word::Frozen(_)
+        | Word::Claimed(_)
         | Word::Full(_) => {
             tracing::warn!("{line}")
         }
