@@ -20,6 +20,10 @@ const WAIT: Duration = Duration::from_secs(30);
 /// From the start of the flows to the fault: by then a peer is known to have traffic, and probed often.
 const BEGUN: Duration = Duration::from_millis(1500);
 
+/// What the vxlan device gets is dropped.
+const WEDGE: &str = "nft 'add table netdev wedge; add chain netdev wedge in \
+    { type filter hook ingress device vxlan-6784 priority 0; }; add rule netdev wedge in counter drop'";
+
 /// Measures fail-over and restarts of weftd. Needs root.
 #[derive(Debug, Parser)]
 #[command(name = "failover")]
@@ -54,15 +58,14 @@ const FAULTS: [Fault; 6] = [
         mend: |it| it.node(0)?.heal(),
     },
     Fault {
-        title: "kernel receives nothing (tc)",
+        title: "kernel receives nothing",
         options: &[],
         seconds: 4,
         strike: |it| {
-            it.node(0)?.sh("tc qdisc add dev vxlan-6784 clsact
-                 tc filter add dev vxlan-6784 ingress matchall action drop")?;
+            it.node(0)?.sh(WEDGE)?;
             Ok(())
         },
-        mend: |it| it.node(0)?.sh("tc qdisc del dev vxlan-6784 clsact").map(drop),
+        mend: |it| it.node(0)?.sh("nft delete table netdev wedge").map(drop),
     },
     Fault {
         title: "vxlan-6784 deleted",
