@@ -18,6 +18,7 @@ test-long: packages ## Long simulations: more seeds
 	WEFT_SEEDS=2000 $(CARGO) test --release -p weft-tests --test sim
 	WEFT_SEEDS=20000 $(CARGO) test --release -p weft-tests --test mesh_sim random
 	WEFT_LONG=1 $(CARGO) test --release -p weft-tests --test mesh_sim hundreds_of
+	WEFT_SEEDS=1000000 $(CARGO) test --release -p weft-tests --test ipam_sim random
 	$(CARGO) build --workspace --bins --examples
 	WEFT_LONG=1 $(CARGO) test -p weft-tests --test failover -- --test-threads=1
 
@@ -25,10 +26,11 @@ demo: packages ## A small cluster at work, then cleaned up
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) run --release -q -p weft-tests --bin demo
 
-bench: packages ## weft beside kernel vxlan, Flannel's and Open vSwitch: ratios (target/bench/); fail-over; micro benches; what a mesh and recording cost
+bench: packages ## weft beside kernel vxlan, Flannel's and Open vSwitch: ratios (target/bench/); fail-over; micro benches; what a mesh, recording and durable commits cost
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench -p weft-benches
 	$(CARGO) bench -p router --bench journal
+	$(CARGO) bench -p router --bench ledger
 
 fmt: ## Formatting
 	$(CARGO) fmt --all --check
@@ -43,13 +45,13 @@ unit: packages ## Unit and property tests
 	$(CARGO) test -p switch -p peer-mesh -p router -p api -p cli
 	$(CARGO) test -p weft-tests --lib
 
-sim: packages ## Simulations and the allocation count
-	$(CARGO) test -p weft-tests --test sim --test mesh_sim --test alloc
+sim: packages ## Simulations, the allocation count, and ledgers that are killed
+	$(CARGO) test -p weft-tests --test sim --test ipam_sim --test mesh_sim --test alloc --test ledger
 
 lab: packages ## The lab: real devices, real peers (needs root)
 	$(CARGO) build --workspace --bins --examples
-	$(CARGO) test -p weft-tests --test harness --test switch --test sleeve --test engine --test wire --test fdb --test fastpath --test offload --test foreign
-	$(CARGO) test -p weft-tests --test guard --test load --test mesh --test weftd --test failover --test stations -- --test-threads=1
+	$(CARGO) test -p weft-tests --test harness --test switch --test sleeve --test engine --test wire --test fdb --test overlap --test fastpath --test offload --test foreign
+	$(CARGO) test -p weft-tests --test guard --test expose --test ipam --test load --test mesh --test weftd --test failover --test stations -- --test-threads=64
 
 fuzz-replay: packages ## The committed fuzz corpus
 	$(CARGO) test -p weft-tests --test fuzz_replay

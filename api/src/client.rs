@@ -16,7 +16,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Connect, Connections, Fdb, Forget, Given, Paths, Peers, Problem, Report, Status, Targets,
+    Allocate, Claim, Connect, Connections, Expose, Exposed, Fdb, Forget, Free, Given, Hide, Ipam,
+    Leased, Leases, Leave, Left, Lookup, Paths, Peers, Problem, Removal, RemovePeer, Report,
+    Status, Targets,
 };
 use crate::{paths, text};
 pub use error::Error;
@@ -31,6 +33,9 @@ pub const JOURNAL_MAX: usize = 1 << 30;
 
 /// How long a whole answer may take unless told otherwise. The control loop answers in milliseconds.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The same for requests about addresses: the daemon ends each within 10 s, and says how.
+pub const ADDRESS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long an answer may take at least and at most, whatever is asked for: less is no time to the kernel, which
 /// takes it for none set, and more is beyond its clock.
@@ -47,7 +52,8 @@ const JOURNAL_PATIENCE: u32 = 12;
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
-    timeout: Duration,
+    /// `None`: as long as each question should take.
+    timeout: Option<Duration>,
 }
 
 /// An answer, understood, and as it came: with fields that this release does not know.
@@ -69,31 +75,73 @@ pub trait Resource: DeserializeOwned {
 }
 
 impl Client {
-    /// For the daemon that listens at `socket`. A timeout of less than 1 ms or more than a week is taken for that.
-    pub fn new(socket: impl Into<PathBuf>, timeout: Duration) -> Self {
+    /// For the daemon that listens at `socket`. Without a timeout it is [`TIMEOUT`], or [`ADDRESS_TIMEOUT`] for what is about
+    /// addresses. One of less than 1 ms or more than a week is taken for that.
+    pub fn new(socket: impl Into<PathBuf>, timeout: impl Into<Option<Duration>>) -> Self {
         let (least, most) = TIMEOUTS;
-        Self { socket: socket.into(), timeout: timeout.clamp(least, most) }
+        let timeout = timeout.into().map(|it| it.clamp(least, most));
+        Self { socket: socket.into(), timeout }
     }
 
     /// Reads something. A daemon that is not ready yet (503) answers all the same.
     pub fn read<T: Resource>(&self) -> Result<Reply<T>, Error> {
-        self.ask(&Request { method: "GET", path: T::PATH, body: None })
+        self.ask(&Request { method: "GET", path: T::PATH, body: None }, TIMEOUT)
     }
 
     /// Has the daemon connect to peers.
     pub fn connect(&self, request: &Connect) -> Result<Given, Error> {
-        self.post(paths::CONNECT, request)
+        self.post(paths::CONNECT, request, TIMEOUT)
     }
 
     /// Has the daemon forget peers.
     pub fn forget(&self, request: &Forget) -> Result<Given, Error> {
-        self.post(paths::FORGET, request)
+        self.post(paths::FORGET, request, TIMEOUT)
+    }
+
+    /// Has the daemon lease an address.
+    pub fn allocate(&self, request: &Allocate) -> Result<Leased, Error> {
+        self.post(paths::ALLOCATE, request, ADDRESS_TIMEOUT)
+    }
+
+    /// Has the daemon lease a certain address.
+    pub fn claim(&self, request: &Claim) -> Result<Leased, Error> {
+        self.post(paths::CLAIM, request, ADDRESS_TIMEOUT)
+    }
+
+    /// The addresses that somebody has on this node.
+    pub fn lookup(&self, request: &Lookup) -> Result<Leases, Error> {
+        self.post(paths::LOOKUP, request, ADDRESS_TIMEOUT)
+    }
+
+    /// Gives addresses back; says which.
+    pub fn free(&self, request: &Free) -> Result<Leases, Error> {
+        self.post(paths::FREE, request, ADDRESS_TIMEOUT)
+    }
+
+    /// Has others take over the addresses of a peer.
+    pub fn remove_peer(&self, request: &RemovePeer) -> Result<Removal, Error> {
+        self.post(paths::RMPEER, request, ADDRESS_TIMEOUT)
+    }
+
+    /// Hands all addresses of this node to another.
+    pub fn leave(&self) -> Result<Left, Error> {
+        self.post(paths::LEAVE, &Leave {}, ADDRESS_TIMEOUT)
+    }
+
+    /// Gives the bridge an address.
+    pub fn expose(&self, request: &Expose) -> Result<Exposed, Error> {
+        self.post(paths::EXPOSE, request, ADDRESS_TIMEOUT)
+    }
+
+    /// Takes an address from the bridge.
+    pub fn hide(&self, request: &Hide) -> Result<Exposed, Error> {
+        self.post(paths::HIDE, request, ADDRESS_TIMEOUT)
     }
 
     /// Writes the journal to `sink`; says how many octets it has. On an error `sink` may hold a part of it.
     pub fn journal(&self, sink: &mut dyn Write) -> Result<u64, Error> {
         let request = Request { method: "GET", path: paths::JOURNAL, body: None };
-        let patience = self.timeout.saturating_mul(JOURNAL_PATIENCE);
+        let patience = self.timeout.unwrap_or(TIMEOUT).saturating_mul(JOURNAL_PATIENCE);
         let mut answer = self.send(&request, patience)?;
         if !answer.is_success() {
             return Err(self.refused(&request, answer));
@@ -101,14 +149,24 @@ impl Client {
         answer.copy_to(sink, JOURNAL_MAX, true).map_err(|fault| self.error(&request, fault))
     }
 
-    fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
+    fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        within: Duration,
+    ) -> Result<T, Error> {
         let request = Request { method: "POST", path, body: None };
         let body = serde_json::to_string(body).map_err(|why| self.unsaid(&request, &why))?;
-        self.ask(&Request { body: Some(body), ..request }).map(|reply| reply.value)
+        self.ask(&Request { body: Some(body), ..request }, within).map(|reply| reply.value)
     }
 
-    fn ask<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<Reply<T>, Error> {
-        let mut answer = self.send(request, self.timeout)?;
+    /// Asks, and waits so long unless told otherwise.
+    fn ask<T: DeserializeOwned>(
+        &self,
+        request: &Request<'_>,
+        within: Duration,
+    ) -> Result<Reply<T>, Error> {
+        let mut answer = self.send(request, self.timeout.unwrap_or(within))?;
         if !answer.is_success() && !answer.is_unavailable() {
             return Err(self.refused(request, answer));
         }
@@ -195,7 +253,9 @@ resources! {
     Peers at PEERS shown by |it| Some(text::peers(it));
     Targets at TARGETS shown by |it| Some(text::targets(it));
     Paths at PATHS shown by |it| Some(text::paths(it));
+    Ipam at IPAM shown by |it| Some(text::ipam(it));
     Fdb at FDB shown by |it| Some(text::fdb(it));
+    Leases at ADDRESSES shown by |_| None;
     Report at REPORT shown by |_| None;
 }
 

@@ -13,9 +13,12 @@
 //! who shows it to people sends it through [`printable()`] or uses [`text`], which does.
 #![forbid(unsafe_code)]
 
+mod address;
+mod cidr;
 mod client;
 mod connection;
 mod fdb;
+mod ipam;
 mod path;
 pub mod paths;
 mod peer;
@@ -28,9 +31,18 @@ mod target;
 pub mod text;
 mod word;
 
-pub use client::{Client, Error, JOURNAL_MAX, JSON_MAX, Reply, Resource, TIMEOUT};
+pub use address::{
+    Allocate, Claim, Expose, Exposed, Free, Hide, Lease, Leased, Leases, Leave, Left, Lookup,
+    Removal, RemovePeer,
+};
+pub use cidr::{Cidr, NotACidr};
+pub use client::{ADDRESS_TIMEOUT, Client, Error, JOURNAL_MAX, JSON_MAX, Reply, Resource, TIMEOUT};
 pub use connection::{Connection, ConnectionState, Connections};
 pub use fdb::{Fdb, Station};
+pub use ipam::{
+    Awaited, Conflict, Consensus, Here, Ipam, IpamState, LostLease, Owner, OwnerState,
+    PendingRequest, Removing,
+};
 pub use jiff::Timestamp;
 pub use path::{LineState, Path, PathKind, Paths, Traffic};
 pub use peer::{Peer, PeerConnection, PeerRef, PeerState, Peers};
@@ -38,7 +50,7 @@ pub use printable::{is_control, printable};
 pub use problem::Problem;
 pub use report::{Control, Kernel, MeshStats, Quirk, Report};
 pub use request::{Connect, Forget, Given};
-pub use status::{ConnectionCounts, Protocol, Router, Status};
+pub use status::{ConnectionCounts, IpamStatus, Protocol, Router, Status};
 pub use target::{Target, Targets};
 
 /// Where `weftd` listens unless told otherwise.

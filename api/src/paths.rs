@@ -10,6 +10,8 @@ pub const PEERS: &str = "/v1/status/peers";
 pub const TARGETS: &str = "/v1/status/targets";
 /// `GET`: [`crate::Paths`].
 pub const PATHS: &str = "/v1/status/paths";
+/// `GET`: [`crate::Ipam`].
+pub const IPAM: &str = "/v1/status/ipam";
 /// `GET`: [`crate::Fdb`].
 pub const FDB: &str = "/v1/fdb";
 /// `GET`: [`crate::Report`].
@@ -22,24 +24,46 @@ pub const JOURNAL: &str = "/v1/journal";
 pub const CONNECT: &str = "/v1/connect";
 /// `POST` of [`crate::Forget`]: [`crate::Given`].
 pub const FORGET: &str = "/v1/forget";
+/// `GET`: [`crate::Leases`].
+pub const ADDRESSES: &str = "/v1/addresses";
+/// `POST` of [`crate::Allocate`]: [`crate::Leased`].
+pub const ALLOCATE: &str = "/v1/addresses/allocate";
+/// `POST` of [`crate::Claim`]: [`crate::Leased`].
+pub const CLAIM: &str = "/v1/addresses/claim";
+/// `POST` of [`crate::Lookup`]: [`crate::Leases`].
+pub const LOOKUP: &str = "/v1/addresses/lookup";
+/// `POST` of [`crate::Free`]: [`crate::Leases`], those that were freed.
+pub const FREE: &str = "/v1/addresses/free";
+/// `POST` of [`crate::RemovePeer`]: [`crate::Removal`].
+pub const RMPEER: &str = "/v1/rmpeer";
+/// `POST` of [`crate::Leave`]: [`crate::Left`].
+pub const LEAVE: &str = "/v1/leave";
+/// `POST` of [`crate::Expose`]: [`crate::Exposed`].
+pub const EXPOSE: &str = "/v1/expose";
+/// `POST` of [`crate::Hide`]: [`crate::Exposed`].
+pub const HIDE: &str = "/v1/hide";
 /// `GET`: 200 while the process lives.
 pub const HEALTHZ: &str = "/healthz";
 /// `GET`: 200 when ready, 503 before.
 pub const READYZ: &str = "/readyz";
 
-/// All of them.
-pub const ALL: [&str; 13] = [
+/// Those that are read with `GET`.
+pub const READ: [&str; 13] = [
     STATUS,
     CONNECTIONS,
     PEERS,
     TARGETS,
     PATHS,
+    IPAM,
     FDB,
     REPORT,
     METRICS,
     JOURNAL,
-    CONNECT,
-    FORGET,
+    ADDRESSES,
     HEALTHZ,
     READYZ,
 ];
+
+/// Those that take a `POST`.
+pub const POSTED: [&str; 10] =
+    [CONNECT, FORGET, ALLOCATE, CLAIM, LOOKUP, FREE, RMPEER, LEAVE, EXPOSE, HIDE];

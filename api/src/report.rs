@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Connection, Path, Peer, Status, Target};
+use crate::{Connection, Ipam, Path, Peer, Status, Target};
 
 /// Everything there is to see of a daemon at one moment.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -29,6 +29,8 @@ pub struct Report {
     /// What `/v1/status/paths` says.
     #[serde(default)]
     pub paths: Vec<Path>,
+    /// What `/v1/status/ipam` says; `null` where no addresses are managed.
+    pub ipam: Option<Ipam>,
     /// Counters of the switch since the daemon started: by group (as `drops`), then by name; those that have
     /// no other group are in `frames`. What the kernel does not tell is absent.
     #[serde(default)]

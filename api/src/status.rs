@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The daemon at a glance. Services that come later (`ipam`, `dns`) are optional sections beside `router`.
+use crate::{Cidr, Consensus, IpamState};
+
+/// The daemon at a glance. Services that come later (`dns`) are optional sections beside `router`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Status {
     /// When this was true, by the daemon's clock.
@@ -19,6 +21,23 @@ pub struct Status {
     pub waiting_for: Vec<String>,
     /// The switch and the mesh.
     pub router: Router,
+    /// The management of addresses; `null` where there is none.
+    pub ipam: Option<IpamStatus>,
+}
+
+/// The management of addresses.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct IpamStatus {
+    /// Whether addresses can be had here.
+    pub state: IpamState,
+    /// Why it is not ready, and what to do.
+    pub reason: Option<String>,
+    /// The agreement on the first division; `null` unless it is awaited.
+    pub consensus: Option<Consensus>,
+    /// All addresses that there are.
+    pub range: Cidr,
+    /// From where an address is, if nobody says.
+    pub default_subnet: Cidr,
 }
 
 /// The switch and the mesh.

@@ -5,6 +5,7 @@
 //! addresses, long names), up to 64 characters.
 
 mod describe;
+mod ipam;
 mod overview;
 
 use std::fmt::{Display, Write};
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 
 use crate::{Connections, Fdb, Paths, Peer, Peers, Station, Status, Targets};
 use describe::{arrow, connection, path, span, station, target, who};
+pub use ipam::{exposed, ipam, removal};
 
 /// Weave's width of an address: `255.255.255.255:65535`.
 const ADDRESS: usize = 21;

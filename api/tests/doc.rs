@@ -24,14 +24,28 @@ fn every_type_has_an_example() {
     let names: BTreeSet<String> = examples().into_iter().map(|(name, _)| name).collect();
 
     let expected = [
+        "Allocate",
+        "Claim",
         "Connect",
         "Connections",
+        "Expose",
+        "Exposed",
         "Fdb",
         "Forget",
+        "Free",
         "Given",
+        "Hide",
+        "Ipam",
+        "Leased",
+        "Leases",
+        "Leave",
+        "Left",
+        "Lookup",
         "Paths",
         "Peers",
         "Problem",
+        "Removal",
+        "RemovePeer",
         "Report",
         "Status",
         "Targets",
@@ -46,6 +60,7 @@ fn every_table_has_the_fields_of_its_type() {
         ("Status", "Status", ""),
         ("Router", "Status", "/router"),
         ("Protocol", "Status", "/router/protocol"),
+        ("IpamStatus", "Status", "/ipam"),
         ("ConnectionCounts", "Status", "/router/connections"),
         ("Connections", "Connections", ""),
         ("Connection", "Connections", "/connections/0"),
@@ -60,6 +75,29 @@ fn every_table_has_the_fields_of_its_type() {
         ("Traffic", "Paths", "/paths/0/sent"),
         ("Fdb", "Fdb", ""),
         ("Station", "Fdb", "/stations/0"),
+        ("Ipam", "Ipam", ""),
+        ("Here", "Ipam", "/here"),
+        ("Consensus", "Ipam", "/consensus"),
+        ("Owner", "Ipam", "/owners/0"),
+        ("Removing", "Ipam", "/removals/0"),
+        ("Awaited", "Ipam", "/removals/0/waiting_for/0"),
+        ("Conflict", "Ipam", "/conflicts/0"),
+        ("LostLease", "Ipam", "/lost/0"),
+        ("PendingRequest", "Ipam", "/pending/0"),
+        ("Leases", "Leases", ""),
+        ("Lease", "Leases", "/leases/0"),
+        ("Allocate", "Allocate", ""),
+        ("Claim", "Claim", ""),
+        ("Leased", "Leased", ""),
+        ("Lookup", "Lookup", ""),
+        ("Free", "Free", ""),
+        ("RemovePeer", "RemovePeer", ""),
+        ("Removal", "Removal", ""),
+        ("Leave", "Leave", ""),
+        ("Left", "Left", ""),
+        ("Expose", "Expose", ""),
+        ("Hide", "Hide", ""),
+        ("Exposed", "Exposed", ""),
         ("Report", "Report", ""),
         ("Kernel", "Report", "/kernel"),
         ("Quirk", "Report", "/kernel/quirks/0"),
@@ -90,14 +128,19 @@ fn every_word_is_in_its_table() {
     let line: Vec<_> = api::LineState::ALL.iter().map(|it| it.as_str()).collect();
     assert_eq!(table("PathKind"), words(&path));
     assert_eq!(table("LineState"), words(&line));
+    let ipam: Vec<_> = api::IpamState::ALL.iter().map(|it| it.as_str()).collect();
+    let owner: Vec<_> = api::OwnerState::ALL.iter().map(|it| it.as_str()).collect();
+    assert_eq!(table("IpamState"), words(&ipam));
+    assert_eq!(table("OwnerState"), words(&owner));
 }
 
 #[test]
 fn every_path_is_in_the_table_with_its_method() {
-    for path in api::paths::ALL {
-        let posted = [api::paths::CONNECT, api::paths::FORGET].contains(&path);
-        let method = if posted { "POST" } else { "GET" };
-
+    let read = api::paths::READ.map(|path| ("GET", path));
+    let posted = api::paths::POSTED.map(|path| ("POST", path));
+    assert_eq!(DOC.matches("\n| `GET` | `").count(), read.len());
+    assert_eq!(DOC.matches("\n| `POST` | `").count(), posted.len());
+    for (method, path) in read.into_iter().chain(posted) {
         let row = format!("\n| `{method}` | `{path}` |");
 
         assert!(DOC.contains(&row), "{row}");
@@ -121,12 +164,13 @@ fn every_link_leads_to_a_heading() {
 #[test]
 fn fields_that_were_added_may_be_absent_and_unknown_ones_present() {
     let mut status = example("Status");
-    status["ipam"] = serde_json::json!({ "range": "10.32.0.0/12" });
+    status["dns"] = serde_json::json!({ "domain": "weave.local." });
     status["router"].as_object_mut().unwrap().remove("password");
+    status.as_object_mut().unwrap().remove("ipam");
 
     let read: api::Status = serde_json::from_value(status).unwrap();
 
-    assert!(!read.router.password);
+    assert!(!read.router.password && read.ipam.is_none());
 }
 
 #[test]
@@ -150,6 +194,20 @@ fn rewrite(name: &str, example: Value) -> Value {
         "Paths" => through::<api::Paths>,
         "Fdb" => through::<api::Fdb>,
         "Report" => through::<api::Report>,
+        "Ipam" => through::<api::Ipam>,
+        "Leases" => through::<api::Leases>,
+        "Allocate" => through::<api::Allocate>,
+        "Claim" => through::<api::Claim>,
+        "Leased" => through::<api::Leased>,
+        "Lookup" => through::<api::Lookup>,
+        "Free" => through::<api::Free>,
+        "RemovePeer" => through::<api::RemovePeer>,
+        "Removal" => through::<api::Removal>,
+        "Leave" => through::<api::Leave>,
+        "Left" => through::<api::Left>,
+        "Expose" => through::<api::Expose>,
+        "Hide" => through::<api::Hide>,
+        "Exposed" => through::<api::Exposed>,
         "Connect" => through::<api::Connect>,
         "Forget" => through::<api::Forget>,
         "Given" => through::<api::Given>,

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use api::Cidr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Shows what weftd on this node knows and does, and tells it more.
@@ -16,9 +17,9 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
 
-    /// How long weftd may take to answer
-    #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub(crate) timeout: Duration,
+    /// How long weftd may take to answer [default: 10, or 15 for what is about addresses]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -58,6 +59,28 @@ pub(crate) enum Command {
         #[command(flatten)]
         peers: Peers,
     },
+    /// Have the other nodes take over the addresses of one that does not come back. On any node, any number of times
+    Rmpeer {
+        /// Its name or nickname, as in `weft status ipam`
+        #[arg(value_name = "PEER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        peer: String,
+
+        /// Also while it is up: it loses its addresses, and its pods with them
+        #[arg(long)]
+        force: bool,
+    },
+    /// Give the bridge an address, so that this node and pods reach each other; prints all that it has been given
+    Expose {
+        /// Which one; if it is not said, one is taken from the default subnet
+        #[arg(value_name = "CIDR")]
+        address: Option<Cidr>,
+    },
+    /// Take an address from the bridge again
+    Hide {
+        /// Which one; if it is not said, all that it was given
+        #[arg(value_name = "CIDR")]
+        address: Option<Cidr>,
+    },
     /// Everything the daemon can tell, as JSON
     Report(Report),
     /// Remove what weft has made on this node: bridge, TAP, vxlan device, tunnel guard, the plan of the last run. Not while
@@ -80,6 +103,8 @@ pub(crate) enum Part {
     Targets,
     /// The way that frames to each peer take, why, and since when
     Paths,
+    /// Who owns which part of the address range, and what is not as it should be
+    Ipam,
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -191,10 +216,19 @@ mod tests {
     }
 
     #[test]
-    fn patience_is_the_apis() {
-        let args = parse(["weft", "status"].map(OsString::from).into_iter()).unwrap();
+    fn patience_is_the_apis_unless_it_is_given() {
+        let timeout = |args: &[&str]| parse(args.iter().map(OsString::from)).unwrap().timeout;
 
-        assert_eq!(args.timeout, api::TIMEOUT);
+        assert_eq!(timeout(&["weft", "status"]), None);
+        assert_eq!(
+            timeout(&["weft", "--timeout", "0.5", "status"]),
+            Some(Duration::from_millis(500))
+        );
+        let help = <Arguments as clap::CommandFactory>::command().render_help().to_string();
+        let (usual, addresses) = (api::TIMEOUT.as_secs(), api::ADDRESS_TIMEOUT.as_secs());
+        let expected = format!("[default: {usual}, or {addresses} for what is about addresses]");
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains(&expected), "{help}");
     }
 
     #[test]

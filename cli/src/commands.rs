@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use api::{Client, Connect, Forget, Problem, Report, Resource, Status};
+use api::{Client, Connect, Expose, Forget, Hide, Problem, RemovePeer, Report, Resource, Status};
 use serde_json::{Value, json};
 
 use crate::args::{self, Arguments, Command, Format, Part};
@@ -25,7 +25,21 @@ pub(crate) fn run(args: &Arguments) -> Result<()> {
             client.forget(&request).map_err(|error| error.problem())?;
             Ok(())
         }
-        Command::Reset(of) => reset::run(of, &socket(args)),
+        Command::Rmpeer { peer, force } => {
+            let request = RemovePeer { name: peer.clone(), force: *force };
+            let removal = client.remove_peer(&request).map_err(|error| error.problem())?;
+            output::print(&api::text::removal(&removal))
+        }
+        Command::Expose { address } => {
+            let request = Expose { address: *address };
+            let exposed = client.expose(&request).map_err(|error| error.problem())?;
+            output::print(&api::text::exposed(&exposed))
+        }
+        Command::Hide { address } => {
+            client.hide(&Hide { address: *address }).map_err(|error| error.problem())?;
+            Ok(())
+        }
+        Command::Reset(of) => reset::run(of, &socket(args), &client),
         Command::Report(of) => report(&client, of),
         Command::Version { output } => version(&client, output.format),
     }
@@ -44,6 +58,7 @@ fn status(client: &Client, what: Option<Part>, format: Format) -> Result<()> {
         Some(Part::Peers) => show::<api::Peers>(client, format),
         Some(Part::Targets) => show::<api::Targets>(client, format),
         Some(Part::Paths) => show::<api::Paths>(client, format),
+        Some(Part::Ipam) => show::<api::Ipam>(client, format),
     }
 }
 

@@ -122,8 +122,9 @@ fn a_daemon_that_hangs_is_one_line_in_time() {
     let _listener = UnixListener::bind(&deaf).unwrap();
     let _waiting = fill_backlog(&deaf);
     for socket in [hangs.socket(), drips.socket(), deaf] {
-        for command in ["status", "report"] {
-            let line = failure(&weft(&socket, &["--timeout", "0.3", command]));
+        for command in [&["status"][..], &["report"], &["rmpeer", "host2"], &["expose"]] {
+            let args = [&["--timeout", "0.3"], command].concat();
+            let line = failure(&weft(&socket, &args));
 
             assert_eq!(
                 line,

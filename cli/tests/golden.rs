@@ -60,6 +60,34 @@ fn paths_are_lines() {
 }
 
 #[test]
+fn addresses_look_like_weaves_and_what_is_amiss_is_a_line() {
+    for (name, ipam) in [
+        ("ipam", fixtures::ipam::of_three()),
+        ("ipam-idle", fixtures::ipam::idle()),
+        ("ipam-off", fixtures::ipam::off()),
+        ("ipam-awaiting", fixtures::ipam::awaiting()),
+        ("ipam-amiss", fixtures::ipam::amiss()),
+    ] {
+        check(name, 200, &ipam, &["status", "ipam"]);
+    }
+    check("ipam-json", 200, &fixtures::ipam::amiss(), &["status", "ipam", "-o", "json"]);
+}
+
+#[test]
+fn a_removal_is_a_line() {
+    let args = &["rmpeer", "host3"];
+    check("rmpeer", 200, &fixtures::ipam::removal(), args);
+    check("rmpeer-later", 200, &fixtures::ipam::removal_later(), args);
+}
+
+#[test]
+fn exposed_addresses_are_lines() {
+    let addresses = ["10.32.0.1/12", "fd00:32::1/64"].map(|it| it.parse().unwrap()).to_vec();
+    check("expose", 200, &api::Exposed { addresses }, &["expose"]);
+    check("zero", 200, &api::Exposed { addresses: vec![] }, &["expose", "10.32.0.1/12"]);
+}
+
+#[test]
 fn stations_are_lines() {
     let none = api::Fdb { now: fixtures::now(), total: 0, stations: vec![] };
     check("fdb", 200, &fixtures::fdb(), &["fdb"]);

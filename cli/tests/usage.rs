@@ -15,6 +15,7 @@ fn each_command_asks_for_its_path() {
         (&["status", "peers"], "GET /v1/status/peers "),
         (&["status", "targets"], "GET /v1/status/targets "),
         (&["status", "paths"], "GET /v1/status/paths "),
+        (&["status", "ipam"], "GET /v1/status/ipam "),
         (&["fdb"], "GET /v1/fdb "),
         (&["fdb", "host2"], "GET /v1/fdb "),
         (&["report"], "GET /v1/report "),
@@ -50,6 +51,45 @@ fn connect_and_forget_say_whom_and_print_nothing() {
 
         assert_eq!((outcome.code, &*outcome.stdout, &*outcome.stderr), (0, "", ""));
         assert!(daemon.asked()[0].starts_with(path) && daemon.asked()[0].ends_with(body));
+    }
+}
+
+#[test]
+fn commands_about_addresses_say_what_is_wanted() {
+    let (exposed, removal) = (r#"{"addresses":["10.32.0.1/12"]}"#, fixtures::ipam::removal());
+    let removal = serde_json::to_string(&removal).unwrap();
+    for (args, answer, path, body) in [
+        (&["rmpeer", "host3"][..], &*removal, "rmpeer", r#"{"name":"host3","force":false}"#),
+        (&["rmpeer", "--force", "a b"], &*removal, "rmpeer", r#"{"name":"a b","force":true}"#),
+        (&["expose"], exposed, "expose", r#"{"address":null}"#),
+        (&["expose", "10.32.0.1/12"], exposed, "expose", r#"{"address":"10.32.0.1/12"}"#),
+        (&["hide"], exposed, "hide", r#"{"address":null}"#),
+        (&["hide", "fd00::1/64"], exposed, "hide", r#"{"address":"fd00::1/64"}"#),
+    ] {
+        let daemon = Daemon::answering(200, answer);
+
+        let outcome = weft(&daemon.socket(), args);
+
+        assert_eq!((outcome.code, &*outcome.stderr), (0, ""), "{args:?}");
+        assert_eq!(outcome.stdout.is_empty(), path == "hide", "{args:?}");
+        let asked = &daemon.asked()[0];
+        let (path, body) = (format!("POST /v1/{path} "), format!("\r\n\r\n{body}"));
+        assert!(asked.starts_with(&path) && asked.ends_with(&body), "{asked}");
+    }
+}
+
+#[test]
+fn a_command_about_addresses_that_is_refused_is_one_line() {
+    let problem =
+        r#"{"what":"cannot remove host2","why":"it is up","what_to_do":"stop it, or say --force"}"#;
+    for code in [404, 409, 503] {
+        for args in [&["rmpeer", "host2"][..], &["expose"], &["hide"]] {
+            let daemon = Daemon::answering(code, problem);
+
+            let line = failure(&weft(&daemon.socket(), args));
+
+            assert_eq!(line, "weft: cannot remove host2: it is up: stop it, or say --force");
+        }
     }
 }
 
@@ -142,6 +182,14 @@ fn wrong_usage_is_exit_code_2_and_asks_nobody() {
         &["connect"],
         &["forget", ""],
         &["connect", "host:0"],
+        &["rmpeer"],
+        &["rmpeer", ""],
+        &["rmpeer", "host2", "host3"],
+        &["expose", "10.32.0.1"],
+        &["expose", "10.32.0.1/33"],
+        &["hide", "net:default"],
+        &["hide", "10.32.0.1/12", "10.32.0.2/12"],
+        &["status", "ipam", "host2"],
         &["status", "-o", "yaml"],
         &["--timeout", "0", "status"],
         &["--timeout", "NaN", "status"],
@@ -174,7 +222,7 @@ fn a_field_that_is_not_there_is_one_line() {
 
     assert_eq!(
         line,
-        "weft: there is no field \"rooter\" in status: it has now, ready, router, started, version, waiting_for: `weft report` prints everything"
+        "weft: there is no field \"rooter\" in status: it has ipam, now, ready, router, started, version, waiting_for: `weft report` prints everything"
     );
 }
 

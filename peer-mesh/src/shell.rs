@@ -96,7 +96,8 @@ pub enum StartError {
 /// Starts a mesh in the current tokio runtime, which needs IO and time.
 ///
 /// The name in `config` is overruled by the identity's, the port by the first of `listen`, and the time of
-/// the start by the clock. Blocks for a moment: the first state is on disk when this returns.
+/// the start by the clock. Blocks for a moment: the first state is on disk when this returns, if the
+/// disk takes it.
 pub fn start(
     identity: Identity,
     config: Config,

@@ -208,6 +208,7 @@ impl World {
             least: None,
             route: Some(hop.into_iter().map(name).collect()),
             neighbour: true,
+            ring: None,
         };
         self.queued.push((n, Input::Peer(name(far), peer)));
     }

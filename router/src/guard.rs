@@ -13,6 +13,7 @@
 //! - `prerouting`: while the process is to receive VXLAN, what comes from peers is brought to its transparent socket (tproxy).
 //!   Whoever has the port goes on having it, and receives when there is no such socket. What is sent straight to that socket's
 //!   port is dropped in `input`.
+//! - `exposed`: masquerades the networks that are exposed ([`crate::expose`]).
 //!
 //! What pods say of the size of packets between nodes is dropped in the same places: the kernel would believe it.
 //!
@@ -25,6 +26,7 @@
 //! keeps counters. Dropping a [`Guard`] leaves the tables: they outlive the process, as the kernel's tunnel does.
 
 mod listing;
+mod masquerade;
 mod nft;
 mod pods;
 mod ruleset;
@@ -40,6 +42,8 @@ pub use nft::NftError;
 pub use ruleset::{BadName, Config, MARK, Receive, compile};
 use ruleset::{Pods, TABLE};
 use side::Side;
+
+use crate::cidr::Cidr;
 
 /// All that are ours.
 const TABLES: [[&str; 2]; 2] = [TABLE, pods::TABLE];
@@ -181,6 +185,26 @@ impl Guard {
         Ok(())
     }
 
+    /// Has what enters and leaves these networks masqueraded, and nothing else, in one transaction. Until the first call it is as
+    /// an earlier run has left it.
+    ///
+    /// # Errors
+    /// nft was refused, as where the kernel has no NAT, or is gone. It is as before.
+    pub async fn set_exposed(&mut self, exposed: &BTreeSet<Cidr>) -> Result<(), GuardError> {
+        let what = |why| GuardError { what: "masquerade exposed networks by", why };
+        let config = self.config.clone().with_exposed(exposed.clone());
+        match self.nft.run(&ruleset::masquerading(&config)).await {
+            // Somebody may have removed the table.
+            Err(NftError::Refused(_)) => {
+                self.nft.run(&compile(&config, &self.peers)).await.map_err(what)?;
+            }
+            outcome => outcome.map_err(what)?,
+        }
+        self.config = config;
+        self.installed = self.nft.expect_listing(TABLE).await.map_err(what)?;
+        Ok(())
+    }
+
     /// Who may send: every address that is known to be a peer's. Who stays keeps the counter.
     ///
     /// # Errors
@@ -221,14 +245,10 @@ impl Guard {
     /// nft was refused, or is gone; or somebody has removed the table.
     pub async fn counters(&self) -> Result<Tally, GuardError> {
         let what = |why| GuardError { what: "read", why };
-        let tally = self.nft.expect_listing(TABLE).await.map_err(what)?.tally;
-        let mut tally = tally;
-        tally.pods_to_peers += self.past.pods_to_peers;
-        tally.pods_too_big += self.past.pods_too_big;
+        let mut tally = self.nft.expect_listing(TABLE).await.map_err(what)?.tally;
+        tally.add_pods(&self.past);
         if let Some(side) = &self.pods {
-            let more = side.tally(&self.nft).await.map_err(what)?;
-            tally.pods_to_peers += more.pods_to_peers;
-            tally.pods_too_big += more.pods_too_big;
+            tally.add_pods(&side.tally(&self.nft).await.map_err(what)?);
         }
         Ok(tally)
     }
@@ -262,8 +282,11 @@ impl Guard {
             self.config = config;
             self.installed = self.nft.expect_listing(TABLE).await?;
         }
-        if at == Pods::Routed && self.nft.state(pods::TABLE).await?.is_some() {
+        if at == Pods::Routed
+            && let Some(left) = self.nft.state(pods::TABLE).await?
+        {
             self.nft.run(&ruleset::removal(pods::TABLE)).await?;
+            self.past.add_pods(&left.tally);
         }
         Ok(damaged)
     }
@@ -271,11 +294,7 @@ impl Guard {
     /// Makes or mends the table of [`pods`] where it is of use. Tells whether it was mended.
     async fn raise(&mut self) -> Result<bool, NftError> {
         if !pods::are_seen_by_hooks() {
-            if let Some(side) = self.pods.take() {
-                let told = side.tally(&self.nft).await?;
-                self.past.pods_to_peers += told.pods_to_peers;
-                self.past.pods_too_big += told.pods_too_big;
-            }
+            self.pods = None;
             return Ok(false);
         }
         if let Some(side) = &mut self.pods {

@@ -27,7 +27,7 @@ use step::Step;
 
 const MAGIC: [u8; 8] = *b"weftjrnl";
 /// The format that we write, and the only one we read.
-const FORMAT: u16 = 2;
+const FORMAT: u16 = 3;
 const DIGEST: usize = 32;
 /// Octets that a journal has by default.
 pub const DEFAULT_LIMIT: usize = 16 << 20;

@@ -9,12 +9,18 @@
 //!  peers: stations, answers to probes -+       +---> messages to peers
 //! ```
 
+mod boot;
+pub mod cidr;
+pub mod expose;
 pub mod guard;
+pub mod ipam;
 pub mod journal;
 mod label;
 pub mod last;
+pub mod ledger;
 pub mod liveness;
 pub mod node;
+pub mod overlap;
 pub mod plan;
 pub mod pmtu;
 pub mod probe;
@@ -23,6 +29,7 @@ pub mod serve;
 mod slots;
 pub mod station;
 
+pub use cidr::Cidr;
 pub use label::{choose_label, label_of};
 pub use last::Last;
 pub use node::{Input, Node, Output};

@@ -16,6 +16,7 @@ mod settle;
 mod size;
 #[cfg(test)]
 mod tests;
+mod told;
 mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,15 +33,17 @@ pub use whereabouts::Whereabouts;
 use crate::liveness::{Finding, Liveness};
 use crate::plan::{self, Chosen};
 use crate::pmtu::Sizes;
-use crate::station::{Item, Merged, Stations, emit, parse};
+use crate::station::{Stations, emit};
 use crate::{Slots, choose_label};
 use kept::Kept;
 use local::Local;
 
 /// The mesh's label for a peer's number on UDP 6783,
 pub const LABEL: &str = "data.label";
-/// and for what all its paths carry.
+/// for what all its paths carry,
 pub const LEAST: &str = "data.mtu";
+/// and for the ring of addresses that it began in.
+pub const RING: &str = "ipam.ring";
 
 /// What is announced together waits for this long.
 const GATHER: Duration = Duration::from_millis(5);
@@ -61,6 +64,8 @@ pub struct Config {
 pub struct Node {
     own: PeerName,
     label: Label,
+    /// The ring of addresses that this node began in.
+    ring: Option<u64>,
     config: Config,
     peers: BTreeMap<PeerName, Peer>,
     sizes: Sizes,
@@ -169,6 +174,7 @@ impl Node {
         Self {
             own,
             label: choose_label(own, None, []),
+            ring: None,
             config,
             peers: BTreeMap::new(),
             sizes: Sizes::default(),
@@ -266,6 +272,12 @@ impl Node {
             Input::Peer(name, peer) => self.peer(name, peer, now),
             Input::PeerGone(name) => self.peer_gone(name),
             Input::Renamed(name) => self.renamed(name, now),
+            Input::Ring(ring) => {
+                self.ring = ring;
+                self.stations.set_home(ring);
+                self.stations.set_ring(self.own, ring, now);
+                self.stations_changed = true;
+            }
             Input::Stations { via, message } => self.stations_told(via, &message, now, outputs),
             Input::StateWanted(to) => {
                 let messages = emit(self.stations.iter()).into_iter();
@@ -306,6 +318,7 @@ impl Node {
         if before == Some(&peer) {
             return;
         }
+        let before_ring = before.and_then(|it| it.ring);
         self.leaving.remove(&name);
         if self.may_go_directly(&peer) {
             self.liveness.track(name, now);
@@ -325,6 +338,10 @@ impl Node {
         if before.is_none() {
             self.resume(name, now);
             self.stations.set_present(name, true, now);
+            self.stations_changed = true;
+        }
+        if before_ring != peer.ring {
+            self.stations.set_ring(name, peer.ring, now);
             self.stations_changed = true;
         }
         self.peers.insert(name, peer);
@@ -356,55 +373,10 @@ impl Node {
         let old = std::mem::replace(&mut self.own, name);
         self.stations.forget(old);
         self.stations.set_present(name, true, now);
+        self.stations.set_ring(name, self.ring, now);
         self.label = choose_label(name, None, []);
         let again: Vec<_> = self.local.macs().collect();
         again.into_iter().for_each(|mac| self.announce(mac, now));
         (self.topology_changed, self.stations_changed) = (true, true);
-    }
-
-    fn stations_told(
-        &mut self,
-        via: PeerName,
-        message: &[u8],
-        now: Duration,
-        outputs: &mut Vec<Output>,
-    ) {
-        let items = match parse(message) {
-            Ok(items) => items,
-            Err(bad) => {
-                self.counts.malformed += 1;
-                outputs.push(Output::Say(Word::Malformed(via, bad)));
-                return;
-            }
-        };
-        let mut news = Vec::new();
-        for item in items {
-            match self.stations.merge(item.clone(), now) {
-                Merged::New => {
-                    self.counts.merged += 1;
-                    self.merged(&item, now);
-                    news.push(item);
-                }
-                Merged::Known => self.counts.known += 1,
-                Merged::Full => {
-                    self.counts.full += 1;
-                    outputs.push(Output::Say(Word::Full(item.owner)));
-                }
-            }
-        }
-        self.stations_changed |= !news.is_empty();
-        let messages = emit(news).into_iter();
-        outputs.extend(messages.map(|message| Output::Broadcast { message, except: Some(via) }));
-    }
-
-    /// Something was news: it may be about a station of ours.
-    fn merged(&mut self, item: &Item, now: Duration) {
-        let Item { owner, mac, said } = item;
-        if *owner == self.own {
-            self.told_of_our_own(*mac, said, now);
-        } else if self.stations.owner(*mac) == Some(*owner) && self.local.leave(*mac) {
-            // It has moved there. Were it to come back later, nobody shall believe that it was here all the time.
-            self.withdraw(*mac, now);
-        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  accept --> connection: one request, one answer --> route --> Daemon::look --> Sheets --> octets
-//!  (64 at once)  (each step has a deadline)                     Daemon::connect, forget, journal
+//!  (64 at once)  (each step has a deadline)                     Daemon::connect, forget, journal; Addresses
 //! ```
 //!
 //! What is told comes as a [`Look`], everything at one moment; what each answer makes of it is pure. A look that is shared by
@@ -11,12 +11,15 @@
 //! A connection serves one request. So nothing is held for those who say nothing, and all limits are of one kind: who has not
 //! said all, or not taken all, within its time is cut.
 
+mod addresses;
 mod answers;
 mod connection;
 mod counters;
 mod exposition;
+mod ipam;
 mod listen;
 mod look;
+mod orders;
 mod respond;
 mod route;
 mod sheets;
@@ -32,9 +35,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use answers::{connections, fdb, metrics, paths, peers, report, status, targets};
+pub use addresses::Addresses;
+pub use answers::{connections, fdb, ipam, metrics, paths, peers, report, status, targets};
 pub use counters::counters;
 pub use hyper::body::Bytes;
+pub use ipam::{IpamLook, LostLook, OwnerLook, PendingLook, RemovalLook};
 pub use listen::ListenError;
 pub use look::{FdbLook, Look, PathLook};
 
@@ -46,7 +51,7 @@ use sheets::Sheets;
 ///
 /// A future may be dropped before it ends, when whoever asked has gone. One that takes longer than
 /// [`Limits::answer`] is given up.
-pub trait Daemon: Send + Sync + 'static {
+pub trait Daemon: Addresses {
     /// What there is to tell, now or a moment ago. Answers are made once for each look: who is asked often
     /// gives the same one for a while.
     fn look(&self) -> impl Future<Output = Result<Arc<Look>, Gone>> + Send;
@@ -69,7 +74,7 @@ pub trait Daemon: Send + Sync + 'static {
 #[error("the daemon is stopping")]
 pub struct Gone;
 
-/// Something was not done, and nothing was changed.
+/// Something was not done, and nothing was changed, unless the reason says so.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{problem}")]
 pub struct Refusal {
@@ -112,10 +117,14 @@ pub struct Limits {
     pub connections: usize,
     /// Octets of a request's body. All peers that can be given, as names of 255 octets, are 85 kB.
     pub body: usize,
+    /// The same of a request about addresses: an id of 256 octets, each of which may be written with six, and as much again.
+    pub address_body: usize,
     /// How long a request's head may take, and then its body.
     pub request: Duration,
     /// How long the daemon may take to answer. `weft` waits 10 s for all.
     pub answer: Duration,
+    /// The same for requests about addresses, which the daemon ends within 10 s. `weft` waits 15 s.
+    pub address: Duration,
     /// How long a connection may take from its first octet to its last.
     pub whole: Duration,
     /// The same where a journal is sent.
@@ -129,8 +138,10 @@ impl Default for Limits {
         Self {
             connections: 64,
             body: 256 << 10,
+            address_body: 8 << 10,
             request: Duration::from_secs(5),
             answer: Duration::from_secs(8),
+            address: Duration::from_secs(12),
             whole: Duration::from_secs(30),
             journal: Duration::from_secs(120),
             end: Duration::from_secs(2),

@@ -6,6 +6,9 @@
 //! wins. An announcement that was taken back stays for a while as one that says so, under its number, or an older copy
 //! of it would bring the station back.
 //!
+//! Where two clusters that leased addresses separately have met, both may have pods of the same addresses. Then each peer
+//! believes those of its own ring of addresses first, so that in either half all goes on.
+//!
 //! Merging is commutative, associative and idempotent. Only stations of owners that are *present* are anywhere: what is
 //! heard of others waits for a minute, as gossip of a peer's stations may be faster than that of the peer.
 //!
@@ -91,6 +94,8 @@ pub struct Stations {
     owners: BTreeMap<PeerName, Owner>,
     /// Who announces a station at present, each with its number.
     by_mac: BTreeMap<Mac, BTreeMap<PeerName, u64>>,
+    /// The ring of addresses that this peer began in.
+    home: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -98,6 +103,8 @@ struct Owner {
     present: bool,
     /// Since when it is, or is not.
     since: Duration,
+    /// The ring of addresses that it began in.
+    ring: Option<u64>,
     said: BTreeMap<Mac, Announcement>,
     /// When those that are taken back were.
     taken_back: BTreeMap<Mac, Duration>,
@@ -112,6 +119,21 @@ impl Stations {
         if entry.present != present {
             (entry.present, entry.since) = (present, now);
         }
+    }
+
+    /// In which ring of addresses an owner began.
+    pub fn set_ring(&mut self, owner: PeerName, ring: Option<u64>, now: Duration) {
+        self.owners.entry(owner).or_insert_with(|| Owner::absent(now)).ring = ring;
+    }
+
+    /// In which one we did: of several who announce the same, those of that are believed first.
+    pub fn set_home(&mut self, ring: Option<u64>) {
+        self.home = ring;
+    }
+
+    /// Whether an owner began in the same ring as we.
+    pub fn is_of_home(&self, owner: PeerName) -> bool {
+        self.home.is_some() && self.owners.get(&owner).is_some_and(|it| it.ring == self.home)
     }
 
     /// Announces a station of ours, unless that is already known as it is. What to tell the others.
@@ -212,9 +234,10 @@ impl Stations {
     fn believed(&self, claims: &BTreeMap<PeerName, u64>) -> Option<(PeerName, &Owner)> {
         let claims = claims.iter().filter_map(|(name, sequence)| {
             let owner = self.owners.get(name).filter(|it| it.present)?;
-            Some(((*sequence, Reverse(*name)), owner))
+            let of_home = self.home.is_some() && owner.ring == self.home;
+            Some(((of_home, *sequence, Reverse(*name)), owner))
         });
-        claims.max_by_key(|(rank, _)| *rank).map(|((_, Reverse(name)), owner)| (name, owner))
+        claims.max_by_key(|(rank, _)| *rank).map(|((.., Reverse(name)), owner)| (name, owner))
     }
 
     /// What an owner says of a station.
@@ -272,6 +295,7 @@ impl Owner {
         Self {
             present: false,
             since: now,
+            ring: None,
             said: BTreeMap::new(),
             taken_back: BTreeMap::new(),
             digest: 0,

@@ -9,6 +9,7 @@
 //!
 //! The switch knows no names: a peer is a [`PeerId`], a slot in the plan, and an address.
 
+mod address_probe;
 mod bell;
 mod buf;
 mod cache;
@@ -50,6 +51,7 @@ mod watch;
 mod wiring;
 mod worker;
 
+pub use address_probe::AddressProbe;
 pub use bell::{Bell, Ringer};
 pub use buf::{Batch, Buf, CAPACITY, Slot};
 pub use checksum::finish_partial;

@@ -170,8 +170,11 @@ impl Wiring {
         let mut bridge = match self.links.find(name).await? {
             Some(link) => link,
             None => {
-                self.make_bridge().await?;
-                installed.done.push(Change::BridgeMade);
+                let back = self.rename_bridge().await?;
+                if !back {
+                    self.make_bridge().await?;
+                }
+                installed.done.push(if back { Change::BridgeRenamed } else { Change::BridgeMade });
                 let made = self.links.find(name).await?;
                 made.ok_or_else(|| WiringError::NotABridge(name.clone()))?
             }

@@ -20,9 +20,9 @@ fn main() -> Result<()> {
     require_root()?;
     Lab::with("demo", |lab| {
         let nodes = lab.nodes::<NODES>(&Underlay::default().switched())?;
-        let daemons = cluster(&nodes, &[])?;
+        let daemons = cluster(&nodes, &["--ipalloc-init", &format!("consensus={NODES}")])?;
         let started = Stopwatch::start();
-        let pods = plug_pods(&nodes)?;
+        let pods = plug_pods(&daemons)?;
         all_answer(&pods, WAIT)?;
         let met = started.elapsed();
 
@@ -33,7 +33,8 @@ fn main() -> Result<()> {
         }
         show_pings(&pods)?;
         show_throughput("TCP between pods on different nodes", &pods)?;
-        for what in ["status", "status connections", "status peers", "status paths"] {
+        for what in ["status", "status connections", "status peers", "status paths", "status ipam"]
+        {
             daemons.iter().take(1).try_for_each(|first| show_weft(first, what))?;
         }
         show_cut(&nodes, &daemons, &pods)?;
@@ -44,14 +45,15 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn plug_pods(nodes: &[Node]) -> Result<Vec<Pod>> {
+/// Two for each node, with addresses from its part of the range.
+fn plug_pods(daemons: &[Daemon]) -> Result<Vec<Pod>> {
     let mut pods = Vec::new();
-    for (n, node) in (1..).zip(nodes) {
+    for (n, daemon) in (1..).zip(daemons) {
         for letter in ["a", "b"] {
-            let host = n * 10 + if letter == "a" { 1 } else { 2 };
-            let pod = node
-                .add_pod(&PodSpec::new(&format!("{letter}{n}"), &format!("10.32.0.{host}/24")))?;
-            node.plug(&pod)?;
+            let name = format!("{letter}{n}");
+            let addr = daemon.allocate(&name)?;
+            let pod = daemon.node().add_pod(&PodSpec::new(&name, &format!("{addr}/12")))?;
+            daemon.node().plug(&pod)?;
             pods.push(pod);
         }
     }
@@ -70,7 +72,9 @@ fn show_cluster(nodes: &[Node], daemons: &[Daemon], pods: &[Pod]) {
             println!("    pod {:<4} {}  {}", short(pod), pod.addr(), pod.mac());
         }
     }
-    println!("\nPods are plugged with: ip link set VETH master weave");
+    println!(
+        "\nPods are plugged with: ip link set VETH master weave; their addresses are leased by POST /v1/addresses/allocate"
+    );
 }
 
 fn show_pings(pods: &[Pod]) -> Result<()> {

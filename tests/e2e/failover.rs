@@ -1,5 +1,5 @@
-//! weftd when what carries frames fails: how long nothing arrives, what is lost, and what is said. Its tests measure time:
-//! run them one by one.
+//! weftd when what carries frames fails: how long nothing arrives, what is lost, and what is said. Its tests measure time, and run
+//! alone but for two.
 #![expect(clippy::print_stdout, reason = "the figures belong to the result")]
 
 #[path = "failover/flapping.rs"]
@@ -24,19 +24,24 @@ use weft_tests::harness::Flow;
 const WAIT: Duration = Duration::from_secs(30);
 /// The bound for the longest gap of a flow of one frame a millisecond.
 const GAP: Duration = Duration::from_secs(1);
+/// So many seconds a flow would go on, if it were not stopped: longer than anything here takes.
+const LONG: u32 = 60;
+/// How long flows go on when all is seen that was waited for: what comes of it shows at once.
+const AFTER: Duration = Duration::from_secs(1);
 
-/// What became of flows that were to arrive whole: each frame once.
+/// Stops flows that were to arrive whole: what became of them, each frame once.
 fn whole(what: &str, flows: impl IntoIterator<Item = Flow>) -> Result<()> {
-    for outcome in Flow::join(flows.into_iter().collect())? {
+    for outcome in Flow::stop(flows.into_iter().collect(), AFTER)? {
         println!("{what}: {outcome}");
         ensure!(outcome.complete(), "{what}: {outcome}");
     }
     Ok(())
 }
 
-/// What became of flows that were to be cut short for less than this: that much may be lost, and nothing come twice.
+/// Stops flows that were to be cut short for less than this: that much may be lost, and nothing come twice. They go on for as
+/// long, so that one which is still cut is seen.
 fn gapped(what: &str, flows: impl IntoIterator<Item = Flow>, limit: Duration) -> Result<()> {
-    for outcome in Flow::join(flows.into_iter().collect())? {
+    for outcome in Flow::stop(flows.into_iter().collect(), limit)? {
         println!("{what}: {outcome}");
         ensure!(outcome.gap < limit && outcome.twice == 0, "{what}: {outcome}");
         ensure!(u128::from(outcome.lost) <= limit.as_millis(), "{what}: {outcome}");

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use router::guard::{Config, Count, Damage, Guard, Installed, MARK};
 use socket2::SockRef;
-use weft_tests::harness::{Host, Lab, Node, Pod, Stopwatch, Underlay, pause};
+use weft_tests::harness::{Host, Lab, Node, Pod, Stopwatch, Underlay, beside, pause, serial};
 
 const SLEEVE: u16 = 6783;
 const VXLAN: u16 = 6784;
@@ -29,6 +29,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 
 #[test]
 fn datagrams_of_strangers_are_dropped_and_counted_and_those_of_peers_pass_and_are_counted() {
+    let _turn = beside().unwrap();
     for underlay in [Underlay::default().switched(), Underlay::v6().switched()] {
         Lab::with("guard-strangers", |lab| {
             let [one, peer, stranger] = lab.nodes(&underlay)?;
@@ -62,6 +63,7 @@ fn datagrams_of_strangers_are_dropped_and_counted_and_those_of_peers_pass_and_ar
 
 #[test]
 fn a_newcomer_reaches_tcp_6783_and_other_ports_are_not_looked_at() {
+    let _turn = beside().unwrap();
     Lab::with("guard-open", |lab| {
         let [one, stranger] = lab.nodes(&Underlay::default())?;
         let _guard = guarded(&one, &[])?;
@@ -87,6 +89,7 @@ fn a_newcomer_reaches_tcp_6783_and_other_ports_are_not_looked_at() {
 
 #[test]
 fn what_pods_send_to_the_tunnels_ports_reaches_neither_their_node_nor_a_peer() {
+    let _turn = beside().unwrap();
     // With and without the kernel's br_netfilter on the pods' bridge.
     for bridged in ["1", "0"] {
         Lab::with("guard-pods", |lab| {
@@ -123,6 +126,7 @@ fn what_pods_send_to_the_tunnels_ports_reaches_neither_their_node_nor_a_peer() {
 
 #[test]
 fn a_pods_broadcast_in_a_peers_name_is_not_heard() {
+    let _turn = beside().unwrap();
     Lab::with("guard-broadcast", |lab| {
         let [one, two] = lab.nodes(&Underlay::default())?;
         let near = Ears::of(&two)?;
@@ -153,6 +157,7 @@ fn a_pods_broadcast_in_a_peers_name_is_not_heard() {
 
 #[test]
 fn what_others_have_done_to_the_table_is_mended_and_their_rules_are_left_alone() {
+    let _turn = beside().unwrap();
     Lab::with("guard-mend", |lab| {
         let [one, peer] = lab.nodes(&Underlay::default())?;
         let ears = Ears::of(&one)?;
@@ -197,6 +202,7 @@ fn what_others_have_done_to_the_table_is_mended_and_their_rules_are_left_alone()
 
 #[test]
 fn a_second_installation_keeps_counters_and_peers_unless_it_cannot() {
+    let _turn = beside().unwrap();
     Lab::with("guard-again", |lab| {
         let [one, peer] = lab.nodes(&Underlay::default())?;
         let _ears = Ears::of(&one)?;
@@ -245,6 +251,7 @@ fn a_second_installation_keeps_counters_and_peers_unless_it_cannot() {
 
 #[test]
 fn nothing_slips_through_while_rules_and_peers_change() {
+    let _turn = serial().unwrap();
     Lab::with("guard-change", |lab| {
         let [one, stranger] = lab.nodes(&Underlay::default())?;
         let ears = Ears::of(&one)?;

@@ -1,4 +1,4 @@
-//! What takes the whole machine for a while: these run one by one, after the others.
+//! What takes the whole machine for a while: these run alone.
 #![expect(clippy::print_stdout, reason = "the figures belong to the result")]
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The gossip mesh between real processes. They measure time and processor time: run them one by one.
+//! The gossip mesh between real processes. What measures time or processor time runs alone, the rest side by side.
 #![expect(clippy::print_stdout, reason = "the figures belong to the result")]
 
 #[path = "mesh/attack.rs"]

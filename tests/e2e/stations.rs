@@ -1,4 +1,5 @@
-//! Stations, the tunnel guard, ARP and the flight recorder of real daemons. They measure time: run them one by one.
+//! Stations, the tunnel guard, ARP and the flight recorder of real daemons. What measures time runs
+//! alone, the rest side by side.
 #![expect(clippy::print_stdout, reason = "the figures belong to the result")]
 
 #[path = "stations/addresses.rs"]

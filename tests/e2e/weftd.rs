@@ -1,4 +1,4 @@
-//! weftd between real network namespaces: what an operator relies on. Its tests measure time: run them one by one.
+//! weftd between real network namespaces: what an operator relies on. What measures time runs alone, the rest side by side.
 #![expect(clippy::print_stdout, reason = "the figures belong to the result")]
 
 #[path = "weftd/chain.rs"]

@@ -109,5 +109,6 @@ fn peer(n: u8) -> Peer {
         least: None,
         route: Some(Vec::new()),
         neighbour: true,
+        ring: None,
     }
 }

@@ -5,16 +5,18 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::host::Host;
 use super::proc::Proc;
+use super::wait::pause;
 
 /// Everybody on the network of the lab's pods.
 const EVERYBODY: Ipv4Addr = Ipv4Addr::new(10, 32, 0, 255);
 /// Where broadcasts go.
 const PORT: u16 = 7_784;
-/// How long a judge may take to listen, and both to end.
+/// How long each may take to begin, and both to end.
 const LISTEN_WAIT: Duration = Duration::from_secs(10);
 const END_WAIT: Duration = Duration::from_secs(120);
 /// When none has come for this time there are no more; longer than any gap that is measured.
@@ -26,7 +28,6 @@ const SILENCE: Duration = Duration::from_millis(2_500);
 pub struct Flow {
     judges: Vec<Proc>,
     sender: Proc,
-    count: u32,
 }
 
 /// How fast they go, and how many.
@@ -90,7 +91,7 @@ impl Flow {
     ) -> Result<Self> {
         let count = rate * seconds;
         let sender = from.spawn_peer(&format!("udp-pace {addr} {port} {rate} {count}"))?;
-        Ok(Self { judges, sender, count })
+        Ok(Self { judges, sender })
     }
 
     /// Waits until all were sent: what became of them. What was done meanwhile has to have ended before.
@@ -99,34 +100,58 @@ impl Flow {
     }
 
     /// The same of flows that end together, and of each who counts.
-    pub fn join(flows: Vec<Self>) -> Result<Vec<Outcome>> {
-        for flow in &flows {
-            ensure!(flow.sender.stdout().is_empty(), "all were sent before the end");
-        }
-        let mut outcomes = Vec::new();
-        for flow in flows {
-            flow.judged(&mut outcomes)?;
-        }
-        Ok(outcomes)
+    pub fn join(mut flows: Vec<Self>) -> Result<Vec<Outcome>> {
+        Self::are_under_way(&mut flows)?;
+        Self::judged(flows)
     }
 
-    fn judged(mut self, outcomes: &mut Vec<Outcome>) -> Result<()> {
-        self.sender.wait(END_WAIT)?;
-        let sent = said(&self.sender)?;
-        ensure!(number(&sent, "errors")? == 0, "{sent}");
-        for judge in &mut self.judges {
-            judge.wait(END_WAIT)?;
-            let judged = said(judge)?;
-            outcomes.push(Outcome {
-                sent: self.count.into(),
-                lost: u64::from(self.count) - number(&judged, "received")?,
-                reordered: number(&judged, "reordered")?,
-                twice: number(&judged, "twice")?,
-                gap: Duration::from_micros(number(&judged, "longest_gap_us")?),
-                took: Duration::from_millis(number(&sent, "millis")?),
-            });
+    /// The same, but they go on for this time only: long enough to show whatever else becomes of them.
+    pub fn stop(mut flows: Vec<Self>, after: Duration) -> Result<Vec<Outcome>> {
+        Self::are_under_way(&mut flows)?;
+        pause(after);
+        for flow in &mut flows {
+            flow.sender.wait_for_line("sending", LISTEN_WAIT)?;
+            if flow.sender.running() {
+                flow.sender.signal(Signal::SIGTERM)?;
+            }
         }
+        Self::judged(flows)
+    }
+
+    fn are_under_way(flows: &mut [Self]) -> Result<()> {
+        let running = flows.iter_mut().all(|flow| flow.sender.running());
+        ensure!(running, "all were sent before the end");
         Ok(())
+    }
+
+    fn judged(mut flows: Vec<Self>) -> Result<Vec<Outcome>> {
+        for flow in &mut flows {
+            flow.sender.wait(END_WAIT)?;
+            for judge in &mut flow.judges {
+                if judge.running() {
+                    judge.signal(Signal::SIGTERM)?;
+                }
+            }
+        }
+        let mut outcomes = Vec::new();
+        for Self { judges, sender } in &mut flows {
+            let told = said(sender)?;
+            ensure!(number(&told, "errors")? == 0, "{told}");
+            let sent = number(&told, "sent")?;
+            for judge in judges {
+                judge.wait(END_WAIT)?;
+                let judged = said(judge)?;
+                outcomes.push(Outcome {
+                    sent,
+                    lost: sent - number(&judged, "received")?,
+                    reordered: number(&judged, "reordered")?,
+                    twice: number(&judged, "twice")?,
+                    gap: Duration::from_micros(number(&judged, "longest_gap_us")?),
+                    took: Duration::from_millis(number(&told, "millis")?),
+                });
+            }
+        }
+        Ok(outcomes)
     }
 }
 

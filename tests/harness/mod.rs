@@ -17,6 +17,7 @@
 //! Everything may be used from several threads, and labs of several processes side by side:
 //! no device is ever made in the root namespace. Tests that measure time take [`serial`].
 
+mod api;
 mod capture;
 pub mod clean;
 mod cluster;
@@ -40,6 +41,7 @@ mod wait;
 pub mod weft;
 pub mod weftd;
 
+pub use api::Replied;
 pub use capture::{Capture, Direction};
 pub use cluster::Cluster;
 pub use fault::{Proto, cut, cut_port, narrow};
@@ -57,4 +59,4 @@ pub use traffic::{
     transfer_to, udp_arriving, udp_echo, udp_runs,
 };
 pub use underlay::{Family, Underlay};
-pub use wait::{Deadline, Serial, Stopwatch, pause, serial, wait_until};
+pub use wait::{Deadline, Stopwatch, Turn, beside, pause, serial, wait_until};

@@ -9,8 +9,10 @@ use anyhow::{Context, Result, bail};
 
 use super::clean::runs_dir;
 
-/// How long a serial test waits for the ones before it.
-const SERIAL_WAIT: Duration = Duration::from_secs(25 * 60);
+/// How many tests run beside each other: two processors, and most of the time they wait.
+const PLACES: usize = 3;
+/// How long a test waits for the ones before it.
+const TURN_WAIT: Duration = Duration::from_secs(25 * 60);
 /// Pause between two looks: short at first, for commands that end at once.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest pause between two looks.
@@ -92,22 +94,50 @@ pub(crate) fn poll<T>(
     }
 }
 
-/// Holds the machine-wide turn of tests with time bounds; dropped, the next one runs.
+/// Holds the machine-wide turn of a test; dropped, others run.
 #[derive(Debug)]
 #[must_use = "the turn is over when this is dropped"]
-pub struct Serial(#[expect(dead_code, reason = "holds the lock")] File);
+pub struct Turn(#[expect(dead_code, reason = "holds the locks")] Vec<File>);
 
-/// Waits for the turn: of the tests that call this, in all processes, one runs at a time.
-pub fn serial() -> Result<Serial> {
-    let path = runs_dir()?.join("serial.lock");
-    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    let turn = poll(SERIAL_WAIT, || match file.try_lock() {
-        Ok(()) => Ok(Some(())),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error).context("cannot lock the serial turn"),
+/// Waits for a turn alone: while it lasts nobody else has one, in no process. For tests with time bounds, and those that take a
+/// whole processor.
+pub fn serial() -> Result<Turn> {
+    let all = lock_file("serial")?;
+    turn(|| Ok(lock(all.try_lock())?.then_some(())))?;
+    Ok(Turn(vec![all]))
+}
+
+/// Waits for a turn beside others that call this, a few at a time. For tests that mostly wait, and have no bound that a neighbour
+/// could break. As long as there are any who wait for this, nobody gets a turn alone.
+pub fn beside() -> Result<Turn> {
+    let all = lock_file("serial")?;
+    turn(|| Ok(lock(all.try_lock_shared())?.then_some(())))?;
+    let places = (0..PLACES).map(|place| lock_file(&format!("place-{place}")));
+    let places = places.collect::<Result<Vec<_>>>()?;
+    let number = turn(|| {
+        for (number, place) in places.iter().enumerate() {
+            if lock(place.try_lock())? {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
     })?;
-    match turn {
-        Some(()) => Ok(Serial(file)),
-        None => bail!("no turn within {SERIAL_WAIT:?}: another serial test hangs"),
+    Ok(Turn([all].into_iter().chain(places.into_iter().nth(number)).collect()))
+}
+
+fn turn<T>(free: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    poll(TURN_WAIT, free)?.with_context(|| format!("no turn within {TURN_WAIT:?}: a test hangs"))
+}
+
+fn lock(outcome: Result<(), TryLockError>) -> Result<bool> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error).context("cannot lock the turn"),
     }
+}
+
+fn lock_file(name: &str) -> Result<File> {
+    let path = runs_dir()?.join(format!("{name}.lock"));
+    File::create(&path).with_context(|| format!("cannot create {}", path.display()))
 }

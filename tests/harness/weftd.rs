@@ -197,7 +197,8 @@ pub fn spawn(node: &Node, args: &[&str]) -> Result<Proc> {
 pub fn spawn_through(wrapper: &[&str], node: &Node, args: &[&str]) -> Result<Proc> {
     let program = path("weftd")?;
     // What the caller's shell has set is not for the nodes.
-    let env = ["env", "-u", "KUBE_PEERS", "-u", "WEAVE_PASSWORD", "-u", "WEAVE_MTU"];
+    let unset = ["KUBE_PEERS", "WEAVE_PASSWORD", "WEAVE_MTU", "WEAVE_EXPOSE_IP"];
+    let env: Vec<_> = ["env"].into_iter().chain(unset.iter().flat_map(|it| ["-u", *it])).collect();
     node.spawn(&[&env, wrapper, &[&program, "--nickname", node.name()], args].concat())
 }
 

@@ -1,8 +1,8 @@
 //! The daemon at a glance: labels right-aligned, so that the colon is in column 16.
 
 use super::describe::{joined, span, who};
-use super::plain;
-use crate::{ConnectionCounts, Protocol, Router, Status};
+use super::{ipam, plain};
+use crate::{ConnectionCounts, IpamStatus, Protocol, Router, Status};
 
 pub(super) fn status(it: &Status) -> String {
     let up = span(it.started, it.now);
@@ -12,6 +12,10 @@ pub(super) fn status(it: &Status) -> String {
     }
     text += "\n";
     text += &router(&it.router);
+    if let Some(of) = &it.ipam {
+        text += "\n";
+        text += &addresses(of);
+    }
     text
 }
 
@@ -28,6 +32,16 @@ fn router(it: &Router) -> String {
         ("Connections", connections(&it.connections)),
         ("Peers", peers(it)),
         ("TrustedSubnets", list_or_none(&it.trusted_subnets)),
+    ];
+    rows.into_iter().map(|(label, value)| line(label, &value)).collect()
+}
+
+fn addresses(it: &IpamStatus) -> String {
+    let rows = [
+        ("Service", "ipam".to_owned()),
+        ("Status", ipam::state(&it.state, it.reason.as_deref(), it.consensus)),
+        ("Range", it.range.to_string()),
+        ("DefaultSubnet", it.default_subnet.to_string()),
     ];
     rows.into_iter().map(|(label, value)| line(label, &value)).collect()
 }

@@ -1,5 +1,7 @@
 //! Laws: whatever the texts say, an entry is one line. What the layouts look like is in cli/tests/golden.
 
+mod ipam;
+
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
@@ -57,7 +59,8 @@ proptest! {
     fn a_status_has_its_lines_with_the_colon_in_column_16(of in any_status()) {
         let text = status(&of);
 
-        prop_assert!(is_lines(&text, if of.ready { 13 } else { 14 }), "{text:?}");
+        let count = 13 + usize::from(!of.ready) + if of.ipam.is_some() { 5 } else { 0 };
+        prop_assert!(is_lines(&text, count), "{text:?}");
         for line in text.lines().filter(|line| !line.is_empty()) {
             prop_assert_eq!(line.find(':'), Some(15), "{:?}", line);
         }
@@ -232,8 +235,8 @@ fn any_status() -> impl Strategy<Value = Status> {
                 nickname: nickname.clone(),
                 uid: String::new(),
                 incarnation: 1,
-                fast: version,
-                receive: nickname,
+                fast: version.clone(),
+                receive: nickname.clone(),
                 encryption: false,
                 password: false,
                 discovery: true,
@@ -249,6 +252,7 @@ fn any_status() -> impl Strategy<Value = Status> {
                 pending: 0,
                 trusted_subnets,
             },
+            ipam: (count % 2 == 0).then(|| ipam::section(&nickname, &version)),
         },
     )
 }

@@ -1,11 +1,13 @@
 //! What a daemon might report.
 
+pub(crate) mod ipam;
+
 use std::collections::BTreeMap;
 
 use api::{
-    Connection, ConnectionCounts, Connections, Control, Fdb, Kernel, LineState, MeshStats, Path,
-    PathKind, Paths, Peer, PeerConnection, PeerRef, Peers, Protocol, Quirk, Report, Router,
-    Station, Status, Target, Targets, Timestamp, Traffic,
+    Connection, ConnectionCounts, Connections, Consensus, Control, Fdb, IpamStatus, Kernel,
+    LineState, MeshStats, Path, PathKind, Paths, Peer, PeerConnection, PeerRef, Peers, Protocol,
+    Quirk, Report, Router, Station, Status, Target, Targets, Timestamp, Traffic,
 };
 
 pub(crate) fn now() -> Timestamp {
@@ -59,11 +61,12 @@ pub(crate) fn status() -> Status {
             pending: 1,
             trusted_subnets: vec![],
         },
+        ipam: Some(section("ready", None)),
     }
 }
 
 pub(crate) fn status_of_nothing() -> Status {
-    let mut status = status();
+    let mut status = Status { ipam: None, ..status() };
     status.started = now();
     status.router = Router {
         protocol: Protocol { min: 1, max: 1 },
@@ -82,11 +85,15 @@ pub(crate) fn status_of_nothing() -> Status {
 
 pub(crate) fn status_not_ready() -> Status {
     let waiting_for = vec!["the bridge".into(), "the state directory".into()];
-    Status { ready: false, waiting_for, ..status_of_nothing() }
+    let consensus = Some(Consensus { needed: 2, known: 1 });
+    let ipam = Some(IpamStatus { consensus, ..section("awaiting consensus", None) });
+    Status { ready: false, waiting_for, ipam, ..status_of_nothing() }
 }
 
 pub(crate) fn status_of_much() -> Status {
     let mut status = status();
+    let dead = "all IP ranges owned by unreachable peers - use 'rmpeer' if they are dead";
+    status.ipam = Some(section("waiting", Some(dead)));
     status.started = ago(40 * 86400);
     status.router = Router {
         nickname: "ein-sehr-langer-name.rechenzentrum-zürich.example.org".into(),
@@ -99,6 +106,16 @@ pub(crate) fn status_of_much() -> Status {
         ..status.router
     };
     status
+}
+
+fn section(state: &str, reason: Option<&str>) -> IpamStatus {
+    IpamStatus {
+        state: state.to_owned().into(),
+        reason: reason.map(str::to_owned),
+        consensus: None,
+        range: "10.32.0.0/12".parse().unwrap(),
+        default_subnet: "10.32.0.0/16".parse().unwrap(),
+    }
 }
 
 /// A connection that stands.
@@ -405,6 +422,7 @@ pub(crate) fn report() -> Report {
         peers: peers().peers,
         targets: targets().targets,
         paths: paths().paths,
+        ipam: Some(ipam::of_three()),
         counters: [("drops".to_owned(), counters(&[("runt", 0), ("unknown_vtep", 12)]))].into(),
         kernel: Kernel {
             release: "6.18.0".into(),

@@ -64,12 +64,18 @@ impl Keeper {
         }
     }
 
-    /// Writes the first state, which must not fail: nothing has gone out yet. Blocks.
+    /// Writes the first state: nothing has gone out yet. Where a disk is full, or takes nothing more, that is tried again later: the
+    /// first peer tells what this start has counted wrongly. Blocks.
     pub(super) fn write_first(&mut self, name: PeerName, saved: Saved) -> Result<(), StateError> {
         self.identity = Some((name, saved.incarnation));
-        match &self.store {
-            Some(store) => store.write(&State { name, saved, machine: self.machine }),
-            None => Ok(()),
+        let Some(store) = self.store.clone() else { return Ok(()) };
+        let state = State { name, saved, machine: self.machine };
+        match store.write(&state) {
+            Err(error) if store.can_wait(&error) => {
+                self.failed(Arc::new(state), &error, Duration::ZERO);
+                Ok(())
+            }
+            outcome => outcome,
         }
     }
 
@@ -159,7 +165,7 @@ impl Keeper {
         // Unless there is a newer one by now.
         self.wanted.get_or_insert(state);
         let why = error.source().map(ToString::to_string);
-        tracing::warn!(%error, why, "state not stored; trying again");
+        tracing::warn!(%error, why, "state not stored, trying again: make room there, or see what the kernel says of that disk");
     }
 }
 
@@ -198,6 +204,27 @@ mod tests {
         keeper.note(NAME, saved(9, 1), T0).await;
 
         assert!(stored(scratch.path()).contains("\"incarnation\": 9"));
+    }
+
+    #[tokio::test]
+    async fn a_first_state_that_cannot_be_written_over_an_earlier_one_is_tried_again() {
+        let scratch = Scratch::new("first");
+        let obstacle = scratch.path().join("mesh.json.new");
+        fs::create_dir_all(&obstacle).unwrap();
+        assert!(keeper(&scratch).write_first(NAME, saved(1, 1)).is_err());
+        fs::remove_dir(&obstacle).unwrap();
+        keeper(&scratch).write_first(NAME, saved(1, 1)).unwrap();
+        fs::create_dir(&obstacle).unwrap();
+        let mut keeper = keeper(&scratch);
+
+        keeper.write_first(NAME, saved(2, 1)).unwrap();
+
+        assert_eq!((keeper.failures(), keeper.due()), (1, Some(RETRY)));
+        assert!(stored(scratch.path()).contains("\"incarnation\": 1"));
+        fs::remove_dir(&obstacle).unwrap();
+        keeper.turn(RETRY).await;
+        keeper.wait(RETRY).await;
+        assert!(stored(scratch.path()).contains("\"incarnation\": 2"));
     }
 
     #[tokio::test]

@@ -87,6 +87,8 @@ pub enum StateError {
 pub struct Store {
     dir: PathBuf,
     file: PathBuf,
+    /// Whether an earlier start has left a state.
+    restored: bool,
     /// Locked as long as it is open.
     _lock: File,
 }
@@ -99,15 +101,23 @@ impl Store {
         let mut options = OpenOptions::new();
         // Whatever somebody keeps under this name is left as it is, and no FIFO is waited for.
         let options = options.write(true).create(true).truncate(false).mode(0o600);
-        let lock = options.custom_flags(NONBLOCK).open(dir.join("lock")).map_err(refused)?;
+        let lock = options.custom_flags(NONBLOCK).open(dir.join("lock"));
+        let lock = lock.or_else(|error| existing_lock(dir, error)).map_err(refused)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StateError::InUse(dir.to_owned())),
             Err(TryLockError::Error(error)) => return Err(refused(error)),
         }
-        let store = Self { dir: dir.to_owned(), file: dir.join(FILE), _lock: lock };
+        let (dir, file) = (dir.to_owned(), dir.join(FILE));
+        let mut store = Self { dir, file, restored: false, _lock: lock };
         let found = store.read()?;
+        store.restored = matches!(found, Found::State(_));
         Ok((store, found))
+    }
+
+    /// Whether one can do without a first state that could not be written: an earlier one is there, or it is only room that lacks.
+    pub(super) fn can_wait(&self, error: &StateError) -> bool {
+        self.restored || matches!(error, StateError::Write(_, why) if is_full(why))
     }
 
     /// Replaces what is stored. It is on disk when this returns. Blocks.
@@ -165,6 +175,21 @@ impl Store {
             }
         }
     }
+}
+
+/// One that is there can be locked by who may only read it, as on a disk that has failed.
+fn existing_lock(dir: &Path, error: io::Error) -> io::Result<File> {
+    let only_readable = [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::PermissionDenied];
+    if !only_readable.contains(&error.kind()) {
+        return Err(error);
+    }
+    let mut options = OpenOptions::new();
+    let lock = options.read(true).custom_flags(NONBLOCK).open(dir.join("lock"));
+    lock.map_err(|_| error)
+}
+
+fn is_full(why: &io::Error) -> bool {
+    matches!(why.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Why a file is of no use.

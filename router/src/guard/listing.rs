@@ -48,6 +48,14 @@ pub struct Tally {
     pub peers: BTreeMap<IpAddr, Count>,
 }
 
+impl Tally {
+    /// Adds what the table of [`pods`] counts.
+    pub(super) fn add_pods(&mut self, other: &Self) {
+        self.pods_to_peers += other.pods_to_peers;
+        self.pods_too_big += other.pods_too_big;
+    }
+}
+
 /// A table that was read.
 #[derive(Debug, Default)]
 pub(super) struct Listing {

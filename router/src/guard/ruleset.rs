@@ -5,12 +5,23 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use super::listing::Sets;
+use super::masquerade;
+use crate::cidr::Cidr;
 
 /// Family and name of the table that is ours alone.
 pub(super) const TABLE: [&str; 2] = ["inet", "weft"];
 /// The chains that are the guard's; others in the table are left alone.
-pub(super) const CHAINS: [&str; 8] =
-    ["input", "prerouting", "forward", "tunnel", "own", "receive", "leaving", QUOTED];
+pub(super) const CHAINS: [&str; 9] = [
+    "input",
+    "prerouting",
+    "forward",
+    "tunnel",
+    "own",
+    "receive",
+    "leaving",
+    QUOTED,
+    masquerade::CHAIN,
+];
 /// The one whose rules name the peers.
 pub(super) const QUOTED: &str = "quoted";
 /// Peers that are listened to, with counters. The second is IPv6's.
@@ -48,6 +59,8 @@ pub struct Config {
     receiver: Option<u16>,
     receive: Receive,
     pods: Pods,
+    /// What is masqueraded; as long as nobody has said, that chain is left as it is.
+    exposed: Option<BTreeSet<Cidr>>,
 }
 
 /// Where pods' packets to the tunnel ports of other nodes are stopped.
@@ -91,6 +104,7 @@ impl Config {
             receiver: None,
             receive: Receive::Kernel,
             pods: Pods::Routed,
+            exposed: None,
         })
     }
 
@@ -110,6 +124,12 @@ impl Config {
     #[must_use]
     pub(super) fn with_pods(self, pods: Pods) -> Self {
         Self { pods, ..self }
+    }
+
+    /// The same with these networks masqueraded.
+    #[must_use]
+    pub(super) fn with_exposed(self, exposed: BTreeSet<Cidr>) -> Self {
+        Self { exposed: Some(exposed), ..self }
     }
 
     pub(super) fn pods(&self) -> Pods {
@@ -143,8 +163,15 @@ pub fn compile(config: &Config, peers: &BTreeSet<IpAddr>) -> String {
     text += &forwarding(config);
     text += &switch(config);
     text += &quoted(TABLE, peers);
+    text += &masquerading(config);
     text.extend(difference(&Sets::default(), peers));
     text
+}
+
+/// The commands that have exposed networks masqueraded.
+pub(super) fn masquerading(config: &Config) -> String {
+    let exposed = config.exposed.as_ref();
+    exposed.map(|it| masquerade::compile(&config.bridge, it)).unwrap_or_default()
 }
 
 /// The table, and all that is always in it and is not a rule.

@@ -20,6 +20,7 @@ fn peer(n: u8) -> Input {
         least: None,
         route: Some(vec![]),
         neighbour: true,
+        ring: None,
     };
     Input::Peer(PeerName::local(n.into()), peer)
 }

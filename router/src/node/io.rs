@@ -32,6 +32,9 @@ pub struct Peer {
     pub route: Option<Vec<PeerName>>,
     /// Whether there is a link to it.
     pub neighbour: bool,
+    /// The ring of addresses that it began in, if it manages addresses.
+    #[serde(default)]
+    pub ring: Option<u64>,
 }
 
 /// Something that has happened.
@@ -45,6 +48,8 @@ pub enum Input {
     PeerGone(PeerName),
     /// The mesh has given us another name.
     Renamed(PeerName),
+    /// The ring of addresses that this node began in.
+    Ring(Option<u64>),
     /// Stations that a neighbour tells us of.
     Stations {
         /// The neighbour.

@@ -66,6 +66,7 @@ impl Node {
             let path = Path { chosen, via, since: now, stranded: false, switches: 0 };
             self.told.paths.insert(name, path);
             self.stations.set_present(name, true, now);
+            self.stations.set_ring(name, peer.ring, now);
             self.peers.insert(name, peer);
             self.kept.names.insert(name);
         }
@@ -143,6 +144,7 @@ mod tests {
             least: None,
             route: Some(vec![]),
             neighbour: true,
+            ring: None,
         }
     }
 

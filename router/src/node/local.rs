@@ -17,6 +17,9 @@ const MOVE_WINDOW: Duration = Duration::from_secs(180);
 /// Frames that a station sent before it moved may still be in a queue here for this long.
 const IN_FLIGHT: Duration = Duration::from_millis(500);
 
+/// That somebody claims to be a peer's bridge is said again after this time.
+const SAID: Duration = Duration::from_secs(600);
+
 /// A station of which no address is known after this time is taken to have none,
 const NAMELESS: Duration = Duration::from_secs(600);
 /// and one of which none of IPv4, or of IPv6, is known after this time is taken to have none of that.
@@ -33,8 +36,8 @@ pub(super) struct Local {
     addresses: BTreeMap<Mac, BTreeSet<IpAddr>>,
     /// When stations came here from elsewhere.
     moves: BTreeMap<Mac, VecDeque<Duration>>,
-    /// Bridges of peers that somebody here has claimed to be.
-    claimed: BTreeSet<Mac>,
+    /// Bridges of peers that somebody here has claimed to be, and when that was said.
+    claimed: BTreeMap<Mac, Duration>,
 }
 
 impl Local {
@@ -62,7 +65,7 @@ impl Local {
     }
 
     pub(super) fn age(&mut self, now: Duration) {
-        self.claimed.clear();
+        self.claimed.retain(|_, said| *said + SAID > now);
         self.moves.retain(|_, times| times.back().is_some_and(|last| *last + MOVE_WINDOW > now));
         // What was said for a station that the bridge has not learned in all this time was not true.
         let Self { addresses, macs, .. } = self;
@@ -101,6 +104,12 @@ impl Node {
         pods.any(|(mac, since)| now.saturating_sub(*since) < patience(mac))
     }
 
+    /// Whether a station, here or elsewhere, is known to have this address.
+    pub fn is_station(&self, addr: IpAddr) -> bool {
+        let mut here = self.local.addresses.iter().filter(|(mac, _)| self.local.has(**mac));
+        self.told.answers.contains_key(&addr) || here.any(|(_, all)| all.contains(&addr))
+    }
+
     pub(super) fn all_local(&mut self, macs: Vec<Mac>, now: Duration, outputs: &mut Vec<Output>) {
         let all: BTreeSet<Mac> = macs.into_iter().collect();
         let ours = self.stations.of(self.own).chain(self.local.macs());
@@ -117,9 +126,10 @@ impl Node {
         let peer = PeerName::new(mac.0).filter(|name| self.peers.contains_key(name));
         if peer.is_some_and(|name| name != self.own) {
             self.counts.claimed += 1;
-            if self.local.claimed.insert(mac) {
+            self.local.claimed.entry(mac).or_insert_with(|| {
                 outputs.push(Output::Say(Word::Claimed(mac)));
-            }
+                now
+            });
             return;
         }
         let elsewhere = self.stations.owner(mac).filter(|owner| *owner != self.own);

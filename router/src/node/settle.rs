@@ -32,6 +32,7 @@ impl Node {
     /// Brings the outside up to date.
     pub(super) fn settle(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         self.stations.set_present(self.own, true, now);
+        self.stations.set_ring(self.own, self.ring, now);
         if self.topology_changed {
             self.tell_mesh(outputs);
             self.assign_slots(outputs);
@@ -207,16 +208,17 @@ impl Node {
     }
 
     /// Which station has an address: the one that has said so last; of several that did at once the one with the highest
-    /// number.
+    /// number. Where clusters have met that leased separately, one of our own ring comes first.
     ///
     /// Returns the addresses that stations of this node have lost to others.
     fn tell_answers(&mut self, now: Duration, outputs: &mut Vec<Output>) -> Vec<(Mac, IpAddr)> {
         let mut claims: BTreeMap<IpAddr, Vec<Claim>> = BTreeMap::new();
         for (mac, owner, addresses) in self.stations.placed() {
             let sequence = self.stations.get(owner, mac).map_or(0, |said| said.sequence);
+            let of_home = self.stations.is_of_home(owner);
             for addr in addresses {
                 let new = !self.told.claims.contains(&(*addr, mac));
-                let claim = Claim { new, sequence, mac, here: owner == self.own };
+                let claim = Claim { of_home, new, sequence, mac, here: owner == self.own };
                 claims.entry(*addr).or_default().push(claim);
             }
         }
@@ -230,7 +232,9 @@ impl Node {
             }
         }
         let mut lost = Vec::new();
-        for (addr, claims) in claims {
+        for (addr, mut claims) in claims {
+            let of_home = claims.iter().any(|claim| claim.of_home);
+            claims.retain(|claim| claim.of_home == of_home);
             let before = told.get(&addr).copied();
             let had = self.told.had.remove(&addr).map(|(mac, _)| mac);
             let new = claims.iter().filter(|claim| claim.new).max();
@@ -297,6 +301,8 @@ impl Node {
 /// A station that says that it has an address. In order of how far it is believed.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Claim {
+    /// Its node began in the ring of addresses that this one began in.
+    of_home: bool,
     /// It has not said so before.
     new: bool,
     sequence: u64,

@@ -2,6 +2,7 @@
 
 mod connections;
 mod fdb;
+mod ipam;
 mod metrics;
 mod peers;
 mod report;
@@ -16,6 +17,7 @@ use peer_mesh::{NEWEST_VERSION, OLDEST_VERSION, PeerName, PeerState};
 use super::look::{Look, PathLook};
 use crate::liveness::{Line, Verdict};
 pub use fdb::fdb;
+pub use ipam::ipam;
 pub use metrics::metrics;
 pub use report::report;
 
@@ -31,6 +33,7 @@ pub fn status(look: &Look) -> Status {
         ready: look.ready,
         waiting_for: look.waiting_for.clone(),
         router: router(look),
+        ipam: ipam::section(look),
     }
 }
 

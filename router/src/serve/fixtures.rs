@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Timestamp, Traffic};
+use api::{Cidr, Conflict, Here, IpamState, Timestamp, Traffic};
 use peer_mesh::shell::{Given, PeerView, Snapshot};
 use peer_mesh::{CloseReason, LinkView, PeerName, PeerState, PeerUid, Pending, Progress, Target};
 
-use super::{FdbLook, Look, PathLook};
+use super::{FdbLook, IpamLook, Look, LostLook, OwnerLook, PathLook, PendingLook, RemovalLook};
 use crate::liveness::{Line, Verdict};
 use crate::node::Whereabouts;
 
@@ -56,6 +56,7 @@ pub(super) fn alone() -> Look {
         receive: "process, plain socket".into(),
         mesh: mesh.into(),
         paths: Default::default(),
+        ipam: None,
         counters: Default::default(),
         kernel: Default::default(),
         control: Default::default(),
@@ -183,4 +184,77 @@ pub(super) fn stations(look: Arc<Look>) -> FdbLook {
         Whereabouts { since: None, announced: false, ..row(0xc, 9, &[]) },
     ];
     FdbLook { look, now: secs(70), rows, total: 3 }
+}
+
+pub(super) fn cidr(text: &str) -> Cidr {
+    text.parse().unwrap()
+}
+
+pub(super) fn owning(n: u64, addresses: u64) -> OwnerLook {
+    OwnerLook {
+        name: name(n),
+        nickname: format!("once{n}"),
+        epoch: n + 0xe0,
+        replaced: false,
+        addresses,
+        free: Some(addresses / 2),
+        apart: false,
+    }
+}
+
+pub(super) fn removal(n: u64, addresses: u64) -> RemovalLook {
+    let OwnerLook { name, nickname, epoch, addresses, .. } = owning(n, addresses);
+    RemovalLook { name, nickname, epoch, addresses, waiting_for: Vec::new() }
+}
+
+/// The range of node 0 and others, where everything is amiss that can be: 70 s by its own clock.
+pub(super) fn a_range() -> IpamLook {
+    let awaited = vec![(name(2), "unreachable".to_owned())];
+    let pending = |id: &str, since, address: Option<[u8; 4]>| PendingLook {
+        id: id.into(),
+        address: address.map(IpAddr::from),
+        since: secs(since),
+        waiting_for: "host2".into(),
+    };
+    let lost =
+        |n: u8| LostLook { address: [10, 32, 0, n].into(), id: "b07".into(), owner: name(1) };
+    IpamLook {
+        now: secs(70),
+        state: IpamState::Ready,
+        reason: None,
+        range: cidr("10.32.0.0/22"),
+        default_subnet: cidr("10.32.0.0/24"),
+        ring: Some(0xab),
+        epoch: Some(0xe0),
+        here: Here {
+            owned: 256,
+            leased: 2,
+            free: 250,
+            resting: 4,
+            exposed: vec![cidr("10.32.0.1/24")],
+        },
+        consensus: None,
+        owners: vec![owning(2, 128), owning(0, 256), owning(1, 256)],
+        removals: vec![RemovalLook { waiting_for: awaited, ..removal(9, 128) }],
+        unowned: 256,
+        conflicts: vec![Conflict { what: "two".into(), what_to_do: "reset one".into() }],
+        lost: vec![lost(9), lost(7)],
+        pending: vec![
+            pending("late", 69, None),
+            pending("claim", 60, Some([10, 32, 0, 3])),
+            pending("soon", 65, None),
+        ],
+    }
+}
+
+/// A node with that: peer 1 is linked, 2 is silent, nobody has heard of the others.
+pub(super) fn with_ipam(change: impl FnOnce(&mut IpamLook)) -> Look {
+    let mut look = with(|mesh| {
+        mesh.links = vec![link(1, true)];
+        mesh.peers = vec![peer(1, &[0]), PeerView { state: PeerState::Silent, ..peer(2, &[]) }];
+    });
+    let mut of = a_range();
+    change(&mut of);
+    look.ipam = Some(of.into());
+    look
 }

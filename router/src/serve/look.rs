@@ -8,6 +8,7 @@ use api::{PeerRef, Timestamp};
 use peer_mesh::PeerName;
 use peer_mesh::shell::{PeerView, Snapshot};
 
+use super::ipam::IpamLook;
 use crate::liveness::{Line, Verdict};
 use crate::node::Whereabouts;
 
@@ -36,6 +37,8 @@ pub struct Look {
     pub mesh: Arc<Snapshot>,
     /// How frames go to each other peer.
     pub paths: BTreeMap<PeerName, PathLook>,
+    /// Who owns which addresses; `None` where none are managed.
+    pub ipam: Option<Arc<IpamLook>>,
     /// The switch's counters, by group and name: see [`super::counters()`].
     pub counters: BTreeMap<String, BTreeMap<String, u64>>,
     /// The kernel, and what it can do.

@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use api::Problem;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, SERVER};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::connection::Service;
 use super::look::Look;
-use super::route::{Astray, Door, Form, Page, Route, route};
+use super::route::{Astray, Door, Form, Order, Page, Route, route};
 use super::{Because, Daemon, Gone, Refusal, sheets};
 
 /// Who answers.
@@ -26,7 +26,7 @@ const SHOWN: usize = 80;
 
 /// An answer.
 #[derive(Debug)]
-struct Answer {
+pub(super) struct Answer {
     code: StatusCode,
     /// `None` without a body.
     kind: Option<&'static str>,
@@ -65,14 +65,13 @@ impl<D: Daemon> Service<D> {
                 let octets = within(self.limits.journal, self.daemon.journal()).await??;
                 Ok(Answer::with("application/octet-stream", octets))
             }
-            Route::Connect => {
-                let asked = self.body(request).await?;
-                json(&within(self.limits.answer, self.daemon.connect(asked)).await??)
+            Route::Leases => {
+                let leases = within(self.limits.answer, self.daemon.leases()).await??;
+                // There may be a hundred thousand.
+                let made = spawn_blocking(move || json(&leases)).await;
+                made.map_err(|why| Trouble::Broken(why.to_string()))?
             }
-            Route::Forget => {
-                let asked = self.body(request).await?;
-                json(&within(self.limits.answer, self.daemon.forget(asked)).await??)
-            }
+            Route::Order(order) => self.obey(order, request).await,
         }
     }
 
@@ -106,19 +105,6 @@ impl<D: Daemon> Service<D> {
         Ok(Answer { code: code_of(ready), ..Answer::with(kind, body) })
     }
 
-    async fn body<T: DeserializeOwned>(&self, request: Request<Incoming>) -> Result<T, Trouble> {
-        let body = Limited::new(request.into_body(), self.limits.body);
-        let body = match timeout(self.limits.request, body.collect()).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(why)) if why.is::<LengthLimitError>() => {
-                return Err(Trouble::TooLong(self.limits.body));
-            }
-            Ok(Err(why)) => return Err(Trouble::Half(why.to_string())),
-            Err(_) => return Err(Trouble::Half(format!("within {:?}", self.limits.request))),
-        };
-        serde_json::from_slice(&body).map_err(|why| Trouble::Senseless(why.to_string()))
-    }
-
     fn astray(&self, astray: Astray, request: &Request<Incoming>) -> Answer {
         let path = shown(request.uri().path());
         let what = format!("{} is not answered", name(request));
@@ -149,7 +135,7 @@ impl<D: Daemon> Service<D> {
 
 /// Why there is no answer of the daemon's.
 #[derive(Debug)]
-enum Trouble {
+pub(super) enum Trouble {
     /// It refuses.
     Refused(Refusal),
     /// It is stopping.
@@ -159,11 +145,11 @@ enum Trouble {
     /// What it said cannot be written.
     Broken(String),
     /// The request's body is longer than this.
-    TooLong(usize),
+    TooLong(usize, Order),
     /// The request's body did not come whole.
     Half(String),
     /// The request's body is not what it should be.
-    Senseless(String),
+    Senseless(String, Order),
 }
 
 impl From<Refusal> for Trouble {
@@ -188,32 +174,40 @@ impl Trouble {
             Self::Gone => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "weftd is stopping".to_owned(),
-                "ask again when it has started",
+                "ask again when it has started".to_owned(),
             ),
             Self::Late(limit) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 format!("weftd's control loop said nothing for {limit:?}"),
-                "see its log; what was asked for may still be done",
+                "see its log; what was asked for may still be done".to_owned(),
             ),
-            Self::Broken(why) => (StatusCode::INTERNAL_SERVER_ERROR, why, "see weftd's log"),
-            Self::TooLong(max) => (
+            Self::Broken(why) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, why, "see weftd's log".to_owned())
+            }
+            Self::TooLong(max, order) => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("its body has more than {max} octets"),
-                "name fewer peers at once",
+                if order.is_of_addresses() {
+                    such_as(order)
+                } else {
+                    "name fewer peers at once".to_owned()
+                },
             ),
             Self::Half(why) => (
                 StatusCode::BAD_REQUEST,
                 format!("its body did not come whole: {why}"),
-                "ask again",
+                "ask again".to_owned(),
             ),
-            Self::Senseless(why) => (
-                StatusCode::BAD_REQUEST,
-                format!("its body makes no sense: {why}"),
-                "send JSON such as {\"peers\": [\"10.0.0.1\"]}; see docs/API.md",
-            ),
+            Self::Senseless(why, order) => {
+                (StatusCode::BAD_REQUEST, format!("its body makes no sense: {why}"), such_as(order))
+            }
         };
-        problem(code, &Problem { what, why, what_to_do: what_to_do.to_owned() })
+        problem(code, &Problem { what, why, what_to_do })
     }
+}
+
+fn such_as(order: Order) -> String {
+    format!("send JSON such as {}; see docs/API.md", order.example())
 }
 
 fn code(because: Because) -> StatusCode {
@@ -260,7 +254,7 @@ fn code_of(ready: bool) -> StatusCode {
     if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-fn json(of: &impl Serialize) -> Result<Answer, Trouble> {
+pub(super) fn json(of: &impl Serialize) -> Result<Answer, Trouble> {
     let body = serde_json::to_vec(of).map_err(|why| Trouble::Broken(why.to_string()))?;
     Ok(Answer::with(JSON, body.into()))
 }
@@ -284,7 +278,10 @@ fn readiness(look: &Look) -> Answer {
     problem(StatusCode::SERVICE_UNAVAILABLE, &told)
 }
 
-async fn within<T>(limit: Duration, answer: impl Future<Output = T>) -> Result<T, Trouble> {
+pub(super) async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = T>,
+) -> Result<T, Trouble> {
     timeout(limit, answer).await.map_err(|_| Trouble::Late(limit))
 }
 

@@ -19,11 +19,28 @@ pub(super) enum Route {
     Page(Page, Form),
     /// Where stations are.
     Fdb(Form),
+    /// What is leased here.
+    Leases,
     Journal,
-    Connect,
-    Forget,
+    /// Something is to be changed.
+    Order(Order),
     Health,
     Readiness,
+}
+
+/// What is to be changed; looking up what somebody has is asked in the same way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Order {
+    Connect,
+    Forget,
+    Allocate,
+    Claim,
+    Lookup,
+    Free,
+    Rmpeer,
+    Leave,
+    Expose,
+    Hide,
 }
 
 /// What is told of a look.
@@ -34,6 +51,7 @@ pub(super) enum Page {
     Peers,
     Targets,
     Paths,
+    Ipam,
     Report,
     /// For Prometheus.
     Metrics,
@@ -63,10 +81,13 @@ pub(super) fn route(door: Door, method: &Method, path: &str) -> Result<Route, As
     });
     let route = route.ok_or(Astray::Nothing)?;
     let needed = match route {
-        Route::Connect | Route::Forget => Method::POST,
-        Route::Page(..) | Route::Fdb(_) | Route::Journal | Route::Health | Route::Readiness => {
-            Method::GET
-        }
+        Route::Order(_) => Method::POST,
+        Route::Page(..)
+        | Route::Fdb(_)
+        | Route::Leases
+        | Route::Journal
+        | Route::Health
+        | Route::Readiness => Method::GET,
     };
     if *method == needed { Ok(route) } else { Err(Astray::OtherMethod(needed)) }
 }
@@ -79,9 +100,11 @@ fn everywhere(path: &str) -> Option<Route> {
         paths::PEERS => page(Page::Peers),
         paths::TARGETS => page(Page::Targets),
         paths::PATHS => page(Page::Paths),
+        paths::IPAM => page(Page::Ipam),
         paths::FDB => Route::Fdb(Form::Json),
         paths::REPORT => page(Page::Report),
         paths::METRICS => Route::Page(Page::Metrics, Form::Text),
+        paths::ADDRESSES => Route::Leases,
         paths::JOURNAL => Route::Journal,
         paths::HEALTHZ => Route::Health,
         paths::READYZ => Route::Readiness,
@@ -90,11 +113,20 @@ fn everywhere(path: &str) -> Option<Route> {
 }
 
 fn changing(path: &str) -> Option<Route> {
-    match path {
-        paths::CONNECT => Some(Route::Connect),
-        paths::FORGET => Some(Route::Forget),
-        _ => None,
-    }
+    let order = match path {
+        paths::CONNECT => Order::Connect,
+        paths::FORGET => Order::Forget,
+        paths::ALLOCATE => Order::Allocate,
+        paths::CLAIM => Order::Claim,
+        paths::LOOKUP => Order::Lookup,
+        paths::FREE => Order::Free,
+        paths::RMPEER => Order::Rmpeer,
+        paths::LEAVE => Order::Leave,
+        paths::EXPOSE => Order::Expose,
+        paths::HIDE => Order::Hide,
+        _ => return None,
+    };
+    Some(Route::Order(order))
 }
 
 /// What people read with nothing but curl, where Weave had it.
@@ -106,6 +138,7 @@ fn texts(path: &str) -> Option<Route> {
         "/status/peers" => page(Page::Peers),
         "/status/targets" => page(Page::Targets),
         "/status/paths" => page(Page::Paths),
+        "/status/ipam" => page(Page::Ipam),
         "/fdb" => Route::Fdb(Form::Text),
         "/report" => Route::Page(Page::Report, Form::Json),
         _ => return None,

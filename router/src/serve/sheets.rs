@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
-use super::answers::{self, connections, metrics, paths, peers, report, status, targets};
+use super::answers::{self, connections, ipam, metrics, paths, peers, report, status, targets};
 use super::look::{FdbLook, Look};
 use super::route::{Form, Page};
 
@@ -82,6 +82,7 @@ pub(super) fn page(look: &Look, kind: (Page, Form)) -> Result<Bytes, serde_json:
         (Page::Peers, Form::Json) => json(&peers(look)),
         (Page::Targets, Form::Json) => json(&targets(look)),
         (Page::Paths, Form::Json) => json(&paths(look)),
+        (Page::Ipam, Form::Json) => json(&ipam(look)),
         (Page::Report, Form::Json | Form::Text) => json(&report(look)),
         (Page::Metrics, Form::Json | Form::Text) => Ok(metrics(look).into()),
         (Page::Status, Form::Text) => Ok(api::text::status(&status(look)).into()),
@@ -89,6 +90,7 @@ pub(super) fn page(look: &Look, kind: (Page, Form)) -> Result<Bytes, serde_json:
         (Page::Peers, Form::Text) => Ok(api::text::peers(&peers(look)).into()),
         (Page::Targets, Form::Text) => Ok(api::text::targets(&targets(look)).into()),
         (Page::Paths, Form::Text) => Ok(api::text::paths(&paths(look)).into()),
+        (Page::Ipam, Form::Text) => Ok(api::text::ipam(&ipam(look)).into()),
     }
 }
 

@@ -1,8 +1,11 @@
 //! The server on real sockets, with a daemon that says what a test has it say.
 
+mod addresses;
 mod broken;
 mod files;
 mod mesh;
+mod pages;
+mod requests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -14,116 +17,16 @@ use tokio::net::{TcpStream, UnixStream};
 use super::fixtures::{alone, link, name, peer, with};
 use super::*;
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "/v1/status",
     "/v1/status/connections",
     "/v1/status/peers",
     "/v1/status/targets",
     "/v1/status/paths",
+    "/v1/status/ipam",
     "/v1/fdb",
     "/v1/report",
 ];
-
-#[tokio::test]
-async fn every_page_is_json_on_both_doors() {
-    let there = There::with(alone()).await;
-    for page in PAGES {
-        for said in [there.unix(&get(page)).await, there.tcp(&get(page)).await] {
-            assert_eq!((said.code, said.header("content-type")), (200, "application/json"));
-            assert_eq!(said.header("server"), "weftd/0.1.0");
-            assert_eq!(said.header("content-length"), said.body.len().to_string());
-            let json: serde_json::Value = serde_json::from_str(&said.body).unwrap();
-            assert_eq!(json["now"], "2026-11-21T00:16:40Z", "{page}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn over_tcp_there_are_weaves_texts_and_what_changes_is_not_there() {
-    let there = There::with(alone()).await;
-    for text in ["/status", "/status/connections", "/status/peers", "/status/targets", "/fdb"] {
-        let said = there.tcp(&get(text)).await;
-
-        assert_eq!((said.code, said.header("content-type")), (200, "text/plain; charset=utf-8"));
-        assert_eq!(there.unix(&get(text)).await.code, 404);
-    }
-    let report = there.tcp(&get("/report")).await;
-    assert_eq!(report.body, there.tcp(&get("/v1/report")).await.body);
-    for path in ["/v1/connect", "/v1/forget"] {
-        let said = there.tcp(&post(path, r#"{"peers":[]}"#)).await;
-
-        assert_eq!(said.code, 404);
-        let expected = format!(
-            "POST {path} is not answered: over TCP nothing is changed: ask over the unix socket, as weft does"
-        );
-        assert_eq!(said.problem(), expected);
-    }
-    assert_eq!(there.daemon.said(), [""; 0]);
-}
-
-/// To the letter, and so `weft status` prints it.
-#[tokio::test]
-async fn the_text_of_a_status_is_weaves() {
-    let there = There::with(a_mesh()).await;
-
-    let said = there.tcp(&get("/status")).await;
-
-    let expected = "        Version: 0.1.0 (up 16m40s)
-
-        Service: router
-       Protocol: weft 1
-           Name: 02:00:00:00:00:00(host0)
-       FastPath: off
-        Receive: process, plain socket
-     Encryption: disabled
-  PeerDiscovery: enabled
-        Targets: 0
-    Connections: 1 (1 established)
-          Peers: 2 (with 2 established connections)
- TrustedSubnets: none
-";
-    assert_eq!(said.body, expected);
-}
-
-#[tokio::test]
-async fn before_it_is_ready_pages_are_503_and_have_what_is_known() {
-    let mut look = alone();
-    look.ready = false;
-    look.waiting_for = vec!["the bridge".into(), "a name".into()];
-    let there = There::with(look).await;
-    for page in PAGES {
-        let said = there.unix(&get(page)).await;
-
-        assert_eq!(said.code, 503, "{page}");
-        let json: serde_json::Value = serde_json::from_str(&said.body).unwrap();
-        assert_eq!(json["now"], "2026-11-21T00:16:40Z", "{page}");
-    }
-    let text = there.tcp(&get("/status")).await;
-    assert_eq!(text.code, 503);
-    assert!(text.body.contains("Status: not ready: waiting for the bridge, a name"));
-    let ready = there.tcp(&get("/readyz")).await;
-    assert_eq!(ready.code, 503);
-    assert_eq!(
-        ready.problem(),
-        "weftd is not ready: it waits for the bridge, a name: wait, or see its log if it stays so"
-    );
-    assert_eq!(there.tcp(&get("/healthz")).await.code, 200);
-}
-
-#[tokio::test]
-async fn metrics_are_there_on_both_doors_before_it_is_ready_and_after() {
-    let mut look = a_mesh();
-    for ready in [false, true] {
-        look.ready = ready;
-        let there = There::with(look.clone()).await;
-        for said in [there.unix(&get("/metrics")).await, there.tcp(&get("/metrics")).await] {
-            let kind = "text/plain; version=0.0.4; charset=utf-8";
-            assert_eq!((said.code, said.header("content-type")), (200, kind));
-            let read = exposition::strict::parse(&said.body).unwrap();
-            assert_eq!(read["weft_ready"].at(&[]), Some(f64::from(u8::from(ready))));
-        }
-    }
-}
 
 #[tokio::test]
 async fn health_and_readiness_are_200_without_a_body() {
@@ -164,85 +67,6 @@ async fn what_is_not_there_is_404_and_another_method_405() {
     assert_eq!((head.code, &*head.body), (405, ""));
     assert_eq!(there.unix(&get("/v1/status?verbose=1")).await.code, 200);
     assert_eq!(there.unix("GET /healthz HTTP/1.0\r\n\r\n").await.code, 200);
-}
-
-#[tokio::test]
-async fn requests_reach_the_daemon_and_its_word_comes_back() {
-    let there = There::with(alone()).await;
-
-    let connect = r#"{"peers":["10.0.0.1"],"replace":true,"later":1}"#;
-    let given = there.unix(&post("/v1/connect", connect)).await;
-    let left = there.unix(&post("/v1/forget", r#"{"peers":["10.0.0.1"]}"#)).await;
-
-    assert_eq!((given.code, &*given.body), (200, r#"{"peers":["10.0.0.1"]}"#));
-    assert_eq!((left.code, &*left.body), (200, r#"{"peers":[]}"#));
-    let said = ["connect [\"10.0.0.1\"] true", "forget [\"10.0.0.1\"]"];
-    assert_eq!(there.daemon.said(), said);
-}
-
-#[tokio::test]
-async fn a_refusal_has_its_code_and_the_daemons_words() {
-    let there = There::with(alone()).await;
-    for (because, code) in [
-        (Because::Senseless, 400),
-        (Because::Absent, 404),
-        (Because::Forbidden, 409),
-        (Because::Failed, 500),
-        (Because::NotReady, 503),
-    ] {
-        there.daemon.refuse(because);
-
-        for request in [post("/v1/connect", r#"{"peers":[]}"#), get("/v1/journal")] {
-            let said = there.unix(&request).await;
-
-            assert_eq!((said.code, &*said.problem()), (code, "no: because: so"));
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_client_of_the_api_reads_what_is_served() {
-    let there = There::with(a_mesh()).await;
-    let client = api::Client::new(&there.socket, Duration::from_secs(5));
-    let look = a_mesh();
-
-    let read = blocking(move || {
-        assert_eq!(client.read::<api::Status>().unwrap().value, status(&look));
-        assert_eq!(client.read::<api::Connections>().unwrap().value, connections(&look));
-        assert_eq!(client.read::<api::Peers>().unwrap().value, peers(&look));
-        assert_eq!(client.read::<api::Targets>().unwrap().value, targets(&look));
-        assert_eq!(client.read::<api::Paths>().unwrap().value, paths(&look));
-        let fdb_look = fixtures::stations(Arc::new(look.clone()));
-        assert_eq!(client.read::<api::Fdb>().unwrap().value, fdb(&fdb_look));
-        assert_eq!(client.read::<api::Report>().unwrap().value, report(&look));
-        let peers = vec!["node-1".to_owned()];
-        let given = client.connect(&Connect { peers: peers.clone(), replace: false }).unwrap();
-        assert_eq!(given.peers, peers);
-        assert_eq!(client.forget(&Forget { peers }).unwrap().peers, [""; 0]);
-        let mut journal = Vec::new();
-        client.journal(&mut journal).unwrap();
-        journal
-    });
-
-    assert_eq!(read.await, b"journal");
-}
-
-#[tokio::test]
-async fn a_client_of_the_api_reads_what_is_refused() {
-    let mut look = alone();
-    look.ready = false;
-    let there = There::with(look).await;
-    there.daemon.refuse(Because::NotReady);
-    let client = api::Client::new(&there.socket, Duration::from_secs(5));
-
-    let (ready, refused) = blocking(move || {
-        let forget = client.forget(&Forget { peers: Vec::new() });
-        (client.read::<api::Status>().unwrap().value.ready, forget.unwrap_err().to_string())
-    })
-    .await;
-
-    assert!(!ready);
-    assert_eq!(refused, "no: because: so");
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ pub struct Installed {
 pub enum Change {
     /// The bridge was made.
     BridgeMade,
+    /// The bridge had another name, and was given its own.
+    BridgeRenamed,
     /// The bridge's MTU was set.
     BridgeMtu,
     /// The bridge was set up.

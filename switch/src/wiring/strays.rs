@@ -1,4 +1,4 @@
-//! Uplinks of ours under names that are not theirs: what an earlier run has left behind, or somebody has
+//! Links of ours under names that are not theirs: what an earlier run has left behind, or somebody has
 //! renamed. In the bridge they would be a second way to the same peers, or one to nobody.
 
 use rtnetlink::LinkUnspec;
@@ -21,6 +21,23 @@ impl Wiring {
             }
         }
         Ok(())
+    }
+
+    /// Gives the bridge of ours that has our TAP its name back, if somebody has renamed it: pods are plugged into that
+    /// one, and the guard's rules go by its name. Tells whether there was one.
+    ///
+    /// # Errors
+    /// Netlink refused: kernels before 6.2 rename no bridge that is up.
+    pub(super) async fn rename_bridge(&self) -> Result<bool, WiringError> {
+        let tap = self.links.find(&self.spec.tap).await?.filter(Link::is_ours);
+        let Some(holder) = tap.and_then(|it| it.controller) else { return Ok(false) };
+        let renamed = |it: &Link| it.index == holder && it.is_bridge() && it.is_ours();
+        if !self.links.all().await?.iter().any(renamed) {
+            return Ok(false);
+        }
+        let name = LinkUnspec::new_with_index(holder).name(&self.spec.bridge).build();
+        self.links.change(name, "giving the bridge its name back").await?;
+        Ok(true)
     }
 
     /// Sees to it that no vxlan device of ours is in the way of the one that is kept. Where none is, one that

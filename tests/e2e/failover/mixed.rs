@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use weft_tests::harness::weftd::{Daemon, all_answer, all_ping, cluster, spawn};
 use weft_tests::harness::{
-    Cluster, Flow, Lab, Node, Pace, Proto, Underlay, cut_port, pause, serial, transfer,
+    Cluster, Flow, Lab, Node, Pace, Proto, Underlay, beside, cut_port, pause, serial, transfer,
 };
 
-use crate::{GAP, WAIT, whole};
+use crate::{AFTER, GAP, LONG, WAIT, whole};
 
 /// From the start of flows to a fault: by then both ends know that there is traffic.
 const BEGUN: Duration = Duration::from_millis(1_500);
@@ -76,14 +76,14 @@ fn with_br_netfilter_and_without_it_all_arrives_once_also_when_the_path_changes(
                 it.wait_for_fast(one, other)?;
             }
             whole("floods", [it.floods(0, 2)?])?;
-            let others = it.flows(0, 2, 8)?;
-            let flows = it.flows(0, 1, 8)?;
+            let others = it.flows(0, 2, LONG)?;
+            let flows = it.flows(0, 1, LONG)?;
             pause(BEGUN);
             cut_port(it.node(0)?, it.node(1)?, Proto::Udp, 6784)?;
             it.wait_for(1, 0, WAIT, |path| path.kind == "sleeve")?;
             it.node(1)?.heal()?;
             it.wait_for_fast(0, 1)?;
-            let outcomes = Flow::join(flows.into_iter().chain(others).collect())?;
+            let outcomes = Flow::stop(flows.into_iter().chain(others).collect(), AFTER)?;
             for (number, outcome) in outcomes.iter().enumerate() {
                 let cut = number < 2;
                 println!("bridge-nf-call {calls}: {}: {outcome}", if cut { "cut and healed" } else { "with the third" });
@@ -99,6 +99,7 @@ fn with_br_netfilter_and_without_it_all_arrives_once_also_when_the_path_changes(
 
 #[test]
 fn a_kernel_that_has_to_carry_frames_and_cannot_is_a_reason_not_to_start() {
+    let _turn = beside().unwrap();
     Lab::with("require", |lab| {
         let nodes = lab.nodes::<2>(&Underlay::default())?;
         let taken = nodes[0].inside(async || Ok(UdpSocket::bind(("0.0.0.0", 6784))?))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use weft_tests::harness::{Cluster, Lab, Proto, Stopwatch, Stream, cut_port, pause, serial};
 
-use crate::{GAP, gapped, whole};
+use crate::{GAP, LONG, gapped, whole};
 
 /// By now traffic has been noticed: it is looked for twice a second.
 const BEGUN: Duration = Duration::from_millis(1_200);
@@ -45,7 +45,7 @@ fn with_udp_6783_filtered_too_frames_go_through_the_third_and_back() {
     let _turn = serial().unwrap();
     Lab::with("both-ports", |lab| {
         let it = Cluster::<3>::fast(lab)?;
-        let flows = it.flows(0, 1, 5)?;
+        let flows = it.flows(0, 1, LONG)?;
         pause(BEGUN);
 
         for port in [6783, 6784] {
@@ -60,7 +60,7 @@ fn with_udp_6783_filtered_too_frames_go_through_the_third_and_back() {
             ensure!(path.reason.is_some(), "{path:?}");
         }
         gapped("UDP 6783 and 6784 cut", flows, GAP * 2)?;
-        let flows = it.flows(0, 1, 9)?;
+        let flows = it.flows(0, 1, LONG)?;
         it.nodes[1].heal()?;
         it.wait_for_fast(0, 1)?;
         whole("back from the third", flows)
@@ -70,9 +70,8 @@ fn with_udp_6783_filtered_too_frames_go_through_the_third_and_back() {
 
 /// Drops VXLAN in this direction: after how long both ends say that they go over UDP 6783.
 fn cut(it: &Cluster<3>, from: usize, to: usize, third: usize) -> Result<Duration> {
-    let flows = it.flows(from, to, 4)?;
-    // Longer, as it is looked at later.
-    let others = [it.flow(from, third, 9)?, it.flow(third, to, 9)?];
+    let flows = it.flows(from, to, LONG)?;
+    let others = [it.flow(from, third, LONG)?, it.flow(third, to, LONG)?];
     pause(BEGUN);
     cut_port(it.node(from)?, it.node(to)?, Proto::Udp, 6784)?;
     let watch = Stopwatch::start();
@@ -92,7 +91,7 @@ fn cut(it: &Cluster<3>, from: usize, to: usize, third: usize) -> Result<Duration
 
 /// Lets it pass again: after how long both ends are on the fast path.
 fn heal(it: &Cluster<3>, from: usize, to: usize) -> Result<Duration> {
-    let flows = it.flows(from, to, 7)?;
+    let flows = it.flows(from, to, LONG)?;
     pause(BEGUN);
     it.node(to)?.heal()?;
     let watch = Stopwatch::start();

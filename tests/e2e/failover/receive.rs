@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use weft_tests::harness::{Cluster, Flow, Lab, Node, Stopwatch, pause, serial, wait_until};
 
-use crate::{GAP, WAIT, gapped, whole};
+use crate::{AFTER, GAP, LONG, WAIT, gapped, whole};
 
 /// Drops all that the device takes off its header.
 const FILTER: &str = "nft 'add table netdev wedge; add chain netdev wedge in \
@@ -23,7 +23,7 @@ fn the_process_receives_while_the_kernels_device_does_not_and_nothing_is_lost_wh
     let _turn = serial().unwrap();
     Lab::with("wedged", |lab| {
         let it = Cluster::<3>::fast(lab)?;
-        let flows = under_way(&it, 4)?;
+        let flows = under_way(&it)?;
 
         it.nodes[0].sh(FILTER)?;
         let watch = Stopwatch::start();
@@ -31,23 +31,25 @@ fn the_process_receives_while_the_kernels_device_does_not_and_nothing_is_lost_wh
 
         println!("filtered: the process receives after {:?}", watch.elapsed());
         gapped("filtered", flows, GAP)?;
-        let flows = under_way(&it, 6)?;
+        all_fast(&it)?;
+        let flows = under_way(&it)?;
         let before = it.logged(0, KERNEL)?;
         it.nodes[0].sh(RELEASE)?;
         let watch = Stopwatch::start();
         it.said(0, KERNEL, before + 1, WAIT)?;
         println!("the kernel receives after {:?}", watch.elapsed());
         whole("the kernel receives again", flows)?;
+        all_fast(&it)?;
 
         // With the port in other hands it cannot be set up again.
-        let flows = under_way(&it, 4)?;
+        let flows = under_way(&it)?;
         let port = take_port(&it.nodes[0])?;
         let watch = Stopwatch::start();
         let path = it.wait_for(0, 2, GAP * 2, |path| path.kind == "user")?;
         println!("down, and its port taken: after {:?} {path:?}", watch.elapsed());
         ensure!(path.reason.is_some(), "{path:?}");
         gapped("down", flows, GAP)?;
-        let flows = under_way(&it, 12)?;
+        let flows = under_way(&it)?;
         drop(port);
         let watch = Stopwatch::start();
         it.wait_for_fast(0, 2)?;
@@ -59,17 +61,22 @@ fn the_process_receives_while_the_kernels_device_does_not_and_nothing_is_lost_wh
     .unwrap();
 }
 
+/// Until nobody is on another line than the kernel's, as peers are for a while that have missed something.
+fn all_fast(it: &Cluster<3>) -> Result<()> {
+    [(0, 1), (0, 2), (1, 2)].iter().try_for_each(|(one, other)| it.wait_for_fast(*one, *other))
+}
+
 /// Frames from and to the first node, and floods to all, by now on their way.
-fn under_way(it: &Cluster<3>, seconds: u32) -> Result<Vec<Flow>> {
-    let [there, back] = it.flows(0, 2, seconds)?;
-    let flows = vec![there, back, it.floods(2, seconds)?];
+fn under_way(it: &Cluster<3>) -> Result<Vec<Flow>> {
+    let [there, back] = it.flows(0, 2, LONG)?;
+    let flows = vec![there, back, it.floods(2, LONG)?];
     pause(Duration::from_millis(500));
     Ok(flows)
 }
 
 /// What became of flows while the peer moved to another uplink of its own accord: the last one is the floods.
 fn moved(what: &str, flows: Vec<Flow>) -> Result<()> {
-    let outcomes = Flow::join(flows)?;
+    let outcomes = Flow::stop(flows, AFTER)?;
     outcomes.iter().for_each(|outcome| println!("{what}: {outcome}"));
     let [there, back, floods @ ..] = &outcomes[..] else { bail!("two flows and floods") };
     ensure!(there.complete() && back.complete(), "{what}");
@@ -99,7 +106,7 @@ fn a_vxlan_device_that_is_deleted_is_missed_for_less_than_a_second_and_made_agai
     let _turn = serial().unwrap();
     Lab::with("deleted", |lab| {
         let it = Cluster::<2>::fast(lab)?;
-        let (flows, floods) = (it.flows(0, 1, 8)?, it.floods(0, 8)?);
+        let (flows, floods) = (it.flows(0, 1, LONG)?, it.floods(0, LONG)?);
         pause(Duration::from_millis(500));
 
         it.nodes[0].run(&["ip", "link", "del", "vxlan-6784"])?;

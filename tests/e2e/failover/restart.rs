@@ -6,15 +6,17 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use weft_tests::harness::weftd::{Daemon, all_answer};
 use weft_tests::harness::{
-    Cluster, Lab, Node, Ping, Proto, Signal, cut_port, pause, serial, wait_until,
+    Cluster, Lab, Node, Ping, Proto, Signal, beside, cut_port, pause, serial, wait_until,
 };
 
-use crate::{WAIT, gapped, whole};
+use crate::{LONG, WAIT, gapped, whole};
 
 /// The bound on the user path.
 const GAP: Duration = Duration::from_secs(2);
 /// The last plan.
 const FILE: &str = "/var/lib/weft/plan";
+/// By now a daemon that was away has told the kernel all that it has heard since.
+const SETTLED: Duration = Duration::from_secs(3);
 
 #[test]
 fn a_daemon_that_is_dead_and_one_that_stands_still_lose_nothing_and_neither_do_their_next_starts() {
@@ -23,7 +25,7 @@ fn a_daemon_that_is_dead_and_one_that_stands_still_lose_nothing_and_neither_do_t
     Lab::with("dead", |lab| {
         // Each of the two has three others that are well.
         let mut it = Cluster::<5>::fast(lab)?;
-        let under_way = [it.flows(2, 0, seconds + 7)?, it.flows(3, 1, seconds + 7)?];
+        let under_way = [it.flows(2, 0, seconds + LONG)?, it.flows(3, 1, seconds + LONG)?];
         pause(Duration::from_millis(500));
 
         it.daemons[0].kill()?;
@@ -32,6 +34,10 @@ fn a_daemon_that_is_dead_and_one_that_stands_still_lose_nothing_and_neither_do_t
         let path = it.path(2, 0)?;
         it.daemons[1].proc.signal(Signal::SIGCONT)?;
         it.daemons[0].restart()?;
+        for daemon in &it.daemons {
+            daemon.wait_for_peers(5, WAIT)?;
+        }
+        pause(SETTLED);
 
         let flows = under_way.into_iter().flatten();
         whole(&format!("killed, and stopped, for {seconds} s, and well again"), flows)?;
@@ -50,15 +56,15 @@ fn on_the_user_path_a_daemon_that_ends_and_starts_again_is_missed_for_less_than_
         let mut it = Cluster::<3>::new(lab, &["--fastpath", "off"])?;
         wait_for_plan(it.node(1)?, 2)?;
         for way in ["kill -9", "SIGTERM"] {
-            let flows = it.flows(0, 1, 6)?;
+            let flows = it.flows(0, 1, LONG)?;
             pause(Duration::from_millis(500));
 
             restart(&mut it, way)?;
 
             let path = it.path(0, 1)?;
             ensure!(path.kind == "user", "{path:?}");
-            gapped(&format!("on the user path, {way}"), flows, GAP)?;
             it.daemon(1)?.wait_for_peers(3, WAIT)?;
+            gapped(&format!("on the user path, {way}"), flows, GAP)?;
         }
         Ok(())
     })
@@ -71,7 +77,7 @@ fn a_restart_does_not_wait_for_a_mesh_that_takes_long() {
     Lab::with("restart-slow", |lab| {
         let mut it = Cluster::<2>::new(lab, &["--fastpath", "off"])?;
         wait_for_plan(&it.nodes[1], 1)?;
-        let flows = it.flows(0, 1, 9)?;
+        let flows = it.flows(0, 1, LONG)?;
         pause(Duration::from_millis(500));
 
         it.daemons[1].kill()?;
@@ -81,8 +87,8 @@ fn a_restart_does_not_wait_for_a_mesh_that_takes_long() {
         ensure!(it.daemons[1].up()? == 1, "the mesh is there");
         it.nodes.iter().try_for_each(Node::heal)?;
 
-        gapped("the mesh blocked for 6 s", flows, GAP)?;
-        it.daemons[1].wait_for_peers(2, WAIT)
+        it.daemons[1].wait_for_peers(2, WAIT)?;
+        gapped("the mesh blocked for 6 s", flows, GAP)
     })
     .unwrap();
 }
@@ -94,11 +100,12 @@ fn on_the_fast_path_a_daemon_that_ends_and_starts_again_at_once_loses_nothing() 
         let mut it = Cluster::<2>::fast(lab)?;
         wait_for_plan(&it.nodes[1], 1)?;
         for way in ["kill -9", "SIGTERM"] {
-            let flows = it.flows(0, 1, 5)?;
+            let flows = it.flows(0, 1, LONG)?;
             pause(Duration::from_millis(500));
 
             restart(&mut it, way)?;
 
+            it.daemon(1)?.wait_for_peers(2, WAIT)?;
             whole(&format!("fast, {way}"), flows)?;
         }
         Ok(())
@@ -108,7 +115,7 @@ fn on_the_fast_path_a_daemon_that_ends_and_starts_again_at_once_loses_nothing() 
 
 #[test]
 fn a_last_plan_that_is_garbage_is_put_aside_and_said_and_the_mesh_is_waited_for() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("restart-bad", |lab| {
         let mut it = Cluster::<2>::new(lab, &["--fastpath", "off"])?;
         wait_for_plan(&it.nodes[1], 1)?;

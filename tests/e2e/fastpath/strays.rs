@@ -88,6 +88,31 @@ fn devices_of_ours_that_do_not_fit_are_removed_and_a_strangers_are_left() {
     });
 }
 
+#[test]
+fn a_bridge_that_was_renamed_has_its_name_back_and_its_ports() {
+    alone("bridge-renamed", async |node| {
+        let mut it = Wired::make(node).await?;
+        let bridge = it.installed.bridge;
+        node.sh("ip link add p0 type veth peer name p1; ip link set p0 master weave up")?;
+        node.sh("ip link set weave name other")?;
+
+        it.reconcile().await?;
+
+        ensure!(it.installed.done == [Change::BridgeRenamed], "{:?}", it.installed.done);
+        ensure!(it.installed.bridge == bridge);
+        it.is_settled().await?;
+        let ports = node.run(&["ip", "-br", "link", "show", "master", "weave"])?;
+        ensure!(["p0@", "weave-tap", NAME].iter().all(|port| ports.contains(port)), "{ports}");
+
+        // Another's bridge that has our TAP is not ours to rename.
+        node.sh("ip link set weave name other alias theirs; ip link set weave-tap nomaster")?;
+        node.sh("ip link set weave-tap master other")?;
+        let done = it.wiring.reconcile().await.map(|it| it.done);
+        ensure!(matches!(done, Err(WiringError::Elsewhere(_))), "{done:?}");
+        node.run(&["ip", "link", "show", "other"]).map(drop)
+    });
+}
+
 /// What the device knows of another node.
 fn known() -> Result<Entries> {
     Ok(entries(&[Mac::local(1)], Uplink::Fast, "10.99.0.9".parse()?))

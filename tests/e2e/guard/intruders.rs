@@ -1,7 +1,7 @@
 //! What users of the node itself send.
 
 use anyhow::{Result, ensure};
-use weft_tests::harness::{Lab, Node, Underlay, bin};
+use weft_tests::harness::{Lab, Node, Underlay, beside, bin};
 
 use super::{Ears, SLEEVE, VXLAN, guarded, marked, packets, send};
 
@@ -9,6 +9,7 @@ const COUNT: usize = 10;
 
 #[test]
 fn what_users_of_the_node_send_to_its_own_tunnel_ports_is_dropped_and_what_has_the_mark_is_not() {
+    let _turn = beside().unwrap();
     for (underlay, loopback) in [(Underlay::default(), "127.0.0.1"), (Underlay::v6(), "::1")] {
         Lab::with("guard-users", |lab| {
             let [one] = lab.nodes(&underlay)?;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result, ensure};
 use router::guard::{Damage, Guard};
 use socket2::{Domain, Protocol, Socket, Type};
-use weft_tests::harness::{Lab, Node, Pod, Underlay, pause};
+use weft_tests::harness::{Lab, Node, Pod, Underlay, beside, pause};
 
 use super::{Ears, MANY, SETTLE, SLEEVE, VXLAN, connect, guarded, masqueraded_pod, packets, send};
 
@@ -15,6 +15,7 @@ const SERVICE_PORT: u16 = 53;
 
 #[test]
 fn who_translates_the_address_of_a_pods_packet_does_not_get_it_past_the_guard() {
+    let _turn = beside().unwrap();
     for bridged in ["1", "0"] {
         Lab::with("guard-dnat", |lab| {
             let [one, two] = lab.nodes(&Underlay::default())?;
@@ -46,6 +47,7 @@ fn who_translates_the_address_of_a_pods_packet_does_not_get_it_past_the_guard() 
 
 #[test]
 fn whatever_becomes_of_br_netfilter_and_the_bridge_somebody_looks() {
+    let _turn = beside().unwrap();
     Lab::with("guard-raised", |lab| {
         let [one, two] = lab.nodes(&Underlay::default())?;
         let far = Ears::of(&one)?;
@@ -99,7 +101,50 @@ fn whatever_becomes_of_br_netfilter_and_the_bridge_somebody_looks() {
 }
 
 #[test]
+fn what_was_counted_at_the_bridge_stays_counted_when_pods_are_looked_at_elsewhere() {
+    let _turn = beside().unwrap();
+    // The kernel takes 1024 hooks for a device.
+    let full: String = (0..1024)
+        .map(|n| {
+            format!("add chain netdev full c{n} {{ type filter hook ingress device \"weave\" priority 9; }}\n")
+        })
+        .collect();
+    let switch = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+    for (away, back) in [
+        (format!("echo 0 >{switch}"), format!("echo 1 >{switch}")),
+        (
+            format!(
+                "nft 'flush chain netdev weft ingress; delete chain netdev weft ingress'; nft 'add table netdev full; {full}'"
+            ),
+            "nft delete table netdev full".to_owned(),
+        ),
+    ] {
+        Lab::with("guard-carried", |lab| {
+            let [one, two] = lab.nodes(&Underlay::default())?;
+            let far = Ears::of(&one)?;
+            let pod = masqueraded_pod(&two, "1")?;
+            let mut guard = guarded(&two, &[one.addr()])?;
+
+            for (what, at_bridge) in [("true", true), (&away, false), (&back, true)] {
+                two.sh(what)?;
+                verified(&two, &mut guard)?;
+                let tables = two.run(&["nft", "list", "tables"])?;
+                ensure!(tables.contains("netdev weft") == at_bridge, "{tables}");
+                send(&pod, one.addr(), VXLAN, MANY)?;
+            }
+
+            ensure!(far.heard()? == [0, 0]);
+            let tally = two.inside(async || Ok(guard.counters().await?))?;
+            ensure!(packets(tally.pods_to_peers) == 3 * MANY, "{tally:?}");
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
 fn what_pods_say_of_the_size_of_packets_between_nodes_is_not_believed() {
+    let _turn = beside().unwrap();
     for (underlay, bridged) in
         [(Underlay::default(), "1"), (Underlay::default(), "0"), (Underlay::v6(), "1")]
     {

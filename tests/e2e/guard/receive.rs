@@ -9,7 +9,8 @@ use router::guard::{Config, Damage, Guard, Receive};
 use serde_json::Value;
 use weft_tests::harness::weft::{counter, pods};
 use weft_tests::harness::{
-    Flow, Lab, Node, Pace, Pod, Proc, Signal, Stopwatch, Underlay, bin, pause, serial, wait_until,
+    Flow, Lab, Node, Pace, Pod, Proc, Signal, Stopwatch, Underlay, beside, bin, pause, serial,
+    wait_until,
 };
 
 use super::{SETTLE, SLEEVE, VXLAN, heard, marked, packets, send};
@@ -91,6 +92,7 @@ fn when_the_process_dies_the_kernel_receives_by_itself() {
 
 #[test]
 fn vxlan_is_received_while_another_process_has_its_port_and_lo_is_left_to_that_one() {
+    let _turn = beside().unwrap();
     for underlay in [Underlay::default(), Underlay::v6()] {
         Lab::with("receive-busy", |lab| {
             let mut it = Receiving::new(lab, &underlay)?;
@@ -130,6 +132,7 @@ fn vxlan_is_received_while_another_process_has_its_port_and_lo_is_left_to_that_o
 
 #[test]
 fn what_is_sent_straight_to_the_transparent_socket_is_dropped_as_long_as_it_is_there() {
+    let _turn = beside().unwrap();
     for underlay in [Underlay::default(), Underlay::v6()] {
         Lab::with("receive-direct", |lab| {
             let mut it = Receiving::new(lab, &underlay)?;
@@ -162,6 +165,7 @@ fn what_is_sent_straight_to_the_transparent_socket_is_dropped_as_long_as_it_is_t
 
 #[test]
 fn what_others_have_done_to_the_rules_for_receiving_is_mended() {
+    let _turn = beside().unwrap();
     Lab::with("receive-mend", |lab| {
         let mut it = Receiving::new(lab, &Underlay::default())?;
         it.add_device()?;
@@ -216,6 +220,7 @@ fn what_others_have_done_to_the_rules_for_receiving_is_mended() {
 
 #[test]
 fn large_transfers_and_pings_cross_whoever_receives() {
+    let _turn = serial().unwrap();
     for underlay in [Underlay::default(), Underlay::v6(), Underlay::default().offload(false)] {
         Lab::with("receive-bulk", |lab| {
             let mut it = Receiving::new(lab, &underlay)?;
@@ -244,6 +249,7 @@ fn large_transfers_and_pings_cross_whoever_receives() {
 
 #[test]
 fn whether_tproxy_is_to_be_had_is_tried_without_a_trace() {
+    let _turn = beside().unwrap();
     Lab::with("receive-check", |lab| {
         let [one] = lab.nodes(&Underlay::default())?;
         let config = Config::new("weave", SLEEVE, VXLAN)?;

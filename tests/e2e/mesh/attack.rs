@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weft_tests::harness::mesh::{PORT, Peer, all_see, endpoint};
-use weft_tests::harness::{Lab, Stopwatch, Underlay, pause, serial};
+use weft_tests::harness::{Lab, Stopwatch, Underlay, beside, pause, serial};
 
 use crate::{meet, name};
 
@@ -143,7 +143,7 @@ fn an_honest_peer_joins_though_idle_connections_of_ten_addresses_hold_every_plac
 
 #[test]
 fn connections_that_drip_are_closed_and_their_places_are_free_again() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("idle", |lab| {
         let nodes = lab.nodes::<2>(&Underlay::default())?;
         let mut peer = Peer::start(&nodes[0], &["--name", &name(1)])?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weft_tests::harness::mesh::{Peer, all_see, endpoint, text};
-use weft_tests::harness::{Lab, Underlay, pause, serial};
+use weft_tests::harness::{Lab, Underlay, beside, pause};
 
 use crate::{meet, name};
 
@@ -15,7 +15,7 @@ const SETTLE: Duration = Duration::from_secs(15);
 
 #[test]
 fn of_two_clones_of_a_disk_both_run_one_is_renamed_and_both_say_so() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("clones", |lab| {
         let nodes = lab.nodes::<3>(&Underlay::default())?;
         let mut peers = meet(&nodes[..1], &[])?;
@@ -59,6 +59,7 @@ fn of_two_clones_of_a_disk_both_run_one_is_renamed_and_both_say_so() {
 
 #[test]
 fn a_clone_on_a_machine_of_its_own_has_a_name_of_its_own_from_the_start() {
+    let _turn = beside().unwrap();
     Lab::with("copied", |lab| {
         let nodes = lab.nodes::<2>(&Underlay::default())?;
         let dir = lab.dir().join("disk");
@@ -84,7 +85,7 @@ fn a_clone_on_a_machine_of_its_own_has_a_name_of_its_own_from_the_start() {
 
 #[test]
 fn of_two_peers_that_were_given_one_name_the_second_ends_and_the_first_is_undisturbed() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("refused", |lab| {
         let nodes = lab.nodes::<3>(&Underlay::default())?;
         let peers = meet(&nodes[..2], &[])?;
@@ -115,6 +116,7 @@ fn of_two_peers_that_were_given_one_name_the_second_ends_and_the_first_is_undist
 
 #[test]
 fn a_nickname_is_read_whole_and_does_nothing_to_a_terminal() {
+    let _turn = beside().unwrap();
     Lab::with("nickname", |lab| {
         let nodes = lab.nodes::<2>(&Underlay::default())?;
         let nickname = "\u{1b}[2Jroot\u{7f}\nnode-1 is up\u{9b}\u{202e}";
@@ -136,6 +138,7 @@ fn a_nickname_is_read_whole_and_does_nothing_to_a_terminal() {
 
 #[test]
 fn two_processes_never_share_a_state_directory() {
+    let _turn = beside().unwrap();
     Lab::with("shared", |lab| {
         let nodes = lab.nodes::<2>(&Underlay::default())?;
         let dir = lab.dir().join("disk");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use weft_tests::harness::mesh::{Peer, all_see, endpoint, text};
-use weft_tests::harness::{Lab, Signal, Stopwatch, Underlay, cut, pause, serial};
+use weft_tests::harness::{Lab, Signal, Stopwatch, Underlay, beside, cut, pause, serial};
 
 use crate::{meet, name};
 
@@ -38,7 +38,7 @@ fn a_peer_that_is_told_to_end_is_gone_at_all_others_within_a_second() {
 
 #[test]
 fn a_peer_that_stood_still_for_twenty_seconds_is_silent_and_then_back_under_its_name() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("stopped", |lab| {
         let nodes = lab.nodes::<3>(&Underlay::default())?;
         let mut peers = meet(&nodes, &[])?;
@@ -101,7 +101,7 @@ fn a_peer_whose_disk_was_wiped_is_back_within_three_seconds_under_its_name() {
 
 #[test]
 fn peers_cut_from_each_other_in_one_direction_stay_up_through_a_third() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("one-way", |lab| {
         let nodes = lab.nodes::<3>(&Underlay::default())?;
         let peers = meet(&nodes, &[])?;

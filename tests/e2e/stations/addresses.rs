@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weft_tests::harness::{
-    Capture, Direction, Lab, Node, Packet, Ping, Pod, PodSpec, Stopwatch, Underlay, pause, serial,
-    wait_until,
+    Capture, Direction, Lab, Node, Packet, Ping, Pod, PodSpec, Stopwatch, Underlay, beside, pause,
+    serial, wait_until,
 };
 
 use crate::{WAIT, answered_since, cluster, pod};
@@ -17,7 +17,7 @@ const OUTER: usize = 14 + 20 + 8 + 8;
 
 #[test]
 fn what_is_asked_for_known_addresses_here_and_elsewhere_does_not_cross_the_underlay() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("stations-arp", |lab| {
         let nodes = lab.nodes::<3>(&Underlay::default())?;
         let _daemons = cluster(&nodes, &[])?;

@@ -9,7 +9,9 @@ use router::choose_label;
 use switch::{Mac, Vni, sleeve, vxlan};
 use weft_tests::harness::mesh::Peer;
 use weft_tests::harness::weftd::{Daemon, text};
-use weft_tests::harness::{Capture, Host, Lab, Node, Pod, Underlay, pause, serial, wait_until};
+use weft_tests::harness::{
+    self, Capture, Host, Lab, Node, Ping, Pod, Underlay, beside, pause, wait_until,
+};
 
 use crate::{WAIT, cluster, pod, remote};
 
@@ -23,10 +25,12 @@ const FORGED: [u8; 2] = [0x88, 0xb6];
 const PACE: Duration = Duration::from_micros(200);
 /// From the last send to the last pod.
 const SETTLE: Duration = Duration::from_millis(300);
+/// Between two pings.
+const SOON: Duration = Duration::from_millis(20);
 
 #[test]
 fn of_a_thousand_frames_from_a_host_that_is_no_peer_none_arrives_and_each_is_counted() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("intruder-host", |lab| {
         let nodes = lab.nodes::<3>(&Underlay::default())?;
         let it = Cluster::start(&nodes[..2])?;
@@ -52,7 +56,7 @@ fn of_a_thousand_frames_from_a_host_that_is_no_peer_none_arrives_and_each_is_cou
 
 #[test]
 fn of_a_thousand_frames_from_a_masqueraded_pod_to_each_port_none_arrives_and_each_is_counted() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("intruder-pod", |lab| {
         let nodes = lab.nodes::<2>(&Underlay::default())?;
         let it = Cluster::start(&nodes)?;
@@ -90,7 +94,7 @@ fn of_a_thousand_frames_from_a_masqueraded_pod_to_each_port_none_arrives_and_eac
 
 #[test]
 fn who_calls_itself_by_a_live_peers_name_gets_no_frame_in_and_is_turned_away() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("intruder-name", |lab| {
         let nodes = lab.nodes::<4>(&Underlay::default())?;
         let it = Cluster::start(&nodes[..3])?;
@@ -117,6 +121,48 @@ fn who_calls_itself_by_a_live_peers_name_gets_no_frame_in_and_is_turned_away() {
         it.daemons.iter().try_for_each(|daemon| daemon.wait_for_peers(3, WAIT))
     })
     .unwrap();
+}
+
+#[test]
+fn a_pod_that_speaks_as_another_nodes_bridge_is_not_believed_and_its_address_goes_on() {
+    let _turn = beside().unwrap();
+    for (options, kind) in [(&[][..], "fast"), (&["--fastpath", "off"], "user")] {
+        Lab::with("intruder-bridge", |lab| {
+            let it = harness::Cluster::<3>::new(lab, options)?;
+            let (watcher, victim, intruder) = (it.pod(0)?, it.daemon(1)?, it.node(2)?);
+            it.wait_for(0, 1, WAIT, |path| path.kind == kind)?;
+            let bridge = victim.name();
+            it.node(1)?.sh("ip addr add 10.32.0.254/24 dev weave")?;
+            ensure!(watcher.ping("10.32.0.254".parse::<IpAddr>()?, 2)?.received > 0);
+            let pod = pod(intruder, "x", 9)?;
+            ensure!(pod.ping(watcher.addr(), 2)?.received > 0);
+
+            // "Who has 10.32.0.77? Tell 10.32.0.254", which is at the bridge's address. Nobody has it: bridges would answer.
+            let mac = bridge.replace(':', "");
+            let asks = format!(
+                "ffffffffffff{mac}08060001080006040001{mac}0a2000fe0000000000000a20004d+18"
+            );
+            for _ in 0..3 {
+                pod.peer(WAIT, &format!("raw-send eth0 20 {asks}"))?;
+                for daemon in &it.daemons {
+                    let told = daemon.ask(&format!("fdb {bridge}"))?;
+                    let owner = text(&told, "/stations/0/peer/name")?;
+                    ensure!(owner == bridge, "{kind}, {}: {told}", daemon.node().name());
+                }
+                for addr in ["10.32.0.254".parse()?, it.pod(1)?.addr()] {
+                    let pinged = watcher.ping_with(&Ping::new(addr, 10).interval(SOON))?;
+                    ensure!(pinged.perfect(), "{kind}, {addr}: {pinged:?}");
+                }
+            }
+
+            let count = |name| it.daemon(2)?.count(&format!("/stations/{name}"));
+            let (claimed, moved) = (count("claimed")?, count("moved_here")?);
+            println!("in the name of a bridge ({kind}): {claimed} claims, {moved} moves");
+            ensure!(claimed > 0 && moved == 0, "{kind}: {claimed} claims, {moved} moves");
+            it.said(2, "not believed", 1, WAIT)
+        })
+        .unwrap();
+    }
 }
 
 /// Nodes with a daemon and a pod each.

@@ -27,6 +27,10 @@ fn a_pod_plugged_by_hand_is_known_everywhere_in_under_a_second_and_unplugged_gon
         nodes[0].plug(&pod)?;
         let _speaking = speak(&pod)?;
         wait_for_station(&others, pod.mac(), true, WAIT)?;
+        // Frames tell a bridge of it before its node has told all.
+        wait_until(WAIT, "all have heard of it", || {
+            daemons.iter().all(|it| it.count("/stations/now").is_ok_and(|now| now >= 4))
+        })?;
         let known = watch.elapsed();
         for daemon in &daemons {
             let now = daemon.count("/stations/now")?;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weft_tests::harness::weftd::{Daemon, path};
-use weft_tests::harness::{Lab, Node, Output, Pod, Stopwatch, Underlay, cut, pause, serial};
+use weft_tests::harness::{
+    Lab, Node, Output, Pod, Stopwatch, Underlay, beside, cut, pause, serial,
+};
 
 use crate::{WAIT, cluster, pod};
 
@@ -18,7 +20,7 @@ const FASTER: u32 = 10;
 
 #[test]
 fn the_journals_of_five_nodes_in_chaos_run_again_to_the_same_plans_in_a_tenth_of_the_time() {
-    let _turn = serial().unwrap();
+    let turn = beside().unwrap();
     Lab::with("recorder", |lab| {
         let nodes = lab.nodes::<5>(&Underlay::default())?;
         let mut daemons = cluster(&nodes, &[])?;
@@ -30,11 +32,17 @@ fn the_journals_of_five_nodes_in_chaos_run_again_to_the_same_plans_in_a_tenth_of
             chaos(round, &nodes, &mut daemons, &mut pods)?;
         }
         daemons.iter().try_for_each(|daemon| daemon.wait_for_peers(nodes.len(), WAIT))?;
-
-        let mut longest = None;
+        let file = |number| lab.dir().join(format!("journal-{number}"));
         for (number, daemon) in daemons.iter().enumerate() {
-            let file = lab.dir().join(format!("journal-{number}"));
-            let recorded = replays(daemon, &file)?;
+            daemon.weft(&format!("report --journal {}", text(&file(number))?))?;
+        }
+        drop((turn, daemons));
+
+        let _turn = serial()?;
+        let mut longest = None;
+        for (number, node) in nodes.iter().enumerate() {
+            let file = file(number);
+            let recorded = replays(node, &file)?;
             if longest.as_ref().is_none_or(|(time, _)| *time < recorded) {
                 longest = Some((recorded, file));
             }
@@ -72,17 +80,16 @@ fn chaos(round: u8, nodes: &[Node], daemons: &mut [Daemon], pods: &mut [Pod]) ->
     Ok(())
 }
 
-/// Fetches a journal and runs it again. How many seconds it has.
-fn replays(daemon: &Daemon, file: &Path) -> Result<f64> {
-    daemon.weft(&format!("report --journal {}", text(file)?))?;
+/// Runs a journal again. How many seconds it has.
+fn replays(node: &Node, file: &Path) -> Result<f64> {
     let watch = Stopwatch::start();
-    let output = replay(daemon.node(), file)?;
+    let output = replay(node, file)?;
     let took = watch.elapsed();
     ensure!(output.status.success(), "{}: {}", output.status, output.stderr);
     let summary = output.stdout.lines().last().context("it says nothing")?;
     println!(
         "{}: {} octets: {summary}; the process took {took:?}",
-        daemon.node().name(),
+        node.name(),
         fs::metadata(file)?.len()
     );
     ensure!(summary.contains(", 0 otherwise than then;"), "{summary}");

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weft_tests::harness::weftd::{Daemon, text};
-use weft_tests::harness::{Lab, Underlay, serial};
+use weft_tests::harness::{Lab, Underlay, beside};
 
 use crate::MEET;
 
@@ -12,7 +12,7 @@ const NOWHERE: [&str; 2] = ["192.0.2.1:6783", "198.51.100.1:6783"];
 
 #[test]
 fn what_connect_and_forget_change_stays_changed_over_a_kill_until_the_command_line_changes() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("given", |lab| {
         let [a, b, c] = &lab.nodes::<3>(&Underlay::default())?;
         let [b_at, c_at] = [b, c].map(|node| format!("{}:6783", node.addr()));
@@ -55,6 +55,7 @@ fn what_connect_and_forget_change_stays_changed_over_a_kill_until_the_command_li
 
 #[test]
 fn what_makes_no_sense_is_refused_in_one_line_and_changes_nothing() {
+    let _turn = beside().unwrap();
     Lab::with("senseless", |lab| {
         let [a, _b] = &lab.nodes::<2>(&Underlay::default())?;
         let daemon = Daemon::start(a, &["192.0.2.1"])?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use weft_tests::harness::weft::Switch;
 use weft_tests::harness::weftd::{Daemon, all_answer, cluster, pods, spawn_through};
-use weft_tests::harness::{Cluster, Lab, Node, Ping, Underlay, bin, serial};
+use weft_tests::harness::{Cluster, Lab, Node, Ping, Underlay, beside, bin, serial};
 
 use crate::MEET;
 
@@ -31,6 +31,7 @@ fn refused(node: &Node, wrapper: &[&str], args: &[&str], code: i32, words: &[&st
 
 #[test]
 fn bad_flags_are_refused_with_code_2_and_nothing_is_touched() {
+    let _turn = beside().unwrap();
     Lab::with("flags", |lab| {
         let [a, _b] = &lab.nodes::<2>(&Underlay::default())?;
         for (args, words) in [
@@ -65,6 +66,7 @@ fn bad_flags_are_refused_with_code_2_and_nothing_is_touched() {
 
 #[test]
 fn a_state_directory_that_cannot_be_written_to_is_refused() {
+    let _turn = beside().unwrap();
     Lab::with("state", |lab| {
         let [a, _b] = &lab.nodes::<2>(&Underlay::default())?;
         a.sh("touch /run/file
@@ -84,6 +86,7 @@ fn a_state_directory_that_cannot_be_written_to_is_refused() {
 
 #[test]
 fn ports_that_are_taken_are_named_with_what_to_do() {
+    let _turn = beside().unwrap();
     Lab::with("ports", |lab| {
         let [a, b] = &lab.nodes::<2>(&Underlay::default())?;
         for (taker, words) in [
@@ -152,6 +155,7 @@ fn a_second_daemon_is_refused_and_the_first_goes_on_without_a_frame_lost() {
 
 #[test]
 fn links_with_our_names_that_are_something_else_are_refused() {
+    let _turn = beside().unwrap();
     Lab::with("links", |lab| {
         let [a, _b] = &lab.nodes::<2>(&Underlay::default())?;
         a.run(&["ip", "link", "add", "weave", "type", "veth", "peer", "name", "other"])?;
@@ -173,6 +177,7 @@ fn links_with_our_names_that_are_something_else_are_refused() {
 
 #[test]
 fn a_foreign_bridge_with_other_settings_is_adopted_and_said_and_not_reset() {
+    let _turn = beside().unwrap();
     Lab::with("foreign", |lab| {
         let nodes = lab.nodes::<2>(&Underlay::default())?;
         let a = &nodes[0];
@@ -205,6 +210,7 @@ fn a_foreign_bridge_with_other_settings_is_adopted_and_said_and_not_reset() {
 
 #[test]
 fn without_privileges_or_nft_it_says_what_is_missing() {
+    let _turn = beside().unwrap();
     Lab::with("root", |lab| {
         let [a, _b] = &lab.nodes::<2>(&Underlay::default())?;
         let bounded = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use weft_tests::harness::weftd::{Daemon, pod};
-use weft_tests::harness::{Lab, Node, Underlay, bin, pause, serial, wait_until};
+use weft_tests::harness::{Lab, Node, Underlay, beside, bin, pause, wait_until};
 
 /// Links as they are, without what changes by itself, and all rules.
 fn seen(node: &Node) -> Result<String> {
@@ -13,11 +13,12 @@ fn seen(node: &Node) -> Result<String> {
     Ok(format!("{links}\n{}\n{neighbours}", node.run(&["nft", "-s", "list", "ruleset"])?))
 }
 
-/// The same when it stays so: a TAP that its process has left loses its carrier a moment later.
+/// The same when it stays so: a TAP that its process has left loses its carrier a moment later, which the kernel tells once a
+/// second at most (net/core/link_watch.c).
 fn settled(node: &Node) -> Result<String> {
     let mut last = seen(node)?;
-    wait_until(Duration::from_secs(5), "links that stay as they are", || {
-        pause(Duration::from_millis(500));
+    wait_until(Duration::from_secs(10), "links that stay as they are", || {
+        pause(Duration::from_millis(1500));
         seen(node).is_ok_and(|now| std::mem::replace(&mut last, now.clone()) == now)
     })?;
     Ok(last)
@@ -31,14 +32,14 @@ fn reset(node: &Node, words: &[&str]) -> Result<(bool, String)> {
 
 #[test]
 fn reset_removes_all_that_weft_made_and_only_that() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("reset", |lab| {
         let [node] = lab.nodes(&Underlay::default())?;
         node.sh(
             "ip link add br9 type bridge; ip link add other type veth peer name far; nft add table inet mine",
         )?;
         let before = seen(&node)?;
-        let mut daemon = Daemon::start(&node, &["--fastpath", "require"])?;
+        let mut daemon = Daemon::start(&node, &["--fastpath", "require", "--expose", "10.32.0.9/24"])?;
         let pod = pod(&node, "p1", 1)?;
         let name = daemon.name().to_owned();
 
@@ -57,7 +58,7 @@ fn reset_removes_all_that_weft_made_and_only_that() {
         println!("{removed}");
         ensure!(done && removed == listed, "{removed}, not {listed}");
         for what in
-            ["weave", "weave-tap", "vxlan-6784", "inet weft", "netdev weft", "/plan", "weft.sock"]
+            ["weave", "10.32.0.9/24", "/exposed", "weave-tap", "vxlan-6784", "inet weft", "netdev weft", "/plan", "weft.sock"]
         {
             ensure!(removed.contains(what), "no {what} in {removed}");
         }
@@ -69,7 +70,12 @@ fn reset_removes_all_that_weft_made_and_only_that() {
         ensure!(daemon.status()?.pointer("/router/name") == Some(&name.into()), "another name");
         daemon.stop()?;
         let (done, said) = reset(&node, &["--all"])?;
-        ensure!(done && said.contains("mesh.json"), "{said}");
+        ensure!(!done && said.contains("this node owns") && said.contains("weft rmpeer"), "{said}");
+        let (_, listed) = reset(&node, &["--all", "--force", "--dry-run"])?;
+        let (done, said) = reset(&node, &["--all", "--force"])?;
+        ensure!(done && said.contains("mesh.json") && said.contains("ipam.redb"), "{said}");
+        ensure!(listed == said && said.contains("/run/weft/ipam.witness"), "{said}, not {listed}");
+        ensure!(!node.try_run(&["test", "-e", "/run/weft/ipam.witness"])?.status.success());
         ensure!(seen(&node)? == before);
         Ok(())
     })
@@ -78,7 +84,7 @@ fn reset_removes_all_that_weft_made_and_only_that() {
 
 #[test]
 fn a_bridge_that_weft_only_adopted_stays() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("reset-foreign", |lab| {
         let [one, two] = lab.nodes(&Underlay::default())?;
         two.sh("ip link add weave type bridge; ip link set weave up")?;
@@ -105,6 +111,39 @@ fn a_bridge_that_weft_only_adopted_stays() {
         let left = two.run(&["ip", "neigh", "show", "dev", "weave", "nud", "permanent"])?;
         ensure!(!left.contains("10.32.0."), "{left}");
         first.stop().map(drop)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_dry_run_beside_a_daemon_tells_what_would_be_handed_over_and_removed() {
+    let _turn = beside().unwrap();
+    Lab::with("reset-dry", |lab| {
+        let [node] = lab.nodes(&Underlay::default())?;
+        let mut daemon = Daemon::start(&node, &["--ipalloc-range", "10.32.0.0/24"])?;
+        daemon.weft("expose")?;
+        daemon.allocate("p1")?;
+        let pod = pod(&node, "p1", 1)?;
+        let before = (settled(&node)?, daemon.leases()?);
+
+        let (done, said) = reset(&node, &["--dry-run", "--all"])?;
+
+        println!("{said}");
+        ensure!(done && daemon.proc.running(), "{said}");
+        ensure!((seen(&node)?, daemon.leases()?) == before);
+        for what in [
+            "256 IPs to hand to another node, 1 of them leased to pods",
+            "link weave\n",
+            "/24 of weave\n",
+            "inet weft\n",
+            "/ipam.redb\n",
+            "/ipam.witness\n",
+            "weftd runs: stop it",
+            &pod.host_if(),
+        ] {
+            ensure!(said.contains(what), "no {what} in {said}");
+        }
+        daemon.stop().map(drop)
     })
     .unwrap();
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weft_tests::harness::weftd::{Daemon, all_ping, text};
-use weft_tests::harness::{Cluster, Lab, Pod, Stopwatch, cut, serial, wait_until};
+use weft_tests::harness::{Cluster, Lab, Pod, Stopwatch, beside, cut, wait_until};
 
 /// How long stations and paths may take to be told.
 const SOON: Duration = Duration::from_secs(5);
 
 #[test]
 fn where_stations_are_and_what_is_counted_is_told_by_weft_fdb_and_for_prometheus() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("seen", |lab| {
         let Cluster { nodes, daemons, pods } = Cluster::<2>::new(lab, &["--fastpath", "off"])?;
         let [a, b] = &daemons[..] else { anyhow::bail!("two daemons") };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use weft_tests::harness::weftd::{Daemon, all_answer, all_ping, pods};
-use weft_tests::harness::{Capture, Lab, Packet, Stopwatch, Underlay, pause, serial};
+use weft_tests::harness::{Capture, Lab, Packet, Stopwatch, Underlay, beside, pause, serial};
 
 use crate::{MEET, part};
 
@@ -59,7 +59,7 @@ fn three_nodes_that_do_not_reach_a_fourth_spread_over_the_others() {
 
 #[test]
 fn without_discovery_frames_go_only_between_neighbours_and_all_pods_speak() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("given", |lab| {
         let nodes = lab.nodes::<7>(&Underlay::default())?;
         // Three in the middle know each other, the outer four know only those.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use weft_tests::harness::weftd::{Daemon, all_answer, all_ping};
-use weft_tests::harness::{Cluster, Lab, Stopwatch, serial, wait_until};
+use weft_tests::harness::{Cluster, Lab, Stopwatch, beside, serial, wait_until};
 
 /// How long what is not measured may take.
 const WAIT: Duration = Duration::from_secs(10);
@@ -69,12 +69,13 @@ fn a_tap_that_is_deleted_under_the_daemon_is_made_again_with_all_that_the_bridge
 
 #[test]
 fn a_tap_that_cannot_be_made_again_is_said_and_the_daemon_says_that_it_is_not_ready() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("no-tap", |lab| {
         let Cluster { nodes, mut daemons, pods } = Cluster::<2>::new(lab, &[])?;
 
         // Something else takes the TAP's name before the daemon does.
-        nodes[0].sh("ip link del weave-tap; ip link add weave-tap type veth peer name other")?;
+        nodes[0].sh("for try in $(seq 100); do ip link del weave-tap || true
+            ip link add weave-tap type veth peer name other && exit; done; exit 1")?;
 
         let watch = Stopwatch::start();
         wait_for_ready(&daemons[0], false)?;
@@ -90,7 +91,7 @@ fn a_tap_that_cannot_be_made_again_is_said_and_the_daemon_says_that_it_is_not_re
 
 #[test]
 fn a_tap_under_another_name_carries_what_the_one_before_did() {
-    let _turn = serial().unwrap();
+    let _turn = beside().unwrap();
     Lab::with("renamed", |lab| {
         let options = ["--fastpath", "off"];
         let Cluster { nodes, mut daemons, pods } = Cluster::<3>::new(lab, &options)?;
@@ -110,12 +111,32 @@ fn a_tap_under_another_name_carries_what_the_one_before_did() {
 }
 
 #[test]
-fn a_bridge_that_cannot_be_mended_is_said_and_the_daemon_is_not_ready() {
-    let _turn = serial().unwrap();
+fn a_bridge_that_was_renamed_has_its_name_back_and_its_pods_go_on() {
+    let _turn = beside().unwrap();
     Lab::with("bridge-renamed", |lab| {
         let Cluster { nodes, daemons, pods } = Cluster::<2>::new(lab, &[])?;
+        let index = || nodes[0].run(&["cat", "/sys/class/net/weave/ifindex"]);
+        let before = index()?;
 
         nodes[0].run(&["ip", "link", "set", "weave", "name", "elsewhere"])?;
+        let watch = Stopwatch::start();
+        wait_until(WAIT, "the name is back", || index().is_ok_and(|now| now == before))?;
+
+        println!("the bridge has its name back after {:?}", watch.elapsed());
+        all_ping(&pods, 5)?;
+        wait_for_ready(&daemons[0], true)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_bridge_that_cannot_be_mended_is_said_and_the_daemon_is_not_ready() {
+    let _turn = beside().unwrap();
+    Lab::with("bridge-taken", |lab| {
+        let Cluster { nodes, daemons, pods } = Cluster::<2>::new(lab, &[])?;
+
+        // Somebody has made it theirs, and our TAP is in it.
+        nodes[0].sh("ip link set weave name elsewhere alias theirs")?;
         wait_for_ready(&daemons[0], false)?;
         nodes[0].run(&["ip", "link", "del", "elsewhere"])?;
 

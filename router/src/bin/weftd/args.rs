@@ -1,5 +1,8 @@
 //! The command line and the environment: parsed, then checked as a whole.
 
+mod ipalloc;
+
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,6 +11,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use peer_mesh::PeerName;
 use peer_mesh::shell::Endpoint;
+use router::cidr::{BadCidr, Cidr};
 use router::journal::{DEFAULT_LIMIT, LEAST_LIMIT};
 use switch::options::{
     MtuChoice, TapChoice, Usage, link_name, poll, queues, queues_of, quirk, tap, uplink, vni,
@@ -16,6 +20,7 @@ use switch::{Backend, Poll, Quirk, Release, Vni, is_host};
 use tracing::level_filters::LevelFilter;
 
 use crate::reset::Reset;
+pub(crate) use ipalloc::Addressing;
 
 /// A node of the pod network: joins the others through any PEER, and carries frames between this node's bridge and theirs.
 ///
@@ -79,6 +84,13 @@ struct Args {
     /// A silent node is gone after so many seconds: until then its stations are kept
     #[arg(long, value_name = "SECONDS", default_value_t = peer_mesh::Config::HOLD.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
     hold: u64,
+
+    #[command(flatten)]
+    ipalloc: ipalloc::Options,
+    /// Addresses of this node in the pods' network, with their networks' prefixes and commas between them, such as 10.32.0.1/12:
+    /// host and pods reach each other by them, and pods what is behind the host, masqueraded
+    #[arg(long, value_name = "CIDR,..", env = "WEAVE_EXPOSE_IP", value_parser = exposed)]
+    expose: Option<Exposed>,
 
     /// A file with the network's password, the same for all nodes; a final newline does not belong to it
     #[arg(long, value_name = "FILE")]
@@ -162,6 +174,10 @@ pub(crate) enum FastPath {
 #[derive(Clone, Copy, Debug)]
 struct HttpAddr(Option<SocketAddr>);
 
+/// A value of `--expose`.
+#[derive(Clone, Debug)]
+struct Exposed(BTreeSet<Cidr>);
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -180,6 +196,9 @@ pub(crate) struct Config {
     pub(crate) discovery: bool,
     pub(crate) degree: usize,
     pub(crate) hold: Duration,
+    /// `None`: no addresses are managed.
+    pub(crate) addressing: Option<Addressing>,
+    pub(crate) expose: BTreeSet<Cidr>,
     pub(crate) password_file: Option<PathBuf>,
     pub(crate) state_dir: PathBuf,
     pub(crate) socket: PathBuf,
@@ -214,6 +233,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     let mut peers = args.peers;
     peers.extend(kube_peers(std::env::var_os("KUBE_PEERS"))?);
     let local = args.local.unwrap_or_else(|| any_address(&peers));
+    let addressing = args.ipalloc.check(peers.len())?;
     Ok(Command::Run(Box::new(Config {
         peers,
         name: args.name,
@@ -229,6 +249,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         discovery: !args.no_discovery,
         degree: args.conn_limit,
         hold: Duration::from_secs(args.hold),
+        addressing,
+        expose: args.expose.map(|it| it.0).unwrap_or_default(),
         password_file: args.password_file,
         state_dir: args.state_dir,
         socket: args.socket,
@@ -288,6 +310,30 @@ fn local(text: &str) -> Result<IpAddr, String> {
 /// A variable that is empty, or 0 as Weave has it, is how scripts say none.
 fn mtu(text: &str) -> Result<MtuChoice, String> {
     if matches!(text, "" | "0") { Ok(MtuChoice::Auto) } else { switch::options::mtu(text) }
+}
+
+/// None of them where there is no text: a variable that is empty.
+fn exposed(text: &str) -> Result<Exposed, String> {
+    let all = text.split(',').map(str::trim).filter(|it| !it.is_empty());
+    all.map(exposed_address).collect::<Result<_, _>>().map(Exposed)
+}
+
+fn exposed_address(text: &str) -> Result<Cidr, String> {
+    let cidr = text.parse().map_err(|error: BadCidr| error.to_string())?;
+    for_a_bridge(cidr)
+}
+
+/// The same, if a bridge can have it.
+pub(crate) fn for_a_bridge(cidr: Cidr) -> Result<Cidr, String> {
+    let (addr, alone) =
+        (cidr.addr(), cidr.prefix() >= if cidr.addr().is_ipv4() { 31 } else { 127 });
+    if !is_host(addr) || addr.is_loopback() || cidr.prefix() == 0 {
+        return Err(format!("no bridge can have {cidr}: give an address of the pods' network"));
+    }
+    if cidr == cidr.network() && !alone {
+        return Err(format!("{cidr} is a network: give an address in it, for the bridge"));
+    }
+    Ok(cidr)
 }
 
 fn nickname(text: &str) -> Result<String, String> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
+use anyhow::Context;
 use arc_swap::ArcSwapOption;
 use router::Input;
 use router::guard::{MARK, Receive};
@@ -79,10 +80,16 @@ impl Trial {
     pub(crate) fn new(ipv6: bool, port: u16, vni: Vni) -> anyhow::Result<Self> {
         let local: IpAddr =
             if ipv6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
-        let socket = UdpSocket::bind((local, 0))?;
+        let socket = UdpSocket::bind((local, 0)).with_context(|| {
+            format!(
+                "cannot open a socket at {local}, to try whether the kernel receives: set `lo` up"
+            )
+        })?;
         socket.set_nonblocking(true)?;
         // The tunnel guard lets nothing else in by `lo`.
-        SockRef::from(&socket).set_mark(MARK)?;
+        SockRef::from(&socket).set_mark(MARK).context(
+            "cannot mark the socket that tries whether the kernel receives: that takes CAP_NET_ADMIN",
+        )?;
         Ok(Self { socket, to: (local, port).into(), frame: Vec::new(), vni, seq: 0 })
     }
 
@@ -211,5 +218,29 @@ impl Watcher {
     async fn tell(&self, input: Input) -> anyhow::Result<()> {
         let told = self.inbox.send(input).await;
         told.map_err(|_| anyhow::anyhow!("the control loop has ended: please report this"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
+    use super::*;
+
+    #[test]
+    fn who_may_not_mark_the_trials_socket_is_told_what_that_takes() {
+        // A thread of its own: what it may do no more, others still may.
+        let outcome = std::thread::spawn(|| {
+            let mut sets = capabilities(None).unwrap();
+            sets.effective -= CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW;
+            set_capabilities(None, sets).unwrap();
+
+            Trial::new(false, 6784, Vni::DEFAULT).map(drop)
+        })
+        .join();
+
+        let error = outcome.unwrap().unwrap_err();
+        let said = format!("{error:#}");
+        assert!(said.contains("the kernel receives: that takes CAP_NET_ADMIN: "), "{said}");
     }
 }

@@ -71,6 +71,8 @@ pub(crate) enum Request {
     Last(oneshot::Sender<Last>),
     /// What was recorded.
     Journal(oneshot::Sender<journal::Copy>),
+    /// Whether a station, here or elsewhere, is known to have this address.
+    IsStation(IpAddr, oneshot::Sender<bool>),
 }
 
 /// How things are, as the control core has it.
@@ -351,6 +353,7 @@ impl Control {
             }
             Request::Last(to) => drop(to.send(self.node.last())),
             Request::Journal(to) => drop(to.send(self.journal.copy())),
+            Request::IsStation(addr, to) => drop(to.send(self.node.is_station(addr))),
         }
     }
 

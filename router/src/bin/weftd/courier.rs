@@ -1,5 +1,6 @@
 //! What the control core has for the mesh, in order, off the control loop: the mesh's own loop may be busy.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -26,6 +27,8 @@ pub(crate) enum Errand {
     Told(Output),
     /// A probe.
     Probe(PeerName, Vec<u8>),
+    /// A label that goes with those of the control core.
+    Label(String, String),
 }
 
 /// The channel of probes that ask over the mesh who is there.
@@ -41,11 +44,15 @@ pub(crate) fn channel() -> ChannelName {
 }
 
 impl Courier {
-    /// Starts the task; `refresh` is told when the mesh's view of data paths may have changed.
-    pub(crate) fn start(mesh: Handle, refresh: Arc<Notify>) -> Self {
+    /// Starts the task; `labels` go with those of the control core, and `refresh` is told when the mesh's view of data paths may have changed.
+    pub(crate) fn start(
+        mesh: Handle,
+        labels: BTreeMap<String, String>,
+        refresh: Arc<Notify>,
+    ) -> Self {
         let (to, from) = mpsc::unbounded_channel();
         let (waiting, dropped) = (Arc::<AtomicUsize>::default(), Arc::<AtomicU64>::default());
-        tokio::spawn(carry(mesh, from, Arc::clone(&waiting), refresh));
+        tokio::spawn(carry(mesh, from, Arc::clone(&waiting), (labels, refresh)));
         Self { to, waiting, dropped }
     }
 
@@ -64,9 +71,26 @@ impl Courier {
         let _ = self.to.send(errand);
     }
 
+    /// For who has a label to give.
+    pub(crate) fn labeller(&self) -> Labeller {
+        Labeller(self.to.clone())
+    }
+
     /// Messages that were let go.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
+    }
+}
+
+/// Takes labels.
+#[derive(Debug)]
+pub(crate) struct Labeller(mpsc::UnboundedSender<Errand>);
+
+impl Labeller {
+    /// Others are to know this of us.
+    pub(crate) fn label(&self, key: &str, value: String) {
+        // A mesh that has stopped ends the process elsewhere.
+        let _ = self.0.send(Errand::Label(key.to_owned(), value));
     }
 }
 
@@ -74,11 +98,22 @@ async fn carry(
     mesh: Handle,
     mut from: mpsc::UnboundedReceiver<Errand>,
     waiting: Arc<AtomicUsize>,
-    refresh: Arc<Notify>,
+    (mut labels, refresh): (BTreeMap<String, String>, Arc<Notify>),
 ) {
+    let mut of_core = BTreeMap::new();
     while let Some(errand) = from.recv().await {
-        waiting.fetch_sub(1, Relaxed);
+        if !matches!(errand, Errand::Label(..)) {
+            waiting.fetch_sub(1, Relaxed);
+        }
         let done = match errand {
+            Errand::Told(Output::Labels(all)) => {
+                of_core = all;
+                mesh.set_labels(joined(&of_core, &labels)).await
+            }
+            Errand::Label(key, value) => {
+                labels.insert(key, value);
+                mesh.set_labels(joined(&of_core, &labels)).await
+            }
             Errand::Told(output) => perform(&mesh, output, &refresh).await,
             Errand::Probe(to, frame) => mesh.send(probes(), to, frame).await.map(drop),
         };
@@ -86,6 +121,10 @@ async fn carry(
             return;
         }
     }
+}
+
+fn joined(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    a.iter().chain(b).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 async fn perform(mesh: &Handle, output: Output, refresh: &Notify) -> Result<(), Stopped> {
@@ -97,7 +136,6 @@ async fn perform(mesh: &Handle, output: Output, refresh: &Notify) -> Result<(), 
         // Who has no room, or is a neighbour no more, is told when digests differ again.
         Output::Tell { to, message } => drop(mesh.broadcast_to(channel(), to, message).await?),
         Output::Digest(digest) => mesh.set_digest(channel(), digest).await?,
-        Output::Labels(labels) => mesh.set_labels(labels).await?,
         Output::DataPath(name, direct) => {
             mesh.data_path(name, direct).await?;
             refresh.notify_one();

@@ -1,5 +1,8 @@
 //! What the server is told, and what it asks for.
 
+mod addresses;
+mod exposing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +13,11 @@ use router::serve::{Because, Bytes, Daemon, FdbLook, Gone, Look, Refusal};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::addresses::{Office, Seen};
 use crate::control::{Request, View};
 use crate::data::Sight;
+use crate::exposed::Exposed;
+use crate::failure::writable;
 use crate::given::{Given, PEERS_MAX};
 use crate::look::{self, Facts};
 use crate::sentry::Ask;
@@ -24,28 +30,45 @@ const RECENT: Duration = Duration::from_millis(100);
 const EACH: Duration = Duration::from_micros(5);
 /// How old the guard's counters may be: nft is a process of its own.
 const TALLY: Duration = Duration::from_secs(1);
-/// How long the guard may take.
+/// How long the guard may take, and the kernel to have an address.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where everything that is told comes from.
 pub(crate) struct Desk {
-    pub(crate) mesh: Handle,
-    pub(crate) control: mpsc::Sender<Request>,
-    pub(crate) guard: mpsc::Sender<Ask>,
-    pub(crate) sight: watch::Receiver<Sight>,
-    pub(crate) given: Mutex<Given>,
-    pub(crate) facts: Facts,
-    pub(crate) clock: Clock,
-    pub(crate) last: Mutex<Last>,
+    mesh: Handle,
+    control: mpsc::Sender<Request>,
+    guard: mpsc::Sender<Ask>,
+    office: Office,
+    sight: watch::Receiver<Sight>,
+    given: Mutex<Given>,
+    exposed: Mutex<Exposed>,
+    facts: Facts,
+    clock: Clock,
+    last: Mutex<Last>,
     /// Where stations were when that was told last, and until when it is good enough.
-    pub(crate) fdb: Mutex<Option<(Duration, Arc<FdbLook>)>>,
+    fdb: Mutex<Option<(Duration, Arc<FdbLook>)>>,
 }
 
 /// What was told last.
 #[derive(Default)]
-pub(crate) struct Last {
+struct Last {
     look: Option<(Duration, Arc<Look>)>,
     tally: Option<(Duration, Tally)>,
+}
+
+impl Desk {
+    /// One that asks these.
+    pub(crate) fn new(
+        (mesh, control, guard, office): (Handle, mpsc::Sender<Request>, mpsc::Sender<Ask>, Office),
+        sight: watch::Receiver<Sight>,
+        (given, exposed): (Given, Exposed),
+        facts: Facts,
+        clock: Clock,
+    ) -> Self {
+        let (given, exposed) = (Mutex::new(given), Mutex::new(exposed));
+        let (last, fdb) = (Mutex::default(), Mutex::default());
+        Self { mesh, control, guard, office, sight, given, exposed, facts, clock, last, fdb }
+    }
 }
 
 impl Daemon for Desk {
@@ -57,13 +80,23 @@ impl Daemon for Desk {
             return Ok(Arc::clone(look));
         }
         let (view, mesh) = (self.view().await?, self.mesh.recent().await.map_err(|_| Gone)?);
+        let ipam = self.office.look().await?;
         if last.tally.as_ref().is_none_or(|(at, _)| now >= *at + TALLY)
             && let Some(tally) = self.tally().await
         {
             last.tally = Some((now, tally));
         }
         let tally = last.tally.as_ref().map(|(_, tally)| tally);
-        let look = look::look(&self.facts, &view, &mesh, &self.sight.borrow(), tally);
+        let mut look = look::look(&self.facts, &view, &mesh, &self.sight.borrow(), tally);
+        if let Some(Seen { look: mut ipam, mut counters }) = ipam {
+            let exposed = self.exposed.lock().await;
+            ipam.here.exposed = exposed.all();
+            ipam.conflicts.extend(exposed.contested().conflicts());
+            counters.insert("exposed_contested".to_owned(), exposed.contested().found);
+            drop(exposed);
+            look.ipam = Some(Arc::new(ipam));
+            look.counters.insert("ipam".to_owned(), counters);
+        }
         let look = Arc::new(look);
         last.look = Some((now, Arc::clone(&look)));
         Ok(look)
@@ -187,12 +220,7 @@ fn endpoints(what: &str, peers: &[String]) -> Result<Vec<Endpoint>, Refusal> {
 fn store(given: &mut Given, peers: Vec<String>) -> Result<(), Refusal> {
     given.set(peers).map_err(|error| {
         let why = format!("the given peers cannot be stored: {error}");
-        refusal(
-            Because::Failed,
-            "change the given peers",
-            why,
-            "make the state directory one that can be written to",
-        )
+        refusal(Because::Failed, "change the given peers", why, writable(&error))
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use peer_mesh::shell::{StartError, StateError};
@@ -14,7 +14,7 @@ pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Who does not listen gets the exit code all the same.
-            drop(writeln!(std::io::stderr(), "weftd: {}", Line(&error)));
+            drop(writeln!(io::stderr(), "weftd: {}", Line(&error)));
             ExitCode::FAILURE
         }
     }
@@ -54,13 +54,25 @@ fn remedy(error: &(dyn Error + 'static)) -> Option<&'static str> {
 
 fn state(error: &StateError) -> Option<&'static str> {
     match error {
-        StateError::Directory(..) | StateError::Write(..) => {
-            Some("make --state-dir a directory that can be written to")
-        }
+        StateError::Directory(_, why) | StateError::Write(_, why) => Some(writable(why)),
         StateError::InUse(_) => Some("stop the other weftd, or give this one another --state-dir"),
         StateError::Read(..) => Some("make the file readable, or move it away"),
         StateError::Newer { .. } | StateError::Random(_) => None,
     }
+}
+
+/// What to do about a state directory that takes nothing.
+pub(crate) fn writable(why: &io::Error) -> &'static str {
+    if is_full(why) {
+        "make room there, or make --state-dir a directory that can be written to"
+    } else {
+        "make --state-dir a directory that can be written to"
+    }
+}
+
+/// Whether it is only room that lacks.
+pub(crate) fn is_full(why: &io::Error) -> bool {
+    matches!(why.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 fn listening(why: ErrorKind) -> Option<&'static str> {

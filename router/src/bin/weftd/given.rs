@@ -13,6 +13,8 @@ use anyhow::Context;
 use peer_mesh::shell::Endpoint;
 use serde::{Deserialize, Serialize};
 
+use crate::failure::{is_full, writable};
+
 /// No file of ours is longer.
 const MAX: u64 = 1 << 20;
 const VERSION: u64 = 1;
@@ -40,7 +42,9 @@ impl Given {
         let file = dir.join("peers.json");
         let said: Vec<_> = command_line.iter().map(Endpoint::to_string).collect();
         let fresh = Text { version: VERSION, command_line: said.clone(), given: unique(said) };
-        let text = match read(&file) {
+        let stored = read(&file);
+        let before = stored.as_ref().ok().cloned().flatten();
+        let text = match stored {
             Ok(None) => fresh,
             Ok(Some(stored)) if stored.command_line == fresh.command_line => stored,
             Ok(Some(stored)) => {
@@ -62,13 +66,22 @@ impl Given {
             }
         };
         let given = Self { file, text };
-        given.write().with_context(|| {
-            format!(
-                "cannot write {}: make --state-dir a directory that can be written to",
-                given.file.display()
-            )
-        })?;
+        // What is as it was needs no room.
+        if before.as_ref() != Some(&given.text) {
+            given.write_first(before.is_some())?;
+        }
         Ok(given)
+    }
+
+    /// Where there is no room, or only what is there can be read, a start does without.
+    fn write_first(&self, is_there: bool) -> anyhow::Result<()> {
+        let Err(error) = self.write() else { return Ok(()) };
+        let (file, what_to_do) = (self.file.display(), writable(&error));
+        if !is_there && !is_full(&error) {
+            return Err(error).context(format!("cannot write {file}: {what_to_do}"));
+        }
+        tracing::warn!(%error, %file, what_to_do, "the given peers are not stored: weft connect and weft forget are refused as long as that is so");
+        Ok(())
     }
 
     /// Those that are given.
@@ -157,6 +170,23 @@ mod tests {
         fs::remove_dir_all(&dir).unwrap();
         assert_eq!(same.peers(), peers("10.0.0.9"));
         assert_eq!(other.peers(), peers("10.0.0.2"));
+    }
+
+    #[test]
+    fn a_list_that_is_there_and_cannot_be_written_again_is_no_reason_not_to_start() {
+        let dir = dir("unwritten");
+        fs::create_dir(dir.join("peers.json.new")).unwrap();
+        assert!(Given::open(&dir, &peers("10.0.0.1")).is_err());
+        fs::remove_dir(dir.join("peers.json.new")).unwrap();
+        Given::open(&dir, &peers("10.0.0.1")).unwrap();
+        fs::create_dir(dir.join("peers.json.new")).unwrap();
+
+        let same = Given::open(&dir, &peers("10.0.0.1")).unwrap();
+        let mut other = Given::open(&dir, &peers("10.0.0.2")).unwrap();
+
+        assert!(other.set(Vec::new()).is_err());
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!((same.peers(), other.peers()), (peers("10.0.0.1"), peers("10.0.0.2")));
     }
 
     #[test]

@@ -122,7 +122,10 @@ impl Writer {
             let outcome = self.write().await.map_err(|error| format!("{error:#}"));
             let failed = outcome.err();
             if let Some(why) = failed.as_ref().filter(|_| failed != complaint) {
-                warn!(why, "a restart would have to wait for the mesh; trying again");
+                warn!(
+                    why,
+                    "a restart would have to wait for the mesh, trying again: make room there, or see that --state-dir can be written to"
+                );
             }
             complaint = failed;
             sleep(PAUSE).await;

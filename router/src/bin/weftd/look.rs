@@ -62,6 +62,7 @@ pub(crate) fn look(
         receive: receive(sight.receive).to_owned(),
         mesh: Arc::clone(mesh),
         paths: view.paths.iter().map(|(name, it)| (*name, path(it))).collect(),
+        ipam: None,
         counters: groups,
         kernel: kernel(facts, sight),
         control: view.latency,

@@ -1,5 +1,6 @@
 //! `weftd`: the node daemon. Nodes meet through any one of them, learn who is there, and carry each other's frames.
 
+mod addresses;
 mod args;
 mod beacon;
 mod control;
@@ -7,6 +8,8 @@ mod courier;
 mod data;
 mod desk;
 mod ear;
+mod exposed;
+mod exposure;
 mod failure;
 mod given;
 mod kernel;

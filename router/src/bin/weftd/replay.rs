@@ -94,6 +94,10 @@ fn told(input: &Input) -> Option<String> {
         }
         Input::PeerGone(name) => format!("{name} is gone"),
         Input::Renamed(name) => format!("we are called {name}"),
+        Input::Ring(ring) => {
+            let ring = ring.map_or_else(|| "none".to_owned(), |ring| format!("{ring:016x}"));
+            format!("the ring of addresses that we began in: {ring}")
+        }
         Input::Stations { via, message } => {
             format!("{via} tells of stations, {} octets", message.len())
         }

@@ -1,5 +1,6 @@
 //! `weftd --reset`: removes what weft has made on this node, and only that.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::FileTypeExt;
@@ -7,16 +8,27 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use router::expose::Exposer;
 use router::guard::Guard;
 use switch::Remains;
 
 use crate::start::be_sole;
+use crate::{addresses, exposed};
 
 /// What is left after an end, and helps the next start.
-const LAST: [&str; 3] = ["plan", "plan.new", "plan.bad"];
-/// Who the node is, and whom it was given.
-const IDENTITY: [&str; 6] =
-    ["mesh.json", "mesh.json.new", "peers.json", "peers.json.new", "peers.json.bad", "lock"];
+const LAST: [&str; 5] = ["plan", "plan.new", "plan.bad", router::expose::FILE, "exposed.new"];
+/// Who the node is, whom it was given, and what it owns.
+const IDENTITY: [&str; 9] = [
+    "mesh.json",
+    "mesh.json.new",
+    "peers.json",
+    "peers.json.new",
+    "peers.json.bad",
+    "lock",
+    router::ledger::FILE,
+    exposed::FILE,
+    exposed::FRESH,
+];
 
 /// What is to be removed.
 #[derive(Clone, Debug)]
@@ -38,23 +50,37 @@ pub(crate) fn run(reset: &Reset) -> anyhow::Result<()> {
 }
 
 async fn remove(reset: &Reset) -> anyhow::Result<()> {
-    // None can start meanwhile.
-    let _sole = be_sole().context("stop weftd first, then reset")?;
+    // None can start meanwhile. What is only looked at may be in use.
+    let sole = match be_sole() {
+        Err(_) if reset.dry_run => None,
+        sole => Some(sole.context("stop weftd first, then reset")?),
+    };
     let remains = Remains::find().await?;
-    let links: Vec<_> = remains.names().map(|name| format!("link {name}")).collect();
     let pods = remains.pods().join(", ");
-    if !pods.is_empty() && !reset.force {
-        bail!(
-            "pods are plugged into the bridge ({pods}): remove them, or say --force, and they lose their network"
-        );
+    if sole.is_some() {
+        check_pods(reset, &pods)?;
+        check_addresses(reset)?;
     }
+    let links: Vec<_> = remains.names().map(|name| format!("link {name}")).collect();
+    let mut exposer =
+        Exposer::open(&reset.state_dir).context("cannot read which addresses were exposed")?;
+    let (bridge, exposed) = exposer.ours();
+    let bridge = bridge.to_owned();
+    let exposed: Vec<_> = exposed.iter().map(|it| format!("address {it} of {bridge}")).collect();
     let files: Vec<PathBuf> =
         files(reset).filter(|file| fs::symlink_metadata(file).is_ok()).collect();
     if reset.dry_run {
         let tables = Guard::tables().await?;
         let tables = tables.into_iter().map(|table| format!("table {table}"));
-        return say(links.into_iter().chain(tables).chain(files.iter().map(|file| name(file))));
+        let files = files.iter().map(|file| name(file));
+        say(exposed.into_iter().chain(links).chain(tables).chain(files))?;
+        if sole.is_none() {
+            tell_what_is_first(&pods);
+        }
+        return Ok(());
     }
+    exposer.reconcile(&bridge, &BTreeSet::new()).await?;
+    say(exposed)?;
     remains.remove().await?;
     say(links)?;
     // Last of what the kernel has: until here nobody could send to what was there.
@@ -67,10 +93,43 @@ async fn remove(reset: &Reset) -> anyhow::Result<()> {
     say(files.iter().map(|file| name(file)))
 }
 
+fn check_pods(reset: &Reset, pods: &str) -> anyhow::Result<()> {
+    if pods.is_empty() || reset.force {
+        return Ok(());
+    }
+    bail!(
+        "pods are plugged into the bridge ({pods}): remove them, or say --force, and they lose their network"
+    )
+}
+
+/// What is to be done before that can be removed. Not for whoever reads the list.
+fn tell_what_is_first(pods: &str) {
+    let pods =
+        if pods.is_empty() { String::new() } else { format!(", and remove the pods {pods}") };
+    // Who does not listen gets the exit code all the same.
+    drop(writeln!(io::stderr(), "weftd runs: stop it{pods}, before a reset"));
+}
+
+/// What others take for this node's is not to be forgotten here alone.
+fn check_addresses(reset: &Reset) -> anyhow::Result<()> {
+    if !reset.all || reset.force {
+        return Ok(());
+    }
+    let what_to_do = "start weftd and run weft reset, which hands them to another node; or say --force, and run weft rmpeer with this node's name on another one";
+    match addresses::owned(&reset.state_dir) {
+        Ok(None | Some((0, 0))) => Ok(()),
+        Ok(Some((owned, leases))) => {
+            bail!("this node owns {owned} addresses and has leased {leases}: {what_to_do}")
+        }
+        Err(error) => bail!("cannot see which addresses this node owns ({error:#}): {what_to_do}"),
+    }
+}
+
 fn files(reset: &Reset) -> impl Iterator<Item = PathBuf> {
     let identity = IDENTITY.iter().filter(|_| reset.all);
     let state = LAST.iter().chain(identity).map(|name| reset.state_dir.join(name));
-    state.chain(is_stale(&reset.socket).then(|| reset.socket.clone()))
+    let witness = reset.all.then(|| reset.socket.with_file_name(router::ledger::WITNESS));
+    state.chain(witness).chain(is_stale(&reset.socket).then(|| reset.socket.clone()))
 }
 
 /// Whether a daemon that was killed has left it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use peer_mesh::shell::{Identity, Notice, Notices, StateError};
-use peer_mesh::{Event, Psk};
+use peer_mesh::{ChannelName, Event, PeerName, Psk};
 use router::Input;
 use switch::engine::raise_descriptor_limit;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,8 +13,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tracing::{error, info, warn};
 
+use crate::addresses::{self, Office};
 use crate::args::Config;
-use crate::control::Inbox;
+use crate::control::{Ended, Inbox};
+use crate::courier;
+use crate::exposure;
 use crate::given::Given;
 use crate::keyring::{Came, Keyring};
 use crate::logging::{self, Muffler};
@@ -50,6 +53,8 @@ async fn daemon(config: Config, muffler: Muffler) -> anyhow::Result<()> {
     let psk = Psk::find(config.password_file.as_deref())?;
     let identity = identity(&config).await?;
     let given = Given::open(&config.state_dir, &config.peers)?;
+    addresses::check(&config).await?;
+    exposure::check(&config).await?;
     let mut node = Starting { config, psk, identity, given }.start().await?;
     info!("ready");
     let mut muffled = interval(MUFFLED);
@@ -117,37 +122,89 @@ fn require_net_admin() -> anyhow::Result<()> {
     bail!("bridge and TAP need CAP_NET_ADMIN, which this process lacks: run as root")
 }
 
+/// Who is told of what the mesh tells.
+pub(crate) struct Listeners {
+    pub(crate) refresh: Arc<Notify>,
+    pub(crate) inbox: Inbox,
+    pub(crate) keyring: Keyring,
+    pub(crate) office: Office,
+}
+
 /// Passes on what the mesh tells.
-pub(crate) async fn listen(
-    mut notices: Notices,
-    refresh: Arc<Notify>,
-    inbox: Inbox,
-    keyring: Keyring,
-) -> anyhow::Result<()> {
+pub(crate) async fn listen(mut notices: Notices, to: Listeners) -> anyhow::Result<()> {
+    let stopped = || anyhow!("the mesh has stopped by itself: please report this");
     while let Some(notice) = notices.next().await {
-        let input = match notice {
+        let event = match notice {
             Notice::Lost(events) => {
                 warn!(events, "the mesh was faster than we");
-                refresh.notify_one();
-                None
+                to.refresh.notify_one();
+                continue;
             }
-            Notice::Event(Event::Unicast { octets, .. }) => {
-                keyring.open(&octets, octets.len(), Came::Mesh)
-            }
-            Notice::Event(event) => hear(event, &refresh)?,
+            Notice::Event(event) => event,
         };
-        if let Some(input) = input
-            && inbox.send(input).await.is_err()
-        {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "`hear` has all the others")]
+        let said = match event {
+            Event::Broadcast { channel, via, octets } => Said::ToAll(channel, via, octets),
+            Event::StateWanted { channel, to } => Said::Asked(channel, to),
+            Event::Unicast { channel, from, octets } => Said::ToUs(channel, from, octets),
+            Event::Save => continue,
+            event => {
+                hear(&event)?;
+                to.refresh.notify_one();
+                continue;
+            }
+        };
+        if to.dispatch(said).await.is_err() {
             break;
         }
     }
-    bail!("the mesh has stopped by itself: please report this")
+    Err(stopped())
 }
 
-/// What an event means to us.
-fn hear(event: Event, refresh: &Notify) -> anyhow::Result<Option<Input>> {
-    match &event {
+/// Something on a channel.
+enum Said {
+    ToAll(ChannelName, PeerName, Vec<u8>),
+    ToUs(ChannelName, PeerName, Vec<u8>),
+    /// A neighbour may lack what we know.
+    Asked(ChannelName, PeerName),
+}
+
+impl Listeners {
+    /// Each channel has its listener; what is said on any other, of a later version, is for nobody.
+    async fn dispatch(&self, said: Said) -> Result<(), Ended> {
+        use router::ipam::Input as OfAddresses;
+        let (stations, probes) = (courier::channel(), courier::probes());
+        let addresses = addresses::channel();
+        let input = match said {
+            Said::ToAll(on, via, message) if on == stations => Input::Stations { via, message },
+            Said::Asked(on, to) if on == stations => Input::StateWanted(to),
+            Said::ToUs(on, _, octets) if on == probes => {
+                match self.keyring.open(&octets, octets.len(), Came::Mesh) {
+                    Some(input) => input,
+                    None => return Ok(()),
+                }
+            }
+            Said::ToAll(on, via, message) if on == addresses => {
+                self.office.hear(OfAddresses::Gossip { via, message });
+                return Ok(());
+            }
+            Said::ToUs(on, from, message) if on == addresses => {
+                self.office.hear(OfAddresses::Message { from, message });
+                return Ok(());
+            }
+            Said::Asked(on, to) if on == addresses => {
+                self.office.hear(OfAddresses::StateWanted(to));
+                return Ok(());
+            }
+            Said::ToAll(..) | Said::ToUs(..) | Said::Asked(..) => return Ok(()),
+        };
+        self.inbox.send(input).await
+    }
+}
+
+/// What an event means to whoever reads the log.
+fn hear(event: &Event) -> anyhow::Result<()> {
+    match event {
         Event::Up { name, uid } => info!(%name, %uid, "peer is up"),
         Event::Silent { name } => warn!(%name, "peer is silent: its stations are kept"),
         Event::Gone { name, reason } => info!(%name, ?reason, "peer is gone"),
@@ -165,23 +222,11 @@ fn hear(event: Event, refresh: &Notify) -> anyhow::Result<Option<Input>> {
         Event::NameRefused { name, uid } => bail!(
             "the name {name} is taken by another live peer (uid {uid}): give another --name, or stop that one"
         ),
-        Event::Changed { .. } => {}
-        Event::Save
+        Event::Changed { .. }
+        | Event::Save
         | Event::Broadcast { .. }
         | Event::StateWanted { .. }
-        | Event::Unicast { .. } => {
-            return Ok(input_of(event));
-        }
+        | Event::Unicast { .. } => {}
     }
-    refresh.notify_one();
-    Ok(None)
-}
-
-fn input_of(event: Event) -> Option<Input> {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are about the topology")]
-    match event {
-        Event::Broadcast { via, octets, .. } => Some(Input::Stations { via, message: octets }),
-        Event::StateWanted { to, .. } => Some(Input::StateWanted(to)),
-        _ => None,
-    }
+    Ok(())
 }

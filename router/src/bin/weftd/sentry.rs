@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use router::Cidr;
 use router::guard::{Damage, Guard, GuardError, Receive, Tally};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -19,19 +20,28 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Who asks what the guard has counted.
 pub(crate) type Ask = oneshot::Sender<Tally>;
 
+/// What it is told besides the peers.
+pub(crate) struct Told {
+    pub(crate) receive: watch::Receiver<Receive>,
+    pub(crate) port: watch::Receiver<Option<u16>>,
+    pub(crate) links: watch::Receiver<Links>,
+    pub(crate) exposed: watch::Receiver<BTreeSet<Cidr>>,
+}
+
 /// Keeps the guard until nobody tells it of peers any more.
 pub(crate) async fn keep(
     mut guard: Guard,
     mut peers: watch::Receiver<BTreeSet<IpAddr>>,
     mut asks: mpsc::Receiver<Ask>,
-    (mut receive, mut port, mut links): (
-        watch::Receiver<Receive>,
-        watch::Receiver<Option<u16>>,
-        watch::Receiver<Links>,
-    ),
+    told: Told,
     switched: watch::Sender<Receive>,
 ) -> anyhow::Result<()> {
+    let Told { mut receive, mut port, mut links, mut exposed } = told;
     let mut verify_at = Instant::now() + VERIFY;
+    // What an earlier run has exposed is not what this one is to expose.
+    exposed.mark_changed();
+    // What is to be exposed, as long as nft has not done it.
+    let mut unexposed = None;
     // Who is to receive, as long as nft has not done it.
     let mut owed = None;
     let mut complaint = None;
@@ -54,6 +64,11 @@ pub(crate) async fn keep(
                 let port = *port.borrow_and_update();
                 guard.set_receiver(port).await
             }
+            Ok(()) = exposed.changed() => {
+                unexposed = Some(exposed.borrow_and_update().clone());
+                let outcome = expose(&mut guard, &mut unexposed).await;
+                outcome.inspect_err(|_| verify_at = Instant::now() + RETRY)
+            }
             // A new bridge has none of the rules that are its own.
             Ok(()) = links.changed() => {
                 verify_at = Instant::now();
@@ -65,6 +80,7 @@ pub(crate) async fn keep(
             }),
             () = sleep_until(verify_at) => {
                 let outcome = switch(&mut guard, &mut owed, &switched).await;
+                let outcome = outcome.and(expose(&mut guard, &mut unexposed).await);
                 verify_at = Instant::now() + if outcome.is_ok() { VERIFY } else { RETRY };
                 outcome.and(guard.verify().await.map(|damage| damage.into_iter().for_each(say)))
             }
@@ -83,6 +99,18 @@ async fn switch(
     guard.set_receive(to).await?;
     *owed = None;
     switched.send_replace(to);
+    Ok(())
+}
+
+/// Has networks masqueraded that are not yet.
+async fn expose(
+    guard: &mut Guard,
+    unexposed: &mut Option<BTreeSet<Cidr>>,
+) -> Result<(), GuardError> {
+    if let Some(exposed) = unexposed {
+        guard.set_exposed(exposed).await?;
+    }
+    *unexposed = None;
     Ok(())
 }
 

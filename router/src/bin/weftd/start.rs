@@ -15,19 +15,20 @@ use router::guard::{Guard, Receive};
 use router::journal::Journal;
 use router::probe::Secret;
 use router::serve::{Limits, Listen, Server};
-use router::{Input, Node, Output, node, plan};
+use router::{Cidr, Input, Node, Output, node, plan};
 use switch::options::MtuChoice;
 use switch::{Installed, Mac, MacTable, Mtu, Plan, PlanCell, ProbeSocket};
-use tokio::sync::{Mutex, Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::addresses::{self, Inquirer, Office, Post, Registry};
 use crate::args::{Config, FastPath};
 use crate::beacon::{Beacon, Links, Watcher};
 use crate::control::{Control, Inbox, Ways};
-use crate::courier::{self, Courier};
+use crate::courier::{self, Courier, Labeller};
 use crate::data::{self, Data, Listeners, Sight};
-use crate::desk::{Desk, Last};
+use crate::desk::Desk;
 use crate::given::Given;
 use crate::kernel::{Keeper, Tables};
 use crate::keyring::Keyring;
@@ -37,7 +38,7 @@ use crate::look::{Facts, timestamp};
 use crate::plane::Plane;
 use crate::tick::{self, Clock};
 use crate::topology::{self, Ruler};
-use crate::{ear, run, sentry};
+use crate::{ear, exposure, run, sentry};
 
 /// Peers that are counted one by one: more are served as well.
 pub(crate) const SLOTS: usize = 4096;
@@ -96,24 +97,31 @@ impl Starting {
             core = shared.tell(core, Input::Fast(false));
         }
         let password = psk != Psk::open();
-        let (mesh, notices) = start_mesh(&config, identity, psk, &given).await?;
+        let (office, registry, leases) = addresses::open(&config, name).await?.office();
+        // Before anything is heard of others' stations.
+        let home = registry.as_ref().and_then(|(ready, _)| ready.home());
+        core = shared.tell(core, Input::Ring(home.map(|it| it.0)));
+        let (mesh, notices) =
+            start_mesh(&config, (identity, office.labels(home)), (psk, leases), &given).await?;
         let keyring = Keyring::new(Secret::new(random()?));
 
         let mut tasks = JoinSet::new();
         shared.keep(&mut tasks);
         let (receive, receives) = watch::channel(Receive::Kernel);
         let (inbox, inputs) = Inbox::new(shared.clock);
-        let found = (inbox.clone(), keyring.clone());
+        let found = (inbox.clone(), keyring.clone(), office.clone());
         let (refresh, mtu) = shared.follow(&mut tasks, &config, (mesh.clone(), notices), found);
-        let (orders, ordered) = mpsc::channel(256);
+        let ((orders, ordered), (requests, requested)) = (mpsc::channel(256), mpsc::channel(16));
         let (sight, sighted) = watch::channel(data::sight(&engine).await);
         let installed = engine.installed();
         let (links, links_at) = watch::channel(located(installed));
-        let port = engine.intake_port();
-        let (guarded, hand) = Guarded::spawn(&mut tasks, (guard, peers), port, links_at.clone());
+        let exposed = exposure::start(&mut tasks, &config, &links_at)?;
+        let (port, placed) = (engine.intake_port(), (links_at.clone(), exposed.subscribe()));
+        let (guarded, hand) = Guarded::spawn(&mut tasks, (guard, peers), port, placed);
         let Guarded { sources, asks, port, receive: to_guard } = guarded;
         let (own, own_at) = watch::channel(installed.mac.unwrap_or(shared.own));
         let (nameless, nameless_at) = watch::channel(false);
+        let asked = (links_at.clone(), own_at.clone());
         tasks.spawn(ear::listen(inbox.clone(), links_at.clone(), nameless_at));
         let (beacon, keys, clock) = (Beacon::default(), keyring.clone(), shared.clock);
         if let Some(trial) = trial {
@@ -123,30 +131,41 @@ impl Starting {
         }
         let sleeve = engine.sleeve_sender();
         let told = Listeners { links, own, port, sight, receive: to_guard };
-        let ends = (inbox, shared.tables.clone(), keys);
+        let ends = (inbox.clone(), shared.tables.clone(), keys);
         let data = Data::new((engine, bell, watch), ends, told, (receives, hand), mtu);
         tasks.spawn(data.run(ordered));
-        let (requests, requested) = mpsc::channel(16);
-        let courier = Courier::start(mesh.clone(), refresh);
+        let inquirer = Inquirer::new(requests.clone(), asked, &config.tap);
+        let courier = Courier::start(mesh.clone(), office.labels(home), refresh);
+        let tells = (inbox, courier.labeller());
+        manage_addresses(&mut tasks, registry, &mesh, (inquirer, clock), tells)?;
         let (last, changed) = Writer::start(&mut tasks, &config.state_dir, requests.clone());
         let ways = Ways { courier, sources, data: orders, beacon, sleeve, last: changed, nameless };
         let control = shared.control(&config, core, ways, (keyring, sighted.clone()))?;
         tasks.spawn(control.run(inputs, requested));
 
-        let desk = Desk {
-            mesh,
-            control: requests,
-            guard: asks,
-            sight: sighted,
-            given: Mutex::new(given),
-            facts: facts(&config, password),
-            clock: shared.clock,
-            last: Mutex::new(Last::default()),
-            fdb: Mutex::new(None),
-        };
+        let (asks, facts) = ((mesh, requests, asks, office), facts(&config, password));
+        tasks.spawn(exposed.claim(asks.3.clone()));
+        let desk = Desk::new(asks, sighted, (given, exposed), facts, shared.clock);
         let server = serve(config, desk).await?;
         Ok(Running { server, tasks, last, _sole: sole })
     }
+}
+
+/// Starts the task of addresses, where some are managed.
+fn manage_addresses(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    registry: Option<(addresses::Ready, addresses::Ends)>,
+    mesh: &Handle,
+    (inquirer, clock): (Inquirer, Clock),
+    (inbox, labeller): (Inbox, Labeller),
+) -> anyhow::Result<()> {
+    let Some((ready, ends)) = registry else { return Ok(()) };
+    let (seed, post) =
+        (u64::from_be_bytes(random()?), Post::start(mesh.clone(), ends.dropped.clone()));
+    let registry = Registry::new(ready, (seed, clock), post, inquirer)?;
+    tasks.spawn(addresses::tell_home(registry.home(), inbox, labeller));
+    tasks.spawn(registry.run(ends));
+    Ok(())
 }
 
 fn located(installed: &Installed) -> Links {
@@ -167,14 +186,15 @@ impl Guarded {
         tasks: &mut JoinSet<anyhow::Result<()>>,
         (guard, peers): (Guard, BTreeSet<IpAddr>),
         intake: Option<u16>,
-        links: watch::Receiver<Links>,
+        (links, exposed): (watch::Receiver<Links>, watch::Receiver<BTreeSet<Cidr>>),
     ) -> (Self, watch::Receiver<Receive>) {
         let (sources, peers) = watch::channel(peers);
         let (asks, asked) = mpsc::channel(4);
         let (port, port_at) = watch::channel(intake);
         let (receive, receives) = watch::channel(Receive::Kernel);
         let (switched, does) = watch::channel(Receive::Kernel);
-        tasks.spawn(sentry::keep(guard, peers, asked, (receives, port_at, links), switched));
+        let told = sentry::Told { receive: receives, port: port_at, links, exposed };
+        tasks.spawn(sentry::keep(guard, peers, asked, told, switched));
         (Self { sources, asks, port, receive }, does)
     }
 }
@@ -204,14 +224,16 @@ impl Shared {
         tasks: &mut JoinSet<anyhow::Result<()>>,
         config: &Config,
         (mesh, notices): (Handle, Notices),
-        (inbox, keyring): (Inbox, Keyring),
+        (inbox, keyring, office): (Inbox, Keyring, Office),
     ) -> (Arc<Notify>, watch::Receiver<Mtu>) {
         let refresh = Arc::new(Notify::new());
-        let heard = run::listen(notices, Arc::clone(&refresh), inbox.clone(), keyring.clone());
-        tasks.spawn(heard);
+        let (to, keys) = (Arc::clone(&refresh), keyring.clone());
+        let seen = office.clone();
+        let to = run::Listeners { refresh: to, inbox: inbox.clone(), keyring: keys, office };
+        tasks.spawn(run::listen(notices, to));
         let (mtu_to, mtu) = watch::channel(self.mtu);
         let ruler = Ruler { local: config.local, mtu: config.mtu };
-        let found = (mtu_to, keyring);
+        let found = (mtu_to, keyring, seen);
         tasks.spawn(topology::follow(mesh, Arc::clone(&refresh), ruler, inbox, found));
         refresh.notify_one();
         (refresh, mtu)
@@ -307,8 +329,8 @@ fn default_mtu(config: &Config) -> Mtu {
 
 async fn start_mesh(
     config: &Config,
-    identity: Identity,
-    psk: Psk,
+    (identity, labels): (Identity, BTreeMap<String, String>),
+    (psk, leases): (Psk, bool),
     given: &Given,
 ) -> anyhow::Result<(Handle, Notices)> {
     let any = config.local.is_unspecified();
@@ -319,6 +341,8 @@ async fn start_mesh(
         discovery: config.discovery,
         degree: config.degree,
         hold: config.hold,
+        leases,
+        labels,
         ..identity.config()
     };
     // Both families on one socket, where the kernel has both.
@@ -329,6 +353,7 @@ async fn start_mesh(
     let (mesh, notices) = shell::start(identity, mesh, &[listen], given.peers())?;
     mesh.join(courier::channel()).await?;
     mesh.join(courier::probes()).await?;
+    mesh.join(addresses::channel()).await?;
     Ok((mesh, notices))
 }
 

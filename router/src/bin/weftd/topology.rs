@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use peer_mesh::shell::{Handle, PeerView, Snapshot, Stopped};
 use peer_mesh::{PeerName, PeerState};
-use router::node::{self, LABEL, LEAST};
+use router::node::{self, LABEL, LEAST, RING};
 use router::plan::Standing;
 use router::{Input, label_of, probe};
 use switch::options::MtuChoice;
@@ -15,6 +15,7 @@ use switch::{Mtu, path_mtu};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::addresses::Office;
 use crate::control::Inbox;
 use crate::keyring::Keyring;
 
@@ -38,7 +39,7 @@ pub(crate) async fn follow(
     refresh: Arc<Notify>,
     ruler: Ruler,
     inbox: Inbox,
-    (mtu, keyring): (watch::Sender<Mtu>, Keyring),
+    (mtu, keyring, office): (watch::Sender<Mtu>, Keyring, Office),
 ) -> anyhow::Result<()> {
     let mut seen = Seen::default();
     let mut measure_at = Instant::now();
@@ -54,6 +55,7 @@ pub(crate) async fn follow(
         let look = look(&mesh, called).await?;
         if let Some((snapshot, _)) = &look {
             seen.note_keys(snapshot, &keyring);
+            office.show(snapshot);
         }
         let inputs = seen.update(look, ruler, due);
         for input in inputs {
@@ -196,6 +198,7 @@ fn peers(snapshot: &Snapshot, routes: &Routes) -> BTreeMap<PeerName, node::Peer>
             least: view.labels.get(LEAST).and_then(|text| Mtu::new(text.parse().ok()?)),
             route: routes.get(&view.name).cloned(),
             neighbour: link.is_some(),
+            ring: view.labels.get(RING).and_then(|text| u64::from_str_radix(text, 16).ok()),
         };
         Some((view.name, peer))
     };

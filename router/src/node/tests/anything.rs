@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pmtu::SizeProbe;
+use crate::station::Item;
 
 fn inputs() -> impl Strategy<Value = Input> {
     let peers = || (1_u8..5).prop_map(|n| name(n.into()));

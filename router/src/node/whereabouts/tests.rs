@@ -36,7 +36,7 @@ fn node(peers: u64, announced: impl Iterator<Item = (u64, u64)>) -> Node {
         let addresses = vec![([10, 99, b, a], 6783).into()];
         let label = Some(crate::choose_label(name(n), None, []));
         let (standing, route) = (Standing::Up, Some(vec![]));
-        Peer { uid: 1, standing, addresses, label, least: None, route, neighbour: true }
+        Peer { uid: 1, standing, addresses, label, least: None, route, neighbour: true, ring: None }
     };
     node.step(secs(0), (1..=peers).map(|n| Input::Peer(name(n), peer(n))));
     let items = announced.map(|(owner, n)| {

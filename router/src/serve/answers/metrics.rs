@@ -3,12 +3,15 @@
 //! Counters of a group are a family with a label where they add up, as drops do; else each is a family. What is told of
 //! peers one by one is told of those that are counted one by one, [`PEERS`] at most.
 
+mod ipam;
+
 use std::collections::BTreeMap;
 
 use api::{Connection, ConnectionState, PathKind};
 use peer_mesh::{PeerName, PeerState};
 
 use super::{VERSION, connections, kind, report};
+
 use crate::serve::exposition::{Exposition, Kind};
 use crate::serve::look::{Look, PathLook};
 
@@ -52,6 +55,7 @@ pub fn metrics(look: &Look) -> String {
     groups(&mut out, &look.counters);
     mesh(&mut out, look);
     control(&mut out, look.control);
+    ipam::addresses(&mut out, look);
     peers(&mut out, look);
     out.into_text()
 }

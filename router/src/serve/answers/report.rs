@@ -19,6 +19,7 @@ pub fn report(look: &Look) -> Report {
         peers: peers::all(look),
         targets: targets::all(look),
         paths: super::paths(look).paths,
+        ipam: look.ipam.is_some().then(|| super::ipam(look)),
         counters: look.counters.clone(),
         kernel: look.kernel.clone(),
         control: look.control,

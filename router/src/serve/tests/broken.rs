@@ -8,8 +8,10 @@ fn limits() -> Limits {
     Limits {
         connections: 4,
         body: 1000,
+        address_body: 1000,
         request: short,
         answer: short,
+        address: short,
         whole: short * 3,
         journal: short * 3,
         end: short,

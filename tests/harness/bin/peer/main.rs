@@ -32,8 +32,8 @@ const USAGE: &str = "usage: lab-peer COMMAND
   udp-send ADDR PORT SIZE COUNT             one by one, checks the echoes
   udp-post ADDR PORT COUNT                  small datagrams, no answer wanted
   udp-count PORT SECONDS                    counts what arrives
-  udp-pace ADDR PORT RATE COUNT             numbered datagrams, RATE a second
-  udp-numbers SILENCE_MS PORT               says which of those arrived how, when it is silent
+  udp-pace ADDR PORT RATE COUNT             numbered datagrams, RATE a second, until SIGTERM
+  udp-numbers SILENCE_MS PORT               says which of those arrived how, when it is silent; soon after SIGTERM
   udp-tell PORT                             says a line about each datagram
   udp-blast ADDR PORT SECONDS [PAYLOAD..]   at full rate; no PAYLOAD: random of 0 to 1472 octets
   udp-gso-send ADDR PORT SIZE COUNT RUNS SEED  runs of COUNT datagrams, one call each
@@ -50,6 +50,7 @@ PAYLOAD is HEX, HEX+N or +N: the octets, then N random ones";
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let enough = numbers::Enough::of(words.first().copied())?;
     thread::spawn(watch);
     match *words.as_slice() {
         ["tcp-serve", port] => tcp::serve(port.parse()?),
@@ -71,10 +72,10 @@ fn main() -> Result<()> {
         ["udp-post", addr, port, count] => udp::post(endpoint(addr, port)?, count.parse()?),
         ["udp-count", port, seconds] => udp::count(port.parse()?, seconds.parse()?),
         ["udp-pace", addr, port, rate, count] => {
-            numbers::pace(endpoint(addr, port)?, rate.parse()?, count.parse()?)
+            numbers::pace(endpoint(addr, port)?, rate.parse()?, count.parse()?, &enough)
         }
         ["udp-numbers", silence, port] => {
-            numbers::judge(port.parse()?, Duration::from_millis(silence.parse()?))
+            numbers::judge(port.parse()?, Duration::from_millis(silence.parse()?), &enough)
         }
         ["udp-tell", port] => udp::tell(port.parse()?),
         ["udp-blast", addr, port, seconds, ref payloads @ ..] => {

@@ -1,9 +1,13 @@
 //! Numbered datagrams at a steady rate: what was lost, came late, or came twice.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{SigSet, Signal};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use serde_json::json;
 
@@ -16,13 +20,41 @@ const NAP: Duration = Duration::from_micros(20);
 const BUFFER: usize = 64 << 20;
 /// How long the first one may take.
 const FIRST: Duration = Duration::from_secs(30);
+/// How often the judge looks whether it was told that all were sent,
+const LOOK: Duration = Duration::from_millis(50);
+/// and how long those that are still under way may be silent then: queues empty in milliseconds.
+const UNDER_WAY: Duration = Duration::from_millis(500);
 
-/// Sends `count` datagrams, `rate` a second; those that are late follow at once.
-pub(crate) fn pace(to: SocketAddr, rate: u32, count: u32) -> Result<()> {
+/// Whether this process was told, by SIGTERM, that it is enough.
+#[derive(Debug, Default)]
+pub(crate) struct Enough(Arc<AtomicBool>);
+
+impl Enough {
+    /// Where this is what to do, takes SIGTERM from now on. No other thread may run yet: it would be ended by that.
+    pub(crate) fn of(word: Option<&str>) -> Result<Self> {
+        if !matches!(word, Some("udp-pace" | "udp-numbers")) {
+            return Ok(Self::default());
+        }
+        let signals = SigSet::from_iter([Signal::SIGTERM]);
+        signals.thread_block()?;
+        let told = Arc::new(AtomicBool::new(false));
+        let teller = Arc::clone(&told);
+        thread::spawn(move || teller.store(signals.wait().is_ok(), Relaxed));
+        Ok(Self(told))
+    }
+
+    fn is_told(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Sends `count` datagrams, `rate` a second, or fewer if that is enough; those that are late follow at once.
+pub(crate) fn pace(to: SocketAddr, rate: u32, count: u32, enough: &Enough) -> Result<()> {
     let socket = socket_towards(to)?;
     socket.set_broadcast(true)?;
+    report(&json!({ "sending": count }));
     let (start, mut sent, mut errors) = (now(), 0, 0_u64);
-    while sent < count {
+    while sent < count && !enough.is_told() {
         let due = Duration::from_secs(1) * sent / rate;
         if start.elapsed() < due {
             // Half of what is left: naps are longer than asked for.
@@ -36,15 +68,22 @@ pub(crate) fn pace(to: SocketAddr, rate: u32, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// Looks at the numbers that arrive, until there are no more for this time.
-pub(crate) fn judge(port: u16, silence: Duration) -> Result<()> {
+/// Looks at the numbers that arrive, until there are no more for this time, or for [`UNDER_WAY`] once all were sent.
+pub(crate) fn judge(port: u16, silence: Duration, all_sent: &Enough) -> Result<()> {
     let socket = UdpSocket::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))?;
     set_socket_recv_buffer_size_force(&socket, BUFFER)?;
     report(&json!({ "listening": socket.local_addr()?.port() }));
     let (mut seen, mut twice, mut reordered) = (Vec::new(), 0_u64, 0_u64);
     let (mut next, mut gap) = (0, Duration::ZERO);
     let (mut buffer, mut end, mut last) = ([0; 64], now() + FIRST, None);
-    while let Some((length, _from)) = receive(&socket, &mut buffer, end)? {
+    let (mut silence, mut told) = (silence, false);
+    while now() < end {
+        if !told && all_sent.is_told() {
+            (told, silence, end) = (true, UNDER_WAY, now() + UNDER_WAY);
+        }
+        let Some((length, _from)) = receive(&socket, &mut buffer, end.min(now() + LOOK))? else {
+            continue;
+        };
         let arrived = now();
         gap = gap.max(last.map_or(Duration::ZERO, |last| arrived - last));
         (last, end) = (Some(arrived), arrived + silence);

@@ -19,6 +19,7 @@ fn look() -> Look {
         mesh.stats.merged = 40;
         mesh.stats.records = 3;
     });
+    look.ipam = with_ipam(|_| {}).ipam;
     look.paths.insert(name(1), PathLook { path: switch::Path::Fast, ..direct() });
     look.paths.insert(name(2), relayed(&[1]));
     look.counters = crate::serve::counters(&switch::Counters::new(0));
@@ -52,6 +53,46 @@ fn what_weave_told_is_told_under_its_names() {
     assert_eq!(connections.samples.len(), 6);
     assert_eq!(read["weave_connection_terminations_total"].at(&[]), Some(4.0));
     assert_eq!(read["weave_flows"].at(&[]), Some(3.0));
+}
+
+#[test]
+fn what_weave_told_of_addresses_is_told_under_its_names() {
+    let look = with_ipam(|of| of.removals.push(removal(1, 7)));
+    let read = read(&look);
+
+    assert_eq!(read["weave_ips"].at(&[("state", "local-used")]), Some(2.0));
+    assert_eq!(read["weave_ips"].samples.len(), 1);
+    for (family, value) in [
+        ("weave_max_ips", 1024.0),
+        // The one that is silent, and one that was removed; who was removed and is up is reached.
+        ("weave_ipam_unreachable_count", 2.0),
+        ("weave_ipam_unreachable_percentage", 25.0),
+        ("weave_ipam_pending_allocates", 2.0),
+        ("weave_ipam_pending_claims", 1.0),
+        ("weft_ipam_removals", 2.0),
+        ("weft_ipam_conflicts", 1.0),
+        ("weft_ipam_lost_leases", 2.0),
+        ("weft_ipam_unowned", 256.0),
+    ] {
+        assert_eq!(read[family].at(&[]), Some(value), "{family}");
+    }
+    for (state, is) in [("ready", 1.0), ("quarantined", 0.0), ("awaiting consensus", 0.0)] {
+        assert_eq!(read["weft_ipam_state"].at(&[("state", state)]), Some(is), "{state}");
+    }
+    for (which, count) in [("owned", 256.0), ("leased", 2.0), ("free", 250.0), ("resting", 4.0)] {
+        assert_eq!(read["weft_ipam_addresses"].at(&[("which", which)]), Some(count), "{which}");
+    }
+    for (state, count) in [("self", 1.0), ("up", 1.0), ("silent", 1.0), ("gone", 0.0)] {
+        assert_eq!(read["weft_ipam_owners"].at(&[("state", state)]), Some(count), "{state}");
+    }
+}
+
+#[test]
+fn where_no_addresses_are_managed_nothing_is_told_of_them() {
+    let read = read(&alone());
+
+    let of_addresses = |name: &&String| name.contains("_ipam_") || name.ends_with("_ips");
+    assert_eq!(read.keys().find(of_addresses), None);
 }
 
 #[test]

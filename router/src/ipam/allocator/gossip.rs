@@ -1,0 +1,276 @@
+//! What peers say: rings that merge, rings that do not, and who asks for what.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use peer_mesh::PeerName;
+
+use super::io::{Output, Word};
+use super::{Allocator, LeaseState};
+use crate::ipam::ring::{News, Patch, RingId};
+use crate::ipam::wire::{self, Message};
+use crate::ipam::{Epoch, Owner, Record, Ring, Subnet};
+
+/// A whole ring is sent so often at most to a peer that has another.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Allocator {
+    /// Takes a message: of a neighbour to all (`gossip`), or of a peer to this node.
+    pub(super) fn hear(&mut self, from: PeerName, octets: &[u8], gossip: bool, now: Duration) {
+        let (subnet, message) = match wire::parse(octets) {
+            Ok(parsed) => parsed,
+            Err(why) => {
+                self.conflicts.malformed += 1;
+                return self.say(Word::Malformed(from, why));
+            }
+        };
+        if subnet != self.config.range.subnet() {
+            // Who passes on what others say may divide the same range.
+            if !gossip {
+                self.note_stranger(from, subnet);
+            }
+            return;
+        }
+        match message {
+            // Of a later version.
+            None => {}
+            Some(Message::Ring(id, patch)) => self.patch((from, gossip), id, patch, now),
+            Some(Message::Pull) => self.pulled_by(from),
+            Some(Message::Nothing) => {
+                self.asks.postpone(from, now);
+                if self.ring.is_none() {
+                    self.paxos.note_observer(from);
+                    self.count_peers();
+                }
+                if let Some(pull) = &mut self.pull {
+                    pull.answered.insert(from);
+                }
+            }
+            Some(Message::Ask(ask)) => self.asked(from, ask),
+            Some(Message::Deny(deny)) => self.denied(&deny, now),
+            Some(Message::Introduce(id, owner)) => self.introduced_to(from, id, owner),
+            Some(Message::Known(id, owner)) => self.known(from, id, owner),
+            Some(
+                message @ (Message::Prepare(..)
+                | Message::Promise(..)
+                | Message::Reject(..)
+                | Message::Accept(..)
+                | Message::Accepted(_)),
+            ) => self.negotiate(from, message),
+        }
+    }
+
+    pub(super) fn note_stranger(&mut self, name: PeerName, subnet: Subnet) {
+        if self.strangers.insert(name, subnet) != Some(subnet) {
+            self.say(Word::OtherRange(name, subnet));
+        }
+    }
+
+    /// What a peer knows of a ring.
+    fn patch(&mut self, from: (PeerName, bool), id: RingId, patch: Patch, now: Duration) {
+        let (from, gossip) = from;
+        let own = self.ring.as_ref().map(Ring::id);
+        match own {
+            Some(own) if own == id => {
+                let whole = patch.roster.is_some();
+                self.merge(patch, gossip.then_some(from));
+                if let Some(pull) = self.pull.as_mut().filter(|_| whole) {
+                    pull.answered.insert(from);
+                }
+            }
+            // The lower id wins: they are told of it.
+            Some(own) if own < id => self.answer_other(from, own, id, now),
+            Some(_) | None => self.collect(from, id, patch, now),
+        }
+    }
+
+    fn answer_other(&mut self, from: PeerName, kept: RingId, dropped: RingId, now: Duration) {
+        if self.answered.get(&from).is_some_and(|at| now < *at + PAUSE) {
+            return;
+        }
+        self.answered.insert(from, now);
+        self.note_other((from, now), kept, dropped);
+        if let Some(pull) = &mut self.pull {
+            pull.answered.insert(from);
+        }
+        self.pulled_by(from);
+    }
+
+    fn note_other(&mut self, from: (PeerName, Duration), kept: RingId, dropped: RingId) {
+        let (with, now) = from;
+        let is = Some((kept, dropped));
+        let news = self.conflicts.last_ring.map(|(_, kept, dropped)| (kept, dropped)) != is;
+        if news {
+            self.conflicts.rings += 1;
+            self.conflicts.last_ring = Some((with, kept, dropped));
+            self.conflicts.last_ring_at = now;
+            self.say(Word::OtherRing { with, kept, dropped });
+        }
+    }
+
+    /// Gathers a ring that is not ours, until it is whole.
+    fn collect(&mut self, from: PeerName, id: RingId, patch: Patch, now: Duration) {
+        let mut whole = match self.incoming.take() {
+            Some((who, ring, gathered)) if who == from && ring == id => gathered,
+            Some(_) | None => Patch::default(),
+        };
+        if patch.roster.is_some() {
+            whole = patch;
+        } else {
+            whole.records.extend(patch.records);
+            whole.removed.extend(patch.removed);
+        }
+        let Some((_, alive)) = &whole.roster else {
+            // Only a part was told to all: the whole is asked for.
+            if self.answered.get(&from).is_none_or(|at| now >= *at + PAUSE) {
+                self.answered.insert(from, now);
+                self.send(from, &Message::Pull);
+            }
+            return;
+        };
+        let known: BTreeSet<Owner> = whole.records.iter().map(|(owner, _)| *owner).collect();
+        if alive.is_subset(&known) {
+            self.adopt(from, id, whole, now);
+        } else {
+            self.incoming = Some((from, id, whole));
+        }
+    }
+
+    /// Takes up a ring in place of none, or of one with a higher id.
+    fn adopt(&mut self, from: PeerName, id: RingId, whole: Patch, now: Duration) {
+        let ring = Ring::told(id, self.config.range, whole);
+        if let Some(old) = self.ring.take() {
+            self.store.whole(&old);
+            if !self.leases.is_empty() || old.record(self.own).is_some() {
+                self.note_other((from, now), id, old.id());
+            }
+        }
+        self.pull = None;
+        self.take_ring(ring);
+        self.reclaim_all();
+        if self.own_record().is_none() {
+            self.renew_epoch();
+        }
+    }
+
+    /// This ring is ours from now on. All of it is told.
+    pub(super) fn take_ring(&mut self, ring: Ring) {
+        self.store.whole(&ring);
+        self.say(Word::Ring(ring.id()));
+        let message = Message::Ring(ring.id(), ring.whole());
+        self.ring = Some(ring);
+        let messages = wire::emit(self.config.range, &message).into_iter();
+        self.out.extend(messages.map(|message| Output::Broadcast { message, except: None }));
+        // Who is there from the beginning is known to all who know the ring.
+        self.introduced |= self.own_record().is_some();
+        self.rebuild_space();
+        self.ring_changed = true;
+        self.asks.reclaim_at = Duration::ZERO;
+    }
+
+    /// The ring that this node's leases began in: another one than that which all have now, if it had some when two met.
+    pub fn home(&self) -> Option<RingId> {
+        self.home
+    }
+
+    /// Without leases, it is the one that all have.
+    pub(super) fn come_home(&mut self) {
+        let ring = self.ring.as_ref().map(Ring::id);
+        if ring.is_some() && self.home != ring && (self.home.is_none() || self.leases.is_empty()) {
+            self.home = ring;
+            self.store.state = true;
+        }
+    }
+
+    /// A new life, born after all that the ring has seen.
+    pub(super) fn renew_epoch(&mut self) {
+        let last = self.ring.as_ref().map_or(0, Ring::last_born);
+        self.own = Owner { name: self.config.name, epoch: Epoch::after(last, self.rng.half()) };
+        self.introduced = false;
+        self.known_by.clear();
+        self.rolled_back = false;
+        self.store.state = true;
+    }
+
+    /// All leases are to be claimed again: another may own them.
+    pub(super) fn reclaim_all(&mut self) {
+        self.retract_all();
+        let all: Vec<_> = self.leases.offsets().collect();
+        for at in all {
+            self.leases.set(at, LeaseState::Reclaiming);
+            self.store.lease(at);
+        }
+        self.asks.reclaim_at = Duration::ZERO;
+    }
+
+    /// Merges, and passes on what was news.
+    pub(super) fn merge(&mut self, patch: Patch, via: Option<PeerName>) {
+        let own = patch.records.iter().find(|(owner, _)| *owner == self.own);
+        let newer = own.is_some_and(|(_, theirs)| self.is_newer(theirs));
+        let Some(ring) = &mut self.ring else { return };
+        let news = ring.merge(patch);
+        if news.is_empty() {
+            return;
+        }
+        self.ring_changed = true;
+        self.store.note(&news);
+        self.pass_on(&news, via);
+        if newer && !news.removed.contains(&self.own) {
+            if !std::mem::replace(&mut self.rolled_back, true) {
+                self.store.state = true;
+                self.say(Word::RolledBack);
+            }
+            self.rebuild_space();
+        }
+    }
+
+    /// Whether it is a record of ours that we do not remember.
+    fn is_newer(&self, theirs: &Record) -> bool {
+        self.own_record().is_none_or(|own| own < theirs)
+    }
+
+    fn pulled_by(&mut self, from: PeerName) {
+        let message = match &self.ring {
+            Some(ring) => Message::Ring(ring.id(), ring.whole()),
+            None => Message::Nothing,
+        };
+        self.send(from, &message);
+    }
+
+    /// A neighbour may not know what we know. What is not yet compared is not told unasked.
+    pub(super) fn tell_all(&mut self, to: PeerName) {
+        let Some(ring) = self.ring.as_ref().filter(|_| self.pull.is_none()) else { return };
+        let message = Message::Ring(ring.id(), ring.whole());
+        let messages = wire::emit(self.config.range, &message).into_iter();
+        self.out.extend(messages.map(|message| Output::Tell { to, message }));
+    }
+
+    /// The mesh has given us another name: what the old one owned may be another's who has it.
+    pub(super) fn renamed(&mut self, name: PeerName) {
+        if name == self.config.name {
+            return;
+        }
+        self.config.name = name;
+        self.reclaim_all();
+        self.renew_epoch();
+        self.paxos.rename(self.own);
+        self.rebuild_space();
+        self.ring_changed = true;
+    }
+
+    /// What changed by our own doing, beside the own record.
+    pub(super) fn removed_by_us(&mut self, owner: Owner) {
+        if let Some(ring) = &mut self.ring
+            && ring.remove(owner)
+        {
+            self.news.removed.insert(owner);
+            self.ring_changed = true;
+        }
+    }
+
+    /// All the removed were forgotten.
+    pub(super) fn horizon_by_us(&mut self) {
+        self.news = News { horizon: true, ..std::mem::take(&mut self.news) };
+        self.ring_changed = true;
+    }
+}
