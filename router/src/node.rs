@@ -102,6 +102,8 @@ struct Told {
     answers: BTreeMap<IpAddr, (Mac, bool)>,
     /// Which station had an address that is nobody's now, and until when: pods may still go by that.
     had: BTreeMap<IpAddr, (Mac, Duration)>,
+    /// For which addresses, that were nobody's, pods here have asked, and when: somebody may have answered unheard.
+    asked: BTreeMap<IpAddr, Duration>,
     /// Which stations say that they have an address.
     claims: BTreeSet<(IpAddr, Mac)>,
     digest: u64,
@@ -288,6 +290,7 @@ impl Node {
             Input::Unlearned(mac) => self.unlearned(mac, now),
             Input::Address(mac, addr) => self.address(mac, addr, now, outputs),
             Input::Heard(mac, addr) => self.heard(mac, addr, now, outputs),
+            Input::Asked(mac, addr) => self.asked(mac, addr, now),
             Input::Sighting(mac) => self.sighting(mac, now, outputs),
             Input::Traffic(name) => {
                 self.liveness.note_traffic(name, now);

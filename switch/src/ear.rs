@@ -1,4 +1,4 @@
-//! What the bridge device hears pods say of their addresses.
+//! What the bridge device hears pods say of their addresses, and whom they ask for.
 //!
 //! With `neigh_suppress` on the TAP's port the bridge keeps from the TAP what it can answer itself, and
 //! what nobody has asked for: requests for known addresses, gratuitous ARP, unsolicited advertisements,
@@ -30,6 +30,15 @@ const BUFFER: usize = 128 << 10;
 /// Frames taken at once from each socket.
 const BATCH: usize = 256;
 
+/// What somebody says, by its MAC address.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Said {
+    /// It has this address.
+    Has(Mac, IpAddr),
+    /// It looks for who has this address.
+    Asks(Mac, IpAddr),
+}
+
 /// Listens on a bridge. What it hears is what the bridge device gets from now on.
 #[derive(Debug)]
 pub struct Ear {
@@ -58,15 +67,15 @@ impl Ear {
         Ok(())
     }
 
-    /// Waits until somebody says something, and returns who is said to have which address: all that
-    /// waits, but not more than some hundred of them. May be empty.
+    /// Waits until somebody says something, and returns what is said: all that waits, but not more than some hundred
+    /// frames. May be empty.
     ///
     /// # Errors
     /// The bridge went down or away: this ear is deaf.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
-    pub async fn heard(&self) -> io::Result<Vec<(Mac, IpAddr)>> {
+    pub async fn heard(&self) -> io::Result<Vec<Said>> {
         tokio::select! {
             ready = self.arp.readable() => take(ready?),
             ready = self.discovery.readable() => take(ready?),
@@ -99,7 +108,7 @@ fn listen(
     sys::readable(Arc::new(socket.into()))
 }
 
-fn take(mut ready: AsyncFdReadyGuard<'_, Arc<OwnedFd>>) -> io::Result<Vec<(Mac, IpAddr)>> {
+fn take(mut ready: AsyncFdReadyGuard<'_, Arc<OwnedFd>>) -> io::Result<Vec<Said>> {
     let (mut heard, mut message) = (Vec::new(), [0; MESSAGE as usize]);
     for _ in 0..BATCH {
         let got = ready.try_io(|socket| {
@@ -107,7 +116,11 @@ fn take(mut ready: AsyncFdReadyGuard<'_, Arc<OwnedFd>>) -> io::Result<Vec<(Mac, 
             Ok(len)
         });
         match got {
-            Ok(Ok(len)) => heard.extend(neighbour::told_by(message.get(..len).unwrap_or_default())),
+            Ok(Ok(len)) => {
+                let frame = message.get(..len).unwrap_or_default();
+                heard.extend(neighbour::told_by(frame).map(|(mac, addr)| Said::Has(mac, addr)));
+                heard.extend(neighbour::asked_by(frame).map(|(mac, addr)| Said::Asks(mac, addr)));
+            }
             Ok(Err(error)) => return Err(error),
             Err(_nothing_more) => break,
         }

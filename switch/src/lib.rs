@@ -58,7 +58,7 @@ pub use checksum::finish_partial;
 pub use coalesce::{BUNDLES, Bundle, Coalescer, PARTS, Place};
 pub use counters::{Counter, Counters, PeerCounters, RefusalCounters, Traffic, Via};
 pub use drop::DropReason;
-pub use ear::Ear;
+pub use ear::{Ear, Said};
 pub use fdb::{
     Applied, Edit, Entries, Fdb, FdbError, Kind, PROTOCOL, Refusal, Refused, Station, Uplink,
     enable_ipv6,

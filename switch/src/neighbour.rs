@@ -48,6 +48,31 @@ pub fn told_by(frame: &[u8]) -> Option<(Mac, IpAddr)> {
     told.filter(|(mac, ip)| Mac(sender).is_station() && mac.is_station() && is_ones_own(*ip))
 }
 
+/// Who asks for which IP address, to send something there: from ARP requests and neighbour solicitations. Who asks from
+/// no address, or for its own, does not.
+pub fn asked_by(frame: &[u8]) -> Option<(Mac, IpAddr)> {
+    let (asker, own) = told_by(frame)?;
+    let (header, payload) = frame.split_first_chunk::<ETHERNET_LEN>()?;
+    let asked = match u16::from_be_bytes(*header.last_chunk()?) {
+        ARP => asked_by_arp(payload),
+        _ => asked_by_discovery(payload),
+    };
+    asked.filter(|ip| *ip != own && is_ones_own(*ip)).map(|ip| (asker, ip))
+}
+
+fn asked_by_arp(packet: &[u8]) -> Option<IpAddr> {
+    let [_, _, _, _, _, _, 0, 1, rest @ ..] = packet.first_chunk::<28>()? else { return None };
+    rest.last_chunk::<4>().map(|target| Ipv4Addr::from(*target).into())
+}
+
+fn asked_by_discovery(packet: &[u8]) -> Option<IpAddr> {
+    let (_, message) = packet.split_first_chunk::<40>()?;
+    let [SOLICITATION, _, _, _, _, _, _, _, target @ ..] = message.first_chunk::<24>()? else {
+        return None;
+    };
+    target.first_chunk::<16>().map(|target| Ipv6Addr::from(*target).into())
+}
+
 fn told_by_arp(packet: &[u8]) -> Option<(Mac, IpAddr)> {
     // Ethernet and IPv4, six octets and four, request or reply.
     let [0, 1, 0x08, 0, 6, 4, 0, 1 | 2, rest @ ..] = packet.first_chunk::<28>()? else {

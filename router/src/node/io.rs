@@ -70,6 +70,8 @@ pub enum Input {
     Address(Mac, IpAddr),
     /// A station that the bridge has heard, here or elsewhere, says that it has an address.
     Heard(Mac, IpAddr),
+    /// The bridge heard a station ask who has an address.
+    Asked(Mac, IpAddr),
     /// A station that is said to be elsewhere has sent something on this node.
     Sighting(Mac),
     /// A peer sent this, and nobody else.
@@ -141,7 +143,7 @@ pub enum Output {
     Displace(Mac, PeerId),
     /// An address is a station's, here or elsewhere; `None`: nobody's any more.
     Answer(IpAddr, Option<Mac>),
-    /// An address has another station: tell the pods here.
+    /// An address has another station, or has one that pods here have asked for: tell them.
     Moved(IpAddr, Mac),
     /// Whose datagrams are to be let in.
     Sources(Vec<IpAddr>),

@@ -8,7 +8,8 @@ use peer_mesh::PeerName;
 use serde::{Deserialize, Serialize};
 use switch::Mac;
 
-use super::{GATHER, Node, Output, Word};
+use super::settle::REMEMBERED_MAX;
+use super::{GATHER, Node, Output, Told, Word};
 use crate::station::{Announcement, Item, MAX_ADDRESSES, MAX_STATIONS, emit};
 
 /// A station that moves this often within [`MOVE_WINDOW`] is left where it is (RFC 7432, section 15.1).
@@ -206,6 +207,16 @@ impl Node {
     ) {
         if !self.told.placements.contains_key(&mac) {
             self.address(mac, addr, now, outputs);
+        }
+    }
+
+    /// Where nobody is known to have the address the question goes to all, and one that is not known to have it may answer.
+    pub(super) fn asked(&mut self, mac: Mac, addr: IpAddr, now: Duration) {
+        let Told { placements, answers, asked, .. } = &mut self.told;
+        // What peers flood is heard here, too: those who asked are told by their own node.
+        let unanswered = !placements.contains_key(&mac) && !answers.contains_key(&addr);
+        if unanswered && (asked.len() < REMEMBERED_MAX || asked.contains_key(&addr)) {
+            asked.insert(addr, now);
         }
     }
 

@@ -22,8 +22,10 @@ const REST_EACH: Duration = Duration::from_micros(5);
 /// How long it is remembered whose an address was: a pod that goes on sending keeps to what it knows
 /// for longer than its own timeouts (Linux: `gc_stale_time`, 60 s).
 pub(super) const REMEMBERED: Duration = Duration::from_secs(600);
-/// And of how many.
-const REMEMBERED_MAX: usize = 65_536;
+/// How long it is remembered that somebody has asked: it asks again only when it gets no answer from whom it knows.
+const ASKED: Duration = Duration::from_secs(3600);
+/// And of how many, each.
+pub(super) const REMEMBERED_MAX: usize = 65_536;
 
 /// Who is asked to pass on a question to a peer that does not answer itself.
 const BYSTANDERS: usize = 3;
@@ -65,6 +67,7 @@ impl Node {
         self.stations.age(now);
         self.local.age(now);
         self.told.had.retain(|_, (_, since)| now < *since + REMEMBERED);
+        self.told.asked.retain(|_, at| now < *at + ASKED);
         self.stations_changed = true;
         // The mesh forgets it of a peer that it thought gone for a moment.
         outputs.extend(self.told.unreached.iter().map(|name| Output::DataPath(*name, false)));
@@ -237,6 +240,7 @@ impl Node {
             claims.retain(|claim| claim.of_home == of_home);
             let before = told.get(&addr).copied();
             let had = self.told.had.remove(&addr).map(|(mac, _)| mac);
+            let asked = self.told.asked.remove(&addr).is_some();
             let new = claims.iter().filter(|claim| claim.new).max();
             let kept = || claims.iter().find(|claim| before.is_some_and(|it| it.0 == claim.mac));
             let Some(claim) = new.or_else(kept).or_else(|| claims.iter().max()) else { continue };
@@ -253,6 +257,8 @@ impl Node {
             );
             if before.map(|(mac, _)| mac).or(had).is_some_and(|mac| mac != claim.mac) {
                 self.counts.addresses_moved += 1;
+                outputs.push(Output::Moved(addr, claim.mac));
+            } else if asked && before.is_none() {
                 outputs.push(Output::Moved(addr, claim.mac));
             }
         }

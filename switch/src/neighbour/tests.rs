@@ -22,6 +22,24 @@ fn an_arp_request_or_reply_tells_of_its_sender() {
 }
 
 #[test]
+fn a_request_and_a_solicitation_tell_whom_their_sender_asks_for() {
+    let (ours, theirs) = (Ipv4Addr::new(10, 32, 0, 1), Ipv4Addr::new(10, 32, 0, 2));
+    let request = arp(ArpOperation::Request, POD, ours);
+    let reply = arp(ArpOperation::Reply, POD, ours);
+    let gratuitous = arp(ArpOperation::Request, POD, theirs);
+    let probe = arp(ArpOperation::Request, POD, Ipv4Addr::UNSPECIFIED);
+    assert_eq!(asked_by(&request), Some((POD, theirs.into())));
+    assert!([reply, gratuitous, probe].iter().all(|frame| asked_by(frame).is_none()));
+
+    let (ours, theirs) = ("fd00::1".parse().unwrap(), "fd00::2".parse().unwrap());
+    let asks = discovery(ours, &solicitation(theirs, Some(POD)));
+    let tells = discovery(ours, &advertisement(theirs, Some(POD)));
+    let detects = discovery(Ipv6Addr::UNSPECIFIED, &solicitation(theirs, None));
+    assert_eq!(asked_by(&asks), Some((POD, theirs.into())));
+    assert!([tells, detects].iter().all(|frame| asked_by(frame).is_none()));
+}
+
+#[test]
 fn padding_does_not_matter() {
     let mut padded = arp(ArpOperation::Request, POD, V4);
     padded.resize(60, 0);

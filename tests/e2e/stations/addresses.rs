@@ -1,5 +1,6 @@
 //! Who has which address: known answers do not cross the underlay, and an address that gets another station is followed.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -114,7 +115,7 @@ fn an_address_that_goes_back_to_a_pod_that_had_it_is_followed_each_time() {
             to.sh("ip addr add 10.32.0.77/24 dev eth0; ip neigh flush dev eth0")?;
             let _busy =
                 to.spawn(&["ping", "-c", "1", "-W", "1", "-I", "10.32.0.77", "10.32.0.1"])?;
-            let ping = Ping::new(std::net::Ipv4Addr::new(10, 32, 0, 77), 1);
+            let ping = Ping::new(Ipv4Addr::new(10, 32, 0, 77), 1);
             let ping = ping.wait(Duration::from_millis(100));
             wait_until(WAIT, "the address answers", || {
                 watcher.ping_with(&ping).is_ok_and(|stats| stats.received > 0)
@@ -126,6 +127,45 @@ fn an_address_that_goes_back_to_a_pod_that_had_it_is_followed_each_time() {
             // What a station says again within a second is not heard.
             pause(Duration::from_millis(1500));
         }
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// Who answers a question only, by a frame that the kernel carries, is heard by no ear: its address is nobody's for all nodes.
+#[test]
+fn an_address_that_a_pod_answered_for_unheard_and_another_has_now_is_followed() {
+    let _turn = beside().unwrap();
+    Lab::with("stations-unheard", |lab| {
+        let nodes = lab.nodes::<3>(&Underlay::default())?;
+        let daemons = cluster(&nodes, &[])?;
+        let watcher = pod(&nodes[0], "w", 1)?;
+        let [first, second] = [pod(&nodes[1], "a", 2)?, pod(&nodes[2], "b", 3)?];
+        for holder in [&first, &second] {
+            both_answer(&watcher, holder, Stopwatch::start())?;
+        }
+        // Every address of its own is known now: nobody listens to what leaves by the vxlan device (ETH_P_ALL).
+        wait_until(WAIT, "no listener at the vxlan device", || {
+            first.node().sh("cat /proc/net/packet").is_ok_and(|all| !all.contains(" 0003 "))
+        })?;
+        // It knows who will ask: it has no question itself.
+        first.sh("ping -c 1 -W 1 10.32.0.1 >/dev/null; ip addr add 10.32.0.77/32 dev lo")?;
+        ensure!(watcher.ping("10.32.0.77".parse::<IpAddr>()?, 3)?.perfect());
+        let known = daemons[0].node().sh("ip neigh show 10.32.0.77 dev weave")?;
+        ensure!(known.is_empty(), "it was heard: {known}");
+
+        first.sh("ip addr del 10.32.0.77/32 dev lo")?;
+        let watch = Stopwatch::start();
+        second.sh("ip addr add 10.32.0.77/24 dev eth0; ip neigh flush dev eth0")?;
+        let _busy =
+            second.spawn(&["ping", "-c", "1", "-W", "1", "-I", "10.32.0.77", "10.32.0.1"])?;
+        let ping = Ping::new(Ipv4Addr::new(10, 32, 0, 77), 1).wait(Duration::from_millis(100));
+        wait_until(WAIT, "the address answers", || {
+            watcher.ping_with(&ping).is_ok_and(|stats| stats.received > 0)
+        })?;
+        let (took, seen) = (watch.elapsed(), watcher.sh("ip neigh show 10.32.0.77")?);
+        println!("answers after {took:?}");
+        ensure!(took < SOON && seen.contains(second.mac()), "after {took:?}: {seen}");
         Ok(())
     })
     .unwrap();

@@ -1,11 +1,10 @@
-//! Tells the control loop what the bridge hears pods say of their addresses.
+//! Tells the control loop what the bridge hears pods say of their addresses, and whom they ask for.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use router::Input;
-use switch::{Ear, Mac};
+use switch::{Ear, Said};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -16,6 +15,8 @@ use crate::control::Inbox;
 /// The control loop is told the same once in this time, and in it of so many stations at most.
 const AGAIN: Duration = Duration::from_secs(1);
 const MOST: usize = 1024;
+/// And of so many questions, in a count of their own: who asks for everybody keeps nobody from being heard.
+const MOST_ASKED: usize = 256;
 /// Between two times that everything is taken that was said: who says more is not heard.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Pause after listening has failed.
@@ -56,7 +57,7 @@ async fn hear(inbox: &Inbox, at: Links, nameless: &mut watch::Receiver<bool>) ->
         Err(error) => return error.into(),
     };
     nameless.mark_changed();
-    let mut told = BTreeSet::<(Mac, IpAddr)>::new();
+    let (mut told, mut asked) = (BTreeSet::new(), BTreeSet::new());
     let mut forget_at = Instant::now() + AGAIN;
     loop {
         let outcome = tokio::select! {
@@ -72,13 +73,15 @@ async fn hear(inbox: &Inbox, at: Links, nameless: &mut watch::Receiver<bool>) ->
         };
         if Instant::now() >= forget_at {
             told.clear();
+            asked.clear();
             forget_at = Instant::now() + AGAIN;
         }
-        for (mac, addr) in heard {
-            if told.len() < MOST
-                && told.insert((mac, addr))
-                && inbox.send(Input::Heard(mac, addr)).await.is_err()
-            {
+        for said in heard {
+            let (before, most, input) = match said {
+                Said::Has(mac, addr) => (&mut told, MOST, Input::Heard(mac, addr)),
+                Said::Asks(mac, addr) => (&mut asked, MOST_ASKED, Input::Asked(mac, addr)),
+            };
+            if before.len() < most && before.insert(said) && inbox.send(input).await.is_err() {
                 return anyhow::anyhow!("the control loop has ended: please report this");
             }
         }

@@ -108,6 +108,7 @@ fn told(input: &Input) -> Option<String> {
         Input::Address(mac, addr) | Input::Heard(mac, addr) => {
             format!("{mac} says that it has {addr}")
         }
+        Input::Asked(mac, addr) => format!("{mac} asks who has {addr}"),
         Input::Sighting(mac) => format!("{mac} was seen here"),
         Input::Carries(name, Some(mtu)) => format!("the route to {name} carries {mtu}"),
         Input::Carries(name, None) => format!("nobody knows what the route to {name} carries"),

@@ -38,6 +38,43 @@ fn an_address_that_was_nobodys_for_a_while_and_gets_another_station_is_said_to_t
     assert!(world.done.iter().all(|done| done.iter().filter(|it| moved(it)).count() == 1));
 }
 
+/// The one that has it answers the question only, past all ears, as kernels do that know who asks.
+#[test]
+fn an_address_that_was_asked_for_when_nobody_was_known_to_have_it_is_said_to_the_pods_here() {
+    let mut world = World::new(3);
+    world.put(0, Input::Learned(mac(1)));
+    world.put(1, Input::Learned(mac(2)));
+    world.run(1_000);
+    // All bridges hear it; the one that asks is on the first.
+    (0..3).for_each(|node| world.put(node, Input::Asked(mac(1), ip(5))));
+    world.run(1_000_000);
+
+    world.put(1, Input::Heard(mac(2), ip(5)));
+    world.run(1_000);
+
+    let moved =
+        |it: &Output| matches!(it, Output::Moved(addr, at) if (*addr, *at) == (ip(5), mac(2)));
+    let said: Vec<_> =
+        world.done.iter().map(|done| done.iter().filter(|it| moved(it)).count()).collect();
+    assert_eq!(said, [1, 0, 0]);
+    assert_eq!(world.nodes[0].counts().addresses_moved, 0);
+}
+
+#[test]
+fn an_address_that_is_known_when_it_is_asked_for_is_not_said_again() {
+    let mut world = World::new(2);
+    world.put(0, Input::Learned(mac(1)));
+    world.put(1, Input::Learned(mac(2)));
+    world.put(1, Input::Address(mac(2), ip(5)));
+    world.run(1_000);
+
+    world.put(0, Input::Asked(mac(1), ip(5)));
+    world.put(1, Input::Heard(mac(2), ip(5)));
+    world.run(1_000);
+
+    assert!(!world.done.iter().flatten().any(|it| matches!(it, Output::Moved(..))));
+}
+
 #[test]
 fn an_address_that_comes_back_with_the_station_it_had_is_not_said_to_the_pods() {
     let mut world = World::new(2);

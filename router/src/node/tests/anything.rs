@@ -39,6 +39,7 @@ fn inputs() -> impl Strategy<Value = Input> {
         prop::collection::vec(macs(), 0..6).prop_map(Input::Local),
         (macs(), 0_u8..9).prop_map(|(mac, n)| Input::Address(mac, ip(n))),
         (macs(), 0_u8..9).prop_map(|(mac, n)| Input::Heard(mac, ip(n))),
+        (macs(), 0_u8..9).prop_map(|(mac, n)| Input::Asked(mac, ip(n))),
         (peers(), lines(), any::<bool>(), 0_u64..9, 0_u64..9).prop_map(
             |(peer, line, poll, seq, echo)| Input::Probe(peer, packet(line, poll, seq, echo))
         ),
