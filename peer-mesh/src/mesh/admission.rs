@@ -7,6 +7,7 @@ use super::naming::{Claim, SETTLED_AFTER};
 use super::outgoing::Form;
 use super::own::MAX_ADDRESSES;
 use super::{KEEPALIVE, Mesh};
+use crate::directory::Standing;
 use crate::secure::Secure;
 use crate::wire::{Hello, Link, Message};
 use crate::{CloseReason, ConnId, Event, NEWEST_VERSION, OLDEST_VERSION, PeerName, PeerUid};
@@ -269,7 +270,12 @@ impl Mesh {
         self.linked_since.get_or_insert(now);
         self.own.links.insert(Link { name, uid });
         self.learn_own_address(local);
-        self.publish_soon(false, now);
+        // One that is back is silent until two neighbours tell of each other.
+        let is_back = self
+            .directory
+            .get(name)
+            .is_some_and(|it| it.standing == Standing::Silent || it.record.uid() != uid);
+        self.publish_soon(is_back, now);
         self.event(Event::LinkUp { name, addr, outbound });
         self.publish_lost(now);
         if let Some(conn) = self.conns.get_mut(&id) {

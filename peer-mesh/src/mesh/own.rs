@@ -94,7 +94,7 @@ impl Mesh {
         }
     }
 
-    /// Publishes our record soon; lost links sooner than found ones, since others wait for them.
+    /// Publishes our record soon; lost links, and those to who is back, sooner than others, since others wait for them.
     pub(super) fn publish_soon(&mut self, urgent: bool, now: Duration) {
         let at = self.publisher.earliest(urgent).max(now + PUBLISH);
         self.publisher.at = Some(self.publisher.at.map_or(at, |planned| planned.min(at)));

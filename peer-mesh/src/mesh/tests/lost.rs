@@ -79,3 +79,35 @@ fn a_link_whose_other_end_closes_it_and_dies_is_told_all_the_same() {
     assert!(!table.meshes[1].directory.is_up(name(0)));
     assert!(!table.meshes[2].directory.is_up(name(0)));
 }
+
+#[test]
+fn a_peer_that_dies_and_starts_again_and_again_is_silent_for_a_second_at_most() {
+    let mut table = Table::chain(4);
+    table.run(CALM);
+    let mut worst = Duration::ZERO;
+    let mut life = 3;
+    for again in 1..=8 {
+        table.crash(life);
+        // Longer than it takes to be noticed, some of the times.
+        table.run(Duration::from_millis(300 * again));
+        let incarnation = table.meshes[life].own.incarnation + 1;
+        let config = Config { targets: vec![addr(0)], started: again, ..Config::new(name(3)) };
+        let saved = Saved { incarnation, ..Saved::default() };
+        life = table.add(config, saved);
+        let began = table.now;
+        let is_up = |table: &Table| {
+            let uid = table.meshes[life].uid();
+            let up = |mesh: &Mesh| {
+                mesh.directory.is_up(name(3))
+                    && mesh.directory.get(name(3)).is_some_and(|it| it.record.uid() == uid)
+            };
+            table.alive().all(|(_, mesh)| mesh.name() == name(3) || up(mesh))
+        };
+        while !is_up(&table) && table.now < began + CALM {
+            table.step();
+        }
+        worst = worst.max(table.now - began);
+        table.run(Duration::from_millis(500));
+    }
+    assert!(worst <= Duration::from_secs(1), "{worst:?}");
+}
