@@ -111,7 +111,48 @@ pub struct Allocator {
 #[derive(Clone, Debug, Default)]
 struct Pull {
     answered: BTreeSet<PeerName>,
+    /// Who is telling all it knows, in several messages, and whose records are missing.
+    telling: BTreeMap<PeerName, BTreeSet<Owner>>,
+    /// The ring was made here a moment ago: of what has happened to it since it was begun, nothing is known here.
+    sown: bool,
+    /// Who owns something under an epoch of its own: not a seed that knows as little.
+    lively: BTreeSet<PeerName>,
     again_at: Duration,
+}
+
+impl Pull {
+    /// A peer has said something of the ring. That it is all it knows counts when all of that is here: a part of it, with
+    /// the roster even, is no answer.
+    fn hear(&mut self, from: PeerName, patch: &Patch) {
+        if let Some((_, alive)) = patch.roster.as_ref().filter(|_| patch.whole) {
+            self.telling.insert(from, alive.clone());
+        }
+        let lives = |(owner, _): &(Owner, _)| owner.name == from && owner.epoch != Epoch::SEED;
+        if patch.records.iter().any(lives) {
+            self.lively.insert(from);
+        }
+        let Some(missing) = self.telling.get_mut(&from) else { return };
+        for (owner, _) in &patch.records {
+            missing.remove(owner);
+        }
+        if missing.is_empty() {
+            self.telling.remove(&from);
+            self.answered.insert(from);
+        }
+    }
+
+    /// Whether somebody has answered who takes part.
+    fn has_lively(&self) -> bool {
+        !self.answered.is_disjoint(&self.lively)
+    }
+
+    /// A peer has started again, or is reached again.
+    fn forget(&mut self, name: PeerName, now: Duration) {
+        self.answered.remove(&name);
+        self.telling.remove(&name);
+        self.lively.remove(&name);
+        self.again_at = now;
+    }
 }
 
 /// This node gives everything away.

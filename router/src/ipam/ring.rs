@@ -58,6 +58,8 @@ pub struct Patch {
     pub removed: Vec<Owner>,
     /// All that have a record, and the horizon: whoever was born up to it and is not among them is removed.
     pub roster: Option<(u32, BTreeSet<Owner>)>,
+    /// Whether it says all that its sender knew: with the roster goes everything else, though perhaps in several messages.
+    pub whole: bool,
 }
 
 /// What merging has changed.
@@ -143,7 +145,7 @@ impl Ring {
     /// Takes up what others know.
     pub fn merge(&mut self, patch: Patch) -> News {
         let mut news = News::default();
-        let Patch { records, removed, roster } = patch;
+        let Patch { records, removed, roster, whole: _ } = patch;
         let (horizon, alive) = roster.map_or((0, None), |(horizon, alive)| (horizon, Some(alive)));
         let is_gone = |owner: &Owner| {
             let missed = alive.as_ref().is_some_and(|alive| !alive.contains(owner));
@@ -178,6 +180,7 @@ impl Ring {
             records: self.records.iter().map(|(owner, record)| (*owner, record.clone())).collect(),
             removed: self.removed.iter().copied().collect(),
             roster: Some(self.roster()),
+            whole: true,
         }
     }
 
@@ -188,6 +191,7 @@ impl Ring {
             records: news.records.iter().filter_map(record).collect(),
             removed: news.removed.iter().copied().collect(),
             roster: news.horizon.then(|| self.roster()),
+            whole: false,
         }
     }
 

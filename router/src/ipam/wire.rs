@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! message   version u8 (1) | kind u8 | range: family u8, first 4 or 16, prefix u8 | body
-//! patch     ring u64 | flags u8 | roster? | owner 14, removed: count * owner | records: count * (owner | len | record)
-//! roster    horizon u32 | count * owner                                            flag 1
+//! patch     ring u64 | flags u8 (1: roster, 2: with that comes all, 4 and more: later) | roster? | owner 14, removed: count * owner | records: count * (owner | len | record)
+//! roster    horizon u32 | count * owner
 //! record    version | shown u64 | free | serial | flags u8 (1: forced) | segments | offers | taken | more
 //! segment   gap to the last one's end | length | version
 //! offer     serial | start | length | version | owner | flags u8 (1: suspect)
@@ -28,6 +28,9 @@ use cursor::{Cursor, put};
 const VERSION: u8 = 1;
 /// Octets of a message: what the mesh carries at once.
 pub const MAX_MESSAGE: usize = 60_000;
+/// Flags of a patch.
+const ROSTER: u8 = 1;
+const WHOLE: u8 = 2;
 /// Addresses asked for at once.
 pub(super) const MAX_SPOTS: usize = 256;
 
@@ -166,7 +169,8 @@ fn head(range: Range, kind: u8) -> Vec<u8> {
 fn emit_patch(range: Range, id: RingId, patch: &Patch) -> Vec<u8> {
     let mut to = head(range, 1);
     to.extend(id.0.to_be_bytes());
-    to.push(u8::from(patch.roster.is_some()));
+    let flags = [(patch.roster.is_some(), ROSTER), (patch.whole, WHOLE)];
+    to.push(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
     if let Some((horizon, alive)) = &patch.roster {
         to.extend(horizon.to_be_bytes());
         put::count(&mut to, alive.len());
@@ -190,6 +194,7 @@ fn split(patch: &Patch) -> Vec<Patch> {
         records: Vec::new(),
         removed: patch.removed.clone(),
         roster: patch.roster.clone(),
+        whole: patch.whole,
     }];
     let mut room = MAX_MESSAGE.saturating_sub(base + 64);
     for (owner, record) in &patch.records {
@@ -337,17 +342,19 @@ pub fn parse(octets: &[u8]) -> Result<(Subnet, Option<Message>), BadMessage> {
 
 fn patch(from: &mut Cursor<'_>, subnet: Subnet) -> Result<Patch, BadMessage> {
     let range = Range::new(subnet).map_err(|_| BadMessage::Range)?;
-    let roster = match from.u8()? {
+    let flags = from.u8()?;
+    let roster = match flags & ROSTER {
         0 => None,
         _ => Some((u32::from_be_bytes(from.array()?), from.owners()?.into_iter().collect())),
     };
+    let whole = flags & WHOLE != 0 && roster.is_some();
     let removed = from.owners()?;
     let count = from.count(Owner::LEN)?;
     let mut records = Vec::with_capacity(count);
     for _ in 0..count {
         records.push((from.owner()?, from.record(range.span())?));
     }
-    Ok(Patch { records, removed, roster })
+    Ok(Patch { records, removed, roster, whole })
 }
 
 fn ask(from: &mut Cursor<'_>, subnet: Subnet) -> Result<Ask, BadMessage> {

@@ -29,7 +29,7 @@ impl Allocator {
         }
         let ring = Ring::divided(RingId(hash.finish() >> 1), self.config.range, &seeds);
         // Its state may have been lost: others would know.
-        self.pull = Some(super::Pull::default());
+        self.pull = Some(super::Pull { sown: true, ..super::Pull::default() });
         self.store.whole(&ring);
         self.ring = Some(ring);
     }
@@ -145,9 +145,14 @@ impl Allocator {
         let up: Vec<PeerName> = self.up().collect();
         let own = self.own.name;
         let alone = self.ring.as_ref().is_none_or(|it| it.owners().all(|(it, _)| it.name == own));
+        let taken_part = |it: Owner| it.name != own && it.epoch != Epoch::SEED;
+        let lives = self.ring.iter().flat_map(Ring::owners).any(|(it, _)| taken_part(it));
         let Some(pull) = &mut self.pull else { return };
-        let missing: Vec<_> = up.iter().copied().filter(|it| !pull.answered.contains(it)).collect();
-        let answered = !pull.answered.is_empty() && missing.is_empty();
+        // Others have been at work in the ring that a seed has made by itself: one of them has to tell.
+        let blind = pull.sown && lives && !pull.has_lively();
+        let asked = |it: &PeerName| blind || !pull.answered.contains(it);
+        let missing: Vec<_> = up.iter().copied().filter(asked).collect();
+        let answered = !pull.answered.is_empty() && missing.is_empty() && !blind;
         if answered || alone && up.is_empty() {
             self.pull = None;
             self.ring_changed = true;

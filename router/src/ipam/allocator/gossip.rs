@@ -72,11 +72,10 @@ impl Allocator {
         let own = self.ring.as_ref().map(Ring::id);
         match own {
             Some(own) if own == id => {
-                let whole = patch.roster.is_some();
-                self.merge(patch, gossip.then_some(from));
-                if let Some(pull) = self.pull.as_mut().filter(|_| whole) {
-                    pull.answered.insert(from);
+                if let Some(pull) = &mut self.pull {
+                    pull.hear(from, &patch);
                 }
+                self.merge(patch, gossip.then_some(from));
             }
             // The lower id wins: they are told of it.
             Some(own) if own < id => self.answer_other(from, own, id, now),
@@ -114,13 +113,13 @@ impl Allocator {
             Some((who, ring, gathered)) if who == from && ring == id => gathered,
             Some(_) | None => Patch::default(),
         };
-        if patch.roster.is_some() {
+        if patch.whole {
             whole = patch;
         } else {
             whole.records.extend(patch.records);
             whole.removed.extend(patch.removed);
         }
-        let Some((_, alive)) = &whole.roster else {
+        let Some((_, alive)) = whole.roster.as_ref().filter(|_| whole.whole) else {
             // Only a part was told to all: the whole is asked for.
             if self.answered.get(&from).is_none_or(|at| now >= *at + PAUSE) {
                 self.answered.insert(from, now);

@@ -30,8 +30,7 @@ impl Allocator {
             self.asks.forgive(name);
             self.asks.reclaim_at = now;
             if let Some(pull) = &mut self.pull {
-                pull.answered.remove(&name);
-                pull.again_at = now;
+                pull.forget(name, now);
             }
         } else {
             self.asks.fail(name);

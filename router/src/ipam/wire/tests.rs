@@ -34,7 +34,8 @@ fn all() -> Vec<Message> {
     let (id, ballot) = (RingId(77), Ballot { round: 9, by: owner(1).name });
     let value = Value { id, owners: [owner(1), owner(2)].into_iter().collect() };
     let roster = Some((5, [owner(1), owner(4)].into_iter().collect()));
-    let patch = Patch { records: vec![(owner(1), record())], removed: vec![owner(9)], roster };
+    let patch =
+        Patch { records: vec![(owner(1), record())], removed: vec![owner(9)], roster, whole: true };
     let ask =
         |want| Message::Ask(Ask { ring: id, serial: 3, owner: owner(1), record: record(), want });
     let deny = |why| Message::Deny(Deny { ring: id, serial: 3, owner: owner(2), why });
