@@ -15,7 +15,7 @@ use crate::output;
 /// Returns only if that failed, or the daemon is to be stopped first.
 pub(crate) fn run(reset: &Reset, socket: &Path, client: &Client) -> Result<()> {
     match reset.dry_run {
-        true => foretell(client)?,
+        true => foretell(reset, client)?,
         false => leave(reset, client)?,
     }
     let program = weftd();
@@ -78,10 +78,11 @@ fn leave(reset: &Reset, client: &Client) -> Result<()> {
 }
 
 /// Says what a daemon that runs would hand over.
-fn foretell(client: &Client) -> Result<()> {
+fn foretell(reset: &Reset, client: &Client) -> Result<()> {
     let Ok(ipam) = client.read::<Ipam>().map(|reply| reply.value) else { return Ok(()) };
     let leased = match to_pods(&ipam) {
         0 => String::new(),
+        leased if reset.force => format!(", {leased} of them leased to pods"),
         leased => format!(", {leased} of them leased to pods: not without --force"),
     };
     match ipam.here.owned {

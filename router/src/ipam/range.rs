@@ -111,6 +111,11 @@ pub enum BadSubnet {
     /// It is too small or too large to lease from.
     #[error("{0} is too small or too large: a range has between 4 and 2^24 addresses")]
     Size(Subnet),
+    /// Of addresses that no station has: multicast, loopback, `0.0.0.0/8`.
+    #[error(
+        "{0} has addresses that no pod can have (multicast, loopback or 0.0.0.0/8): give a private range, such as 10.32.0.0/12"
+    )]
+    NoUnicast(Subnet),
     /// Of another family.
     #[error("{0} is not IPv4: addresses of pods are IPv4 today")]
     Family(Subnet),
@@ -197,6 +202,10 @@ impl Range {
     /// The whole of a network, if it can be divided.
     pub fn new(subnet: Subnet) -> Result<Self, BadSubnet> {
         match subnet.first {
+            // No range is larger than a block of these.
+            IpAddr::V4(first) if matches!(first.octets(), [0 | 127 | 224..=239, ..]) => {
+                Err(BadSubnet::NoUnicast(subnet))
+            }
             IpAddr::V4(_) if (8..=30).contains(&subnet.prefix) => Ok(Self(subnet)),
             IpAddr::V4(_) => Err(BadSubnet::Size(subnet)),
             IpAddr::V6(_) => Err(BadSubnet::Family(subnet)),

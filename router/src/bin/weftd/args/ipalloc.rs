@@ -171,6 +171,9 @@ mod tests {
 
         assert!(refused("--ipalloc-range 10.32.0.1/12").contains("10.32.0.0/12 is meant"));
         assert!(refused("--ipalloc-range fd00::/64").contains("not IPv4"));
+        for range in ["224.0.0.0/8", "239.1.0.0/16", "127.0.0.0/24", "0.0.0.0/8"] {
+            assert!(refused(&format!("--ipalloc-range {range}")).contains("no pod can have"));
+        }
         assert!(refused("--ipalloc-default-subnet 10.64.0.0/24").contains("no part of the range"));
         assert!(refused("--ipalloc-default-subnet 10.32.0.0/31").contains("no part of the range"));
         assert!(refused("--ipalloc-init consensus=0").contains("from 1 to 65536"));
