@@ -48,6 +48,22 @@ impl World {
         it.tainted || contested || self.is_removed(it.owner)
     }
 
+    /// Who has rightly lost what was contested has lost it for good, also when nothing is contested any more.
+    pub(crate) fn remember_losers(&mut self) {
+        for node in 0..self.nodes.len() {
+            let pods = self.nodes[node].pods.iter();
+            let lost: Vec<_> = pods
+                .filter(|(_, it)| it.lost && self.loses(it))
+                .map(|(id, _)| id.clone())
+                .collect();
+            for id in lost {
+                if let Some(it) = self.nodes[node].pods.get_mut(&id) {
+                    it.tainted = true;
+                }
+            }
+        }
+    }
+
     fn is_removed(&self, owner: Owner) -> bool {
         let rings = self.nodes.iter().filter_map(|node| node.alloc.as_ref()?.ring());
         self.removed.contains(&owner) || rings.into_iter().any(|ring| ring.is_removed(owner))

@@ -233,6 +233,7 @@ impl World {
         if self.is_one_cluster() {
             self.probe();
             self.check_settled();
+            self.remember_losers();
             self.contested.clear();
         }
         for node in 0..count {
