@@ -90,8 +90,6 @@ pub struct Contents {
     /// The number of its last commit, and that of the last one that was told since this machine has started, if that is higher:
     /// then the file is an earlier one. The next commit's number is above both.
     pub rolled_back: Option<(u64, u64)>,
-    /// Its last commit is the last one that was told since this machine has started: nothing newer was ever durable.
-    pub certain: bool,
 }
 
 /// An open ledger. Nobody else can open it. Dropping it closes it, and loses nothing.
@@ -238,11 +236,8 @@ impl Ledger {
             }
             Err(why) => return Err(failed("open")(why)),
         };
-        let seen = witness.as_ref().and_then(|it| it.seen(stored.identity));
-        let certain = seen == Some(stored.last);
-        let seen = seen.unwrap_or_default();
+        let seen = witness.as_ref().and_then(|it| it.seen(stored.identity)).unwrap_or_default();
         let contents = Contents {
-            certain,
             entries,
             made,
             recovered: recovering.load(Ordering::Relaxed),

@@ -1,7 +1,7 @@
 //! A node that is exposed to its pods, and its pods to what is behind it. Its tests measure time: run them one by one.
 #![expect(clippy::print_stdout, reason = "the figures belong to the result")]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,8 +20,9 @@ const EXPOSED: &str = "10.32.0.1/24,fd00:32::ffff/64";
 
 /// Whom a server sees when that client has connected to it.
 fn seen(server: &Host, addr: IpAddr, client: &Host) -> Result<IpAddr> {
-    let to = SocketAddr::from((addr, PORT));
-    let listener = server.inside(async || Ok(TcpListener::bind(to)?))?;
+    // Each time another port: a process that is just being made holds what was closed for a moment.
+    let listener = server.inside(async || Ok(TcpListener::bind((addr, 0))?))?;
+    let to = listener.local_addr()?;
     let connect = async || Ok(TcpStream::connect_timeout(&to, Duration::from_secs(3))?);
     let _stream = client.inside(connect).with_context(|| format!("no way to {to}"))?;
     listener.set_nonblocking(true)?;

@@ -19,6 +19,7 @@ mod gossip;
 mod io;
 mod leases;
 mod peers;
+mod pull;
 mod refusal;
 mod serve;
 mod settle;
@@ -44,6 +45,7 @@ use super::wire::{self, Message};
 use super::{Epoch, Offset, Owner, Ring, RingId, Rng, Space};
 use ask::Asks;
 use leases::Leases;
+use pull::Pull;
 use serve::Pending;
 use store::Store;
 
@@ -107,54 +109,6 @@ pub struct Allocator {
     urged: bool,
 }
 
-/// What is compared before it counts.
-#[derive(Clone, Debug, Default)]
-struct Pull {
-    answered: BTreeSet<PeerName>,
-    /// Who is telling all it knows, in several messages, and whose records are missing.
-    telling: BTreeMap<PeerName, BTreeSet<Owner>>,
-    /// The ring was made here a moment ago: of what has happened to it since it was begun, nothing is known here.
-    sown: bool,
-    /// Who owns something under an epoch of its own: not a seed that knows as little.
-    lively: BTreeSet<PeerName>,
-    again_at: Duration,
-}
-
-impl Pull {
-    /// A peer has said something of the ring. That it is all it knows counts when all of that is here: a part of it, with
-    /// the roster even, is no answer.
-    fn hear(&mut self, from: PeerName, patch: &Patch) {
-        if let Some((_, alive)) = patch.roster.as_ref().filter(|_| patch.whole) {
-            self.telling.insert(from, alive.clone());
-        }
-        let lives = |(owner, _): &(Owner, _)| owner.name == from && owner.epoch != Epoch::SEED;
-        if patch.records.iter().any(lives) {
-            self.lively.insert(from);
-        }
-        let Some(missing) = self.telling.get_mut(&from) else { return };
-        for (owner, _) in &patch.records {
-            missing.remove(owner);
-        }
-        if missing.is_empty() {
-            self.telling.remove(&from);
-            self.answered.insert(from);
-        }
-    }
-
-    /// Whether somebody has answered who takes part.
-    fn has_lively(&self) -> bool {
-        !self.answered.is_disjoint(&self.lively)
-    }
-
-    /// A peer has started again, or is reached again.
-    fn forget(&mut self, name: PeerName, now: Duration) {
-        self.answered.remove(&name);
-        self.telling.remove(&name);
-        self.lively.remove(&name);
-        self.again_at = now;
-    }
-}
-
 /// This node gives everything away.
 #[derive(Clone, Debug)]
 struct Leaving {
@@ -191,8 +145,10 @@ impl Allocator {
         };
         let votes = matches!(config.init, Init::Consensus(_) | Init::Majority(_));
         let paxos = Paxos::new(own, count, votes, kept.acceptor);
-        // A record that was never rewritten since the daemon of this boot saved it needs no comparison.
-        let pull = (restored && !kept.certain).then(Pull::default);
+        // Even the last state of its own says nothing of what others have done meanwhile: they may have removed it.
+        let seed = Owner { name: own.name, epoch: Epoch::SEED };
+        let is_seed = kept.ring.as_ref().is_some_and(|ring| ring.record(seed).is_some());
+        let pull = restored.then(|| if is_seed { Pull::sown() } else { Pull::default() });
         let mut it = Self {
             rng,
             own,
@@ -230,7 +186,8 @@ impl Allocator {
         };
         it.used = !it.leases.is_empty();
         it.rebuild_space();
-        it.store.begin(it.ring.as_ref(), kept.epoch.is_none());
+        it.store.begin(it.ring.as_ref(), kept.epoch.is_none() || kept.rolled_back);
+        it.reclaim_others();
         it.sow();
         it.forget_nicknames();
         it
@@ -269,7 +226,7 @@ impl Allocator {
     /// When [`Self::step`] is to be called at the latest.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let waiting = self.pending.values().map(|it| it.request.until).min();
-        let pull = self.pull.as_ref().filter(|_| !self.peers.is_empty()).map(|it| it.again_at);
+        let pull = self.pull.as_ref().filter(|_| !self.peers.is_empty()).map(Pull::again_at);
         let introduce = self.is_introducing().then_some(self.introduce_at);
         let show = self.to_show.is_some().then_some(self.show_at);
         let proposes = self.wants_ring() && self.can_propose();

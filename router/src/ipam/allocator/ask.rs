@@ -267,8 +267,11 @@ impl Allocator {
             self.space.remove(Span::one(at));
             self.say(Word::Regained(self.config.range.addr(at)));
         }
-        for (owner, mut spots) in by {
-            spots.truncate(MAX_SPOTS);
+        for (owner, spots) in by {
+            // All have their turn.
+            let over = spots.len().saturating_sub(MAX_SPOTS);
+            let first = usize::try_from(self.rng.below(over as u64 + 1)).unwrap_or(0);
+            let spots = spots.into_iter().skip(first).take(MAX_SPOTS).collect();
             if !self.asks.is_asking_spots(owner) {
                 self.put(owner, Want::Spots(spots), now);
             }
@@ -292,7 +295,13 @@ impl Allocator {
         if self.ring.as_ref().map(Ring::id) != Some(deny.ring) {
             return;
         }
-        let Some(open) = self.asks.open.remove(&deny.serial) else { return };
+        // Serials begin anew with each start: a late answer may be to another question.
+        let open = self
+            .asks
+            .open
+            .extract_if(deny.serial..=deny.serial, |_, it| it.of.name == deny.owner.name)
+            .next();
+        let Some((_, open)) = open else { return };
         match &deny.why {
             // Who asks before somebody waits is given nothing where there is not plenty.
             Denial::Full if matches!(open.want, Want::Any(_, false)) => {}

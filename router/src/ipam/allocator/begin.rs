@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use peer_mesh::PeerName;
 
-use super::io::{Init, Refusal, Word};
-use super::{AGAIN, Allocator, Reach};
+use super::io::{Init, Word};
+use super::{AGAIN, Allocator, Pull, Reach};
 use crate::ipam::paxos::{self, Move};
 use crate::ipam::record::Hash;
 use crate::ipam::ring::RingId;
@@ -29,14 +29,14 @@ impl Allocator {
         }
         let ring = Ring::divided(RingId(hash.finish() >> 1), self.config.range, &seeds);
         // Its state may have been lost: others would know.
-        self.pull = Some(super::Pull { sown: true, ..super::Pull::default() });
+        self.pull = Some(Pull::sown());
         self.store.whole(&ring);
         self.ring = Some(ring);
     }
 
     /// Goes on to the next stage, if it is time to.
     pub(super) fn begin(&mut self, now: Duration) {
-        if self.wants_ring() {
+        if self.wants_ring() && self.store.failing.is_none() {
             self.count_peers();
             let due = self.paxos.poll_timeout().is_none_or(|at| now >= at);
             if due && self.can_propose() {
@@ -138,42 +138,6 @@ impl Allocator {
                 }
             }
         }
-    }
-
-    /// What was restored is compared with what all who are up know.
-    fn compare(&mut self, now: Duration) {
-        let up: Vec<PeerName> = self.up().collect();
-        let own = self.own.name;
-        let alone = self.ring.as_ref().is_none_or(|it| it.owners().all(|(it, _)| it.name == own));
-        let taken_part = |it: Owner| it.name != own && it.epoch != Epoch::SEED;
-        let lives = self.ring.iter().flat_map(Ring::owners).any(|(it, _)| taken_part(it));
-        let Some(pull) = &mut self.pull else { return };
-        // Others have been at work in the ring that a seed has made by itself: one of them has to tell.
-        let blind = pull.sown && lives && !pull.has_lively();
-        let asked = |it: &PeerName| blind || !pull.answered.contains(it);
-        let missing: Vec<_> = up.iter().copied().filter(asked).collect();
-        let answered = !pull.answered.is_empty() && missing.is_empty() && !blind;
-        if answered || alone && up.is_empty() {
-            self.pull = None;
-            self.ring_changed = true;
-            self.store.state = true;
-        } else if now >= pull.again_at {
-            pull.again_at = now + AGAIN;
-            for to in missing {
-                self.send(to, &Message::Pull);
-            }
-        }
-    }
-
-    /// Whose answers are awaited.
-    pub(super) fn not_pulled(&self) -> Option<Refusal> {
-        let pull = self.pull.as_ref()?;
-        let mut missing: Vec<_> = self.up().filter(|it| !pull.answered.contains(it)).collect();
-        if missing.is_empty() {
-            let owners = self.ring.iter().flat_map(Ring::owners).map(|(owner, _)| owner.name);
-            missing = owners.filter(|name| *name != self.own.name).collect();
-        }
-        Some(Refusal::NotPulled(missing))
     }
 
     /// Writes a first record, when this node is to own something.

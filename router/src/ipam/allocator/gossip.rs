@@ -6,10 +6,10 @@ use std::time::Duration;
 use peer_mesh::PeerName;
 
 use super::io::{Output, Word};
-use super::{Allocator, LeaseState};
+use super::{Allocator, Lease, LeaseState};
 use crate::ipam::ring::{News, Patch, RingId};
 use crate::ipam::wire::{self, Message};
-use crate::ipam::{Epoch, Owner, Record, Ring, Subnet};
+use crate::ipam::{Epoch, Offset, Owner, Record, Ring, Subnet};
 
 /// A whole ring is sent so often at most to a peer that has another.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ impl Allocator {
                     self.count_peers();
                 }
                 if let Some(pull) = &mut self.pull {
-                    pull.answered.insert(from);
+                    pull.answered_by(from);
                 }
             }
             Some(Message::Ask(ask)) => self.asked(from, ask),
@@ -90,7 +90,7 @@ impl Allocator {
         self.answered.insert(from, now);
         self.note_other((from, now), kept, dropped);
         if let Some(pull) = &mut self.pull {
-            pull.answered.insert(from);
+            pull.answered_by(from);
         }
         self.pulled_by(from);
     }
@@ -111,6 +111,11 @@ impl Allocator {
     fn collect(&mut self, from: PeerName, id: RingId, patch: Patch, now: Duration) {
         let mut whole = match self.incoming.take() {
             Some((who, ring, gathered)) if who == from && ring == id => gathered,
+            // What one tells is not given up for a part that another tells.
+            Some(other) if !patch.whole && other.1 <= id => {
+                self.incoming = Some(other);
+                return;
+            }
             Some(_) | None => Patch::default(),
         };
         if patch.whole {
@@ -200,6 +205,21 @@ impl Allocator {
             self.store.lease(at);
         }
         self.asks.reclaim_at = Duration::ZERO;
+    }
+
+    /// Leases outside of what this node owns: it was leaving when it stopped.
+    pub(super) fn reclaim_others(&mut self) {
+        let Some(ring) = &self.ring else { return };
+        let own = ring.record(self.own);
+        let is_own = |at: Offset| own.is_some_and(|own| own.segment_at(at).is_some());
+        let state = |(at, lease): (Offset, &Lease)| {
+            (lease.state == LeaseState::Owned && !is_own(at)).then_some(at)
+        };
+        let others: Vec<_> = self.leases.iter().filter_map(state).collect();
+        for at in others {
+            self.leases.set(at, LeaseState::Reclaiming);
+            self.store.lease(at);
+        }
     }
 
     /// Merges, and passes on what was news.

@@ -41,8 +41,6 @@ pub struct Kept {
     pub leases: BTreeMap<Offset, Lease>,
     /// What peers are called by people.
     pub nicknames: BTreeMap<PeerName, String>,
-    /// The caller knows that nothing newer was ever durable.
-    pub certain: bool,
 }
 
 /// Why what was kept cannot be used. It is as it was.
@@ -257,6 +255,10 @@ impl Store {
     /// What follows from what is not yet saved waits, too.
     pub(super) fn hold(&mut self, out: Vec<Output>, free: &mut Vec<Output>) {
         match self.gate.back_mut() {
+            // Questions and answers are said again; as long as nothing can be saved they would only pile up.
+            Some((_, waiting)) if self.failing.is_some() => {
+                waiting.extend(out.into_iter().filter(|it| !matches!(it, Output::Send { .. })));
+            }
             Some((_, waiting)) => waiting.extend(out),
             None => free.extend(out),
         }

@@ -178,9 +178,13 @@ impl Allocator {
     fn removals(&self) -> Vec<RemovalView> {
         let Some(ring) = &self.ring else { return Vec::new() };
         let reach = |it: Owner| if it == self.own { Reach::Up } else { self.reach(it) };
-        let unshown = || ring.unshown().map(|it| (it, reach(it)));
-        let removed = ring.removed();
-        removed.map(|owner| RemovalView { owner, waiting_for: unshown().collect() }).collect()
+        let mut removed = ring.removed().peekable();
+        if removed.peek().is_none() {
+            return Vec::new();
+        }
+        // The same for all.
+        let waiting_for: Vec<_> = ring.unshown().map(|it| (it, reach(it))).collect();
+        removed.map(|owner| RemovalView { owner, waiting_for: waiting_for.clone() }).collect()
     }
 
     fn waiting(&self) -> Vec<(String, Duration, Refusal)> {

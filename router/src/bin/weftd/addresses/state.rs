@@ -181,7 +181,6 @@ impl Place {
     }
 
     fn witnessed(&self, mut kept: Kept, contents: &Contents) -> Kept {
-        kept.certain = contents.certain;
         if let Some((found, told)) = contents.rolled_back {
             warn!(found, told, file = %self.file.display(), "what is stored of addresses was put back to an earlier state: this node leases no new ones; run weft rmpeer --force with its name on another node");
             kept.rolled_back = true;
@@ -297,13 +296,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_has_kept_is_certain_in_the_same_boot() {
+    fn what_a_node_has_kept_is_there_again() {
         let dir = Scratch::new("kept");
         dir.fill(true);
 
         let (_, kept) = dir.place(NAME).read(range("10.32.0.0/12")).unwrap();
 
-        assert_eq!((kept.leases.len(), kept.certain, kept.rolled_back), (1, true, false));
+        assert_eq!((kept.leases.len(), kept.rolled_back), (1, false));
     }
 
     #[test]
@@ -356,6 +355,6 @@ mod tests {
 
         let (_, kept) = dir.place(NAME).read(range("10.32.0.0/12")).unwrap();
 
-        assert!(kept.rolled_back && !kept.certain);
+        assert!(kept.rolled_back);
     }
 }
