@@ -86,7 +86,7 @@ pub struct Allocator {
     pending: BTreeMap<u64, Pending>,
     asks: Asks,
     /// A ring that comes in several messages.
-    incoming: Option<(PeerName, RingId, Patch)>,
+    incoming: Option<Incoming>,
     /// Whom a whole ring was sent, because theirs is another.
     answered: BTreeMap<PeerName, Duration>,
     /// Peers whose range is another.
@@ -107,6 +107,15 @@ pub struct Allocator {
     used: bool,
     /// Whether one who does not vote on the first ring wants it.
     urged: bool,
+}
+
+/// A ring of which some messages have come.
+#[derive(Debug)]
+struct Incoming {
+    from: PeerName,
+    id: RingId,
+    patch: Patch,
+    since: Duration,
 }
 
 /// This node gives everything away.

@@ -6,13 +6,15 @@ use std::time::Duration;
 use peer_mesh::PeerName;
 
 use super::io::{Output, Word};
-use super::{Allocator, Lease, LeaseState};
+use super::{Allocator, Incoming, Lease, LeaseState};
 use crate::ipam::ring::{News, Patch, RingId};
 use crate::ipam::wire::{self, Message};
 use crate::ipam::{Epoch, Offset, Owner, Record, Ring, Subnet};
 
 /// A whole ring is sent so often at most to a peer that has another.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The messages of one come together: what is missing after this time was lost.
+const GATHERING: Duration = Duration::from_secs(2);
 
 impl Allocator {
     /// Takes a message: of a neighbour to all (`gossip`), or of a peer to this node.
@@ -109,14 +111,16 @@ impl Allocator {
 
     /// Gathers a ring that is not ours, until it is whole.
     fn collect(&mut self, from: PeerName, id: RingId, patch: Patch, now: Duration) {
-        let mut whole = match self.incoming.take() {
-            Some((who, ring, gathered)) if who == from && ring == id => gathered,
+        // What does not come in time does not come: whoever tells a part then is asked for the whole.
+        let waiting = self.incoming.take().filter(|it| now < it.since + GATHERING);
+        let (mut whole, since) = match waiting {
+            Some(it) if it.from == from && it.id == id => (it.patch, it.since),
             // What one tells is not given up for a part that another tells.
-            Some(other) if !patch.whole && other.1 <= id => {
+            Some(other) if !patch.whole && other.id <= id => {
                 self.incoming = Some(other);
                 return;
             }
-            Some(_) | None => Patch::default(),
+            Some(_) | None => (Patch::default(), now),
         };
         if patch.whole {
             whole = patch;
@@ -136,7 +140,7 @@ impl Allocator {
         if alive.is_subset(&known) {
             self.adopt(from, id, whole, now);
         } else {
-            self.incoming = Some((from, id, whole));
+            self.incoming = Some(Incoming { from, id, patch: whole, since });
         }
     }
 

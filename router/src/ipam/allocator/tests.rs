@@ -177,6 +177,37 @@ fn who_has_started_again_leases_nothing_new_before_another_has_told_what_it_know
     assert!(again.allocate("c").contains("NotPulled"));
 }
 
+/// Of a ring in two messages the second was lost, and who told it is silent: another is asked.
+#[test]
+fn a_ring_that_does_not_come_whole_is_asked_of_who_tells_next() {
+    let [first, second] = [8, 9].map(PeerName::local);
+    let owners = [first, second].map(|name| Owner { name, epoch: Epoch::after(0, 1) });
+    let ring = Ring::divided(RingId(1), range(), &owners.into());
+    let whole = ring.whole();
+    let part = |at: usize| Patch { records: vec![whole.records[at].clone()], ..Patch::default() };
+    let torn = Patch { records: part(0).records, ..whole.clone() };
+    let mut alloc = Allocator::new(config(1), Kept::default());
+    for peer in [first, second] {
+        alloc.step(Duration::ZERO, [Input::Peer(peer, Reach::Up)]);
+    }
+    let mut hear = |secs, from, patch| {
+        let messages = wire::emit(range(), &Message::Ring(RingId(1), patch));
+        let gossip = messages.into_iter().map(|message| Input::Gossip { via: from, message });
+        let now = Duration::from_secs(secs);
+        let mut done = alloc.step(now, gossip.collect::<Vec<_>>());
+        // A disk that is quick.
+        done.extend(alloc.step(now, [Input::Saved(u64::MAX)]));
+        let pull = wire::emit(range(), &Message::Pull).remove(0);
+        done.iter().any(
+            |it| matches!(it, Output::Send { to, message } if *to == second && *message == pull),
+        )
+    };
+
+    assert!(!hear(1, first, torn));
+    assert!(!hear(2, second, part(1)));
+    assert!(hear(9, second, part(1)));
+}
+
 #[test]
 fn what_a_node_had_leased_and_was_giving_away_when_it_stopped_is_claimed_again() {
     let mut node = Alone::new();
