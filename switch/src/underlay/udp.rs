@@ -227,7 +227,7 @@ impl Underlay for UdpUnderlay {
                     // All that came before this call was handled.
                     if let Some(valve) = self.valve.as_ref().filter(|_| batch.is_empty()) {
                         // Refused: whoever has asked finds out, and tries.
-                        let _refused = valve.settle();
+                        let _refused = valve.settle_if_empty();
                     }
                     return Ok(());
                 }

@@ -9,7 +9,8 @@ use socket2::SockRef;
 ///
 /// To switch a rule off takes longer than a frame thread takes to handle a datagram, and nobody knows what
 /// that thread has in hand: what came later would overtake it. The thread itself closes the valve right after it
-/// has looked and found nothing.
+/// has looked and found nothing: at the start of a time slice, as what comes while it is off the processor between
+/// the two is overtaken, too.
 ///
 /// # Thread-safety
 /// Any thread may ask for a change; the one that reads from the socket makes it.
@@ -35,6 +36,23 @@ impl Valve {
     /// Whether it is as was asked for.
     pub(crate) fn is_settled(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) == self.open.load(Ordering::Relaxed)
+    }
+
+    /// Makes the change that was asked for, if there is one, unless there is something in the socket: to be called by
+    /// the one that reads from it, with nothing in hand.
+    ///
+    /// # Errors
+    /// As [`Valve::settle`].
+    pub(crate) fn settle_if_empty(&self) -> io::Result<()> {
+        if self.is_settled() {
+            return Ok(());
+        }
+        // Whoever waits for the processor gets it now, and not between the next two calls.
+        std::thread::yield_now();
+        match self.socket.peek(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.settle(),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Makes the change that was asked for, if there is one.
