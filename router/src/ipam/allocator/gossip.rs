@@ -154,8 +154,8 @@ impl Allocator {
             }
         }
         self.pull = None;
-        self.take_ring(ring);
         self.reclaim_all();
+        self.take_ring(ring);
         if self.own_record().is_none() {
             self.renew_epoch();
         }

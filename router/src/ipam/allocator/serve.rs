@@ -64,7 +64,8 @@ impl Allocator {
         self.pending.values().any(is)
     }
 
-    /// Answers that are not yet out are taken back: what they are about is no longer this node's.
+    /// Answers that are not yet out are taken back: what they are about may be no longer this node's. The caller takes what
+    /// is not out of the space.
     pub(super) fn retract_all(&mut self) {
         for (token, pending) in &mut self.pending {
             if let Some((at, _)) = pending.probing.take() {
@@ -75,6 +76,8 @@ impl Allocator {
             {
                 self.leases.remove(at);
                 self.store.lease(at);
+                // Nobody has used it.
+                self.space.add(Span::one(at));
                 pending.answered = false;
             }
         }
