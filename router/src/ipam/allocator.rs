@@ -18,6 +18,7 @@ mod give;
 mod gossip;
 mod io;
 mod leases;
+mod missing;
 mod peers;
 mod pull;
 mod refusal;
@@ -45,6 +46,7 @@ use super::wire::{self, Message};
 use super::{Epoch, Offset, Owner, Ring, RingId, Rng, Space};
 use ask::Asks;
 use leases::Leases;
+use missing::Missing;
 use pull::Pull;
 use serve::Pending;
 use store::Store;
@@ -115,6 +117,7 @@ struct Incoming {
     from: PeerName,
     id: RingId,
     patch: Patch,
+    missing: Missing,
     since: Duration,
 }
 

@@ -58,8 +58,9 @@ pub struct Patch {
     pub removed: Vec<Owner>,
     /// All that have a record, and the horizon: whoever was born up to it and is not among them is removed.
     pub roster: Option<(u32, BTreeSet<Owner>)>,
-    /// Whether it says all that its sender knew: with the roster goes everything else, though perhaps in several messages.
-    pub whole: bool,
+    /// If it says all that its sender knew: how many it has removed. With the roster goes everything else, though perhaps in
+    /// several messages.
+    pub whole: Option<usize>,
 }
 
 /// What merging has changed.
@@ -180,7 +181,7 @@ impl Ring {
             records: self.records.iter().map(|(owner, record)| (*owner, record.clone())).collect(),
             removed: self.removed.iter().copied().collect(),
             roster: Some(self.roster()),
-            whole: true,
+            whole: Some(self.removed.len()),
         }
     }
 
@@ -191,7 +192,7 @@ impl Ring {
             records: news.records.iter().filter_map(record).collect(),
             removed: news.removed.iter().copied().collect(),
             roster: news.horizon.then(|| self.roster()),
-            whole: false,
+            whole: None,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! message   version u8 (1) | kind u8 | range: family u8, first 4 or 16, prefix u8 | body
-//! patch     ring u64 | flags u8 (1: roster, 2: with that comes all, 4 and more: later) | roster? | owner 14, removed: count * owner | records: count * (owner | len | record)
+//! patch     ring u64 | flags u8 (1: roster, 2: with that comes all, 4 and more: later) | roster? | all: how many removed? | removed: count * owner 14 | records: count * (owner | len | record)
 //! roster    horizon u32 | count * owner
 //! record    version | shown u64 | free | serial | flags u8 (1: forced) | segments | offers | taken | more
 //! segment   gap to the last one's end | length | version
@@ -28,6 +28,8 @@ use cursor::{Cursor, put};
 const VERSION: u8 = 1;
 /// Octets of a message: what the mesh carries at once.
 pub const MAX_MESSAGE: usize = 60_000;
+/// Of these, for what is listed: not head, counts and flags.
+const ROOM: usize = MAX_MESSAGE - 64;
 /// Flags of a patch.
 const ROSTER: u8 = 1;
 const WHOLE: u8 = 2;
@@ -169,12 +171,15 @@ fn head(range: Range, kind: u8) -> Vec<u8> {
 fn emit_patch(range: Range, id: RingId, patch: &Patch) -> Vec<u8> {
     let mut to = head(range, 1);
     to.extend(id.0.to_be_bytes());
-    let flags = [(patch.roster.is_some(), ROSTER), (patch.whole, WHOLE)];
+    let flags = [(patch.roster.is_some(), ROSTER), (patch.whole.is_some(), WHOLE)];
     to.push(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
     if let Some((horizon, alive)) = &patch.roster {
         to.extend(horizon.to_be_bytes());
         put::count(&mut to, alive.len());
         alive.iter().for_each(|it| put::owner(&mut to, *it));
+    }
+    if let Some(removed) = patch.whole {
+        put::count(&mut to, removed);
     }
     put::count(&mut to, patch.removed.len());
     patch.removed.iter().for_each(|it| put::owner(&mut to, *it));
@@ -186,29 +191,45 @@ fn emit_patch(range: Range, id: RingId, patch: &Patch) -> Vec<u8> {
     to
 }
 
-/// Messages of a patch: what removes goes with the first, records as many as fit.
+/// Messages of a patch: the roster goes with the first, then who was removed, then records, as many as fit.
 fn split(patch: &Patch) -> Vec<Patch> {
-    let base =
-        (patch.removed.len() + patch.roster.as_ref().map_or(0, |it| it.1.len())) * Owner::LEN;
-    let mut parts = vec![Patch {
-        records: Vec::new(),
-        removed: patch.removed.clone(),
-        roster: patch.roster.clone(),
-        whole: patch.whole,
-    }];
-    let mut room = MAX_MESSAGE.saturating_sub(base + 64);
-    for (owner, record) in &patch.records {
-        let len = Owner::LEN + 4 + put::record(record).len();
-        if len > room {
-            parts.push(Patch::default());
-            room = MAX_MESSAGE - 64;
-        }
-        room = room.saturating_sub(len);
-        if let Some(last) = parts.last_mut() {
-            last.records.push((*owner, record.clone()));
-        }
+    let Patch { records, removed, roster, whole } = patch;
+    let roster = roster.clone();
+    let len = roster.as_ref().map_or(0, |(_, alive)| alive.len()) * Owner::LEN;
+    let mut parts = Parts {
+        done: Vec::new(),
+        last: Patch { roster, whole: *whole, ..Patch::default() },
+        room: ROOM.saturating_sub(len),
+    };
+    for owner in removed {
+        parts.with_room(Owner::LEN).removed.push(*owner);
     }
-    parts
+    for (owner, record) in records {
+        let len = Owner::LEN + 4 + put::record(record).len();
+        parts.with_room(len).records.push((*owner, record.clone()));
+    }
+    parts.done.push(parts.last);
+    parts.done
+}
+
+/// Messages that are being filled.
+struct Parts {
+    done: Vec<Patch>,
+    last: Patch,
+    /// In the last one.
+    room: usize,
+}
+
+impl Parts {
+    /// The message that so many octets more go into.
+    fn with_room(&mut self, len: usize) -> &mut Patch {
+        if len > self.room {
+            self.done.push(std::mem::take(&mut self.last));
+            self.room = ROOM;
+        }
+        self.room = self.room.saturating_sub(len);
+        &mut self.last
+    }
 }
 
 fn emit_one(range: Range, message: &Message) -> Vec<u8> {
@@ -347,7 +368,11 @@ fn patch(from: &mut Cursor<'_>, subnet: Subnet) -> Result<Patch, BadMessage> {
         0 => None,
         _ => Some((u32::from_be_bytes(from.array()?), from.owners()?.into_iter().collect())),
     };
-    let whole = flags & WHOLE != 0 && roster.is_some();
+    let whole = match flags & WHOLE {
+        0 => None,
+        _ => Some(from.number32("how many were removed")?).filter(|_| roster.is_some()),
+    };
+    let whole = whole.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
     let removed = from.owners()?;
     let count = from.count(Owner::LEN)?;
     let mut records = Vec::with_capacity(count);

@@ -1,11 +1,11 @@
 //! What peers say: rings that merge, rings that do not, and who asks for what.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use peer_mesh::PeerName;
 
 use super::io::{Output, Word};
+use super::missing::Missing;
 use super::{Allocator, Incoming, Lease, LeaseState};
 use crate::ipam::ring::{News, Patch, RingId};
 use crate::ipam::wire::{self, Message};
@@ -113,34 +113,29 @@ impl Allocator {
     fn collect(&mut self, from: PeerName, id: RingId, patch: Patch, now: Duration) {
         // What does not come in time does not come: whoever tells a part then is asked for the whole.
         let waiting = self.incoming.take().filter(|it| now < it.since + GATHERING);
-        let (mut whole, since) = match waiting {
-            Some(it) if it.from == from && it.id == id => (it.patch, it.since),
+        let incoming = match (Missing::of(&patch), waiting) {
+            (Some(missing), _) => Incoming { from, id, patch, missing, since: now },
+            (None, Some(mut it)) if it.from == from && it.id == id => {
+                it.missing.hear(&patch);
+                it.patch.records.extend(patch.records);
+                it.patch.removed.extend(patch.removed);
+                it
+            }
             // What one tells is not given up for a part that another tells.
-            Some(other) if !patch.whole && other.id <= id => {
-                self.incoming = Some(other);
+            (None, Some(it)) if it.id <= id => return self.incoming = Some(it),
+            // Only a part was told to all: the whole is asked for.
+            (None, _) => {
+                if self.answered.get(&from).is_none_or(|at| now >= *at + PAUSE) {
+                    self.answered.insert(from, now);
+                    self.send(from, &Message::Pull);
+                }
                 return;
             }
-            Some(_) | None => (Patch::default(), now),
         };
-        if patch.whole {
-            whole = patch;
+        if incoming.missing.is_nothing() {
+            self.adopt(from, id, incoming.patch, now);
         } else {
-            whole.records.extend(patch.records);
-            whole.removed.extend(patch.removed);
-        }
-        let Some((_, alive)) = whole.roster.as_ref().filter(|_| whole.whole) else {
-            // Only a part was told to all: the whole is asked for.
-            if self.answered.get(&from).is_none_or(|at| now >= *at + PAUSE) {
-                self.answered.insert(from, now);
-                self.send(from, &Message::Pull);
-            }
-            return;
-        };
-        let known: BTreeSet<Owner> = whole.records.iter().map(|(owner, _)| *owner).collect();
-        if alive.is_subset(&known) {
-            self.adopt(from, id, whole, now);
-        } else {
-            self.incoming = Some(Incoming { from, id, patch: whole, since });
+            self.incoming = Some(incoming);
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use peer_mesh::PeerName;
 
 use super::io::Refusal;
+use super::missing::Missing;
 use super::{AGAIN, Allocator};
 use crate::ipam::ring::Patch;
 use crate::ipam::wire::Message;
@@ -18,8 +19,8 @@ const AGAIN_SLOWEST: Duration = Duration::from_secs(8);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pull {
     answered: BTreeSet<PeerName>,
-    /// Who is telling all it knows, in several messages, and whose records are missing.
-    telling: BTreeMap<PeerName, BTreeSet<Owner>>,
+    /// Who is telling all it knows, in several messages, and what is missing.
+    telling: BTreeMap<PeerName, Missing>,
     /// The ring was made here a moment ago: of what has happened to it since it was begun, nothing is known here.
     sown: bool,
     /// Who owns something under an epoch of its own: not a seed that knows as little.
@@ -37,18 +38,16 @@ impl Pull {
     /// A peer has said something of the ring. That it is all it knows counts when all of that is here: a part of it, with
     /// the roster even, is no answer.
     pub(super) fn hear(&mut self, from: PeerName, patch: &Patch) {
-        if let Some((_, alive)) = patch.roster.as_ref().filter(|_| patch.whole) {
-            self.telling.insert(from, alive.clone());
+        if let Some(missing) = Missing::of(patch) {
+            self.telling.insert(from, missing);
         }
         let lives = |(owner, _): &(Owner, _)| owner.name == from && owner.epoch != Epoch::SEED;
         if patch.records.iter().any(lives) {
             self.lively.insert(from);
         }
         let Some(missing) = self.telling.get_mut(&from) else { return };
-        for (owner, _) in &patch.records {
-            missing.remove(owner);
-        }
-        if missing.is_empty() {
+        missing.hear(patch);
+        if missing.is_nothing() {
             self.telling.remove(&from);
             self.answered.insert(from);
         }
@@ -132,8 +131,9 @@ mod tests {
         let roster = Some((7, BTreeSet::from([owner(1), owner(2)])));
         let records = |n| vec![(owner(n), Record::default())];
         let part = Patch { records: records(1), roster, ..Patch::default() };
-        let first = Patch { whole: true, ..part.clone() };
+        let first = Patch { whole: Some(1), ..part.clone() };
         let second = Patch { records: records(2), ..Patch::default() };
+        let third = Patch { removed: vec![owner(3)], ..Patch::default() };
         let mut pull = Pull::default();
 
         let mut answered = |patch| {
@@ -142,8 +142,8 @@ mod tests {
         };
 
         assert_eq!(
-            [&part, &second, &first, &part, &second].map(&mut answered),
-            [false, false, false, false, true]
+            [&part, &second, &third, &first, &part, &second, &third].map(&mut answered),
+            [false, false, false, false, false, false, true]
         );
     }
 }

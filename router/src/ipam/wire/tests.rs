@@ -34,8 +34,8 @@ fn all() -> Vec<Message> {
     let (id, ballot) = (RingId(77), Ballot { round: 9, by: owner(1).name });
     let value = Value { id, owners: [owner(1), owner(2)].into_iter().collect() };
     let roster = Some((5, [owner(1), owner(4)].into_iter().collect()));
-    let patch =
-        Patch { records: vec![(owner(1), record())], removed: vec![owner(9)], roster, whole: true };
+    let (records, removed) = (vec![(owner(1), record())], vec![owner(9)]);
+    let patch = Patch { records, removed, roster, whole: Some(700) };
     let ask =
         |want| Message::Ask(Ask { ring: id, serial: 3, owner: owner(1), record: record(), want });
     let deny = |why| Message::Deny(Deny { ring: id, serial: 3, owner: owner(2), why });
@@ -125,6 +125,26 @@ fn a_great_ring_becomes_several_messages_which_are_the_same_together() {
         told.merge(patch);
     }
     assert_eq!(told.owners().count(), 4000);
+}
+
+/// As when one owner is silent for months, while others come and go.
+#[test]
+fn many_removals_become_several_messages_too() {
+    let owners = |from: u64, to: u64| {
+        (from..to).map(|it| Owner { name: PeerName::local(it), epoch: Epoch::after(0, 1) })
+    };
+    let mut ring = Ring::divided(RingId(3), range(), &owners(0, 1000).collect());
+    assert!(owners(1000, 21_000).all(|it| ring.remove(it)));
+
+    let octets = emit(range(), &Message::Ring(ring.id(), ring.whole()));
+
+    assert!(octets.len() >= 6 && octets.iter().all(|it| it.len() <= MAX_MESSAGE));
+    let mut told = Ring::divided(ring.id(), range(), &std::collections::BTreeSet::new());
+    for message in octets {
+        let Ok((_, Some(Message::Ring(_, patch)))) = parse(&message) else { panic!("not a ring") };
+        told.merge(patch);
+    }
+    assert_eq!(told, ring);
 }
 
 proptest! {
