@@ -79,6 +79,8 @@ pub struct Allocator {
     /// Whether all who are up know of this node; who does, until then.
     introduced: bool,
     known_by: BTreeSet<PeerName>,
+    /// Whether nothing is to be taken as soon as all who are up know of it still.
+    reassured: bool,
     introduce_at: Duration,
     /// The state on disk was older than what others know.
     rolled_back: bool,
@@ -174,6 +176,7 @@ impl Allocator {
             pull,
             introduced: kept.introduced,
             known_by: BTreeSet::new(),
+            reassured: true,
             introduce_at: Duration::ZERO,
             rolled_back: kept.rolled_back,
             left: None,
@@ -264,6 +267,11 @@ impl Allocator {
     /// The ring, if one is known.
     pub fn ring(&self) -> Option<&Ring> {
         self.ring.as_ref()
+    }
+
+    /// Whether what was last to be saved could not be.
+    pub const fn is_failing(&self) -> bool {
+        self.store.failing.is_some()
     }
 
     fn handle(&mut self, input: Input, now: Duration, free: &mut Vec<Output>) {

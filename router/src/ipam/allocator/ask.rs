@@ -229,9 +229,8 @@ impl Allocator {
 
     /// For whom what is nobody's waits; else how many must be there, and how many are.
     pub(super) fn recovery(&self) -> (Vec<PeerName>, usize, usize) {
-        let unshown = self.ring.iter().flat_map(Ring::unshown).map(|it| it.name);
         let (needed, known) = self.needed_to_recover();
-        (unshown.collect(), needed, known)
+        (self.awaited().map(|it| it.name).collect(), needed, known)
     }
 
     fn ask_for_claims(&mut self, now: Duration) {

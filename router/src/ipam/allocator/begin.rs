@@ -201,7 +201,8 @@ impl Allocator {
 
     /// Whether others are still to learn of this node.
     pub(super) fn is_introducing(&self) -> bool {
-        !self.introduced && self.pull.is_none() && self.own_record().is_some()
+        let is = !self.introduced || !self.reassured;
+        is && self.pull.is_none() && self.own_record().is_some()
     }
 
     fn introduce(&mut self, now: Duration) {
@@ -210,8 +211,8 @@ impl Allocator {
         }
         let missing = self.strange();
         if missing.is_empty() {
-            self.introduced = true;
-            self.store.state = true;
+            self.store.state |= !std::mem::replace(&mut self.introduced, true);
+            self.reassured = true;
             // It may act on what all agree upon from now on.
             self.ring_changed = true;
             return;

@@ -34,7 +34,7 @@ impl Allocator {
         let (epochs, addresses) = pending.removed.clone()?;
         let ring = self.ring.as_ref()?;
         let open = ring.is_pending();
-        let waiting_for: Vec<_> = if open { ring.unshown().collect() } else { Vec::new() };
+        let waiting_for: Vec<_> = if open { self.awaited().collect() } else { Vec::new() };
         let cannot = waiting_for.iter().all(|it| !self.is_up(it.name) && it.name != self.own.name);
         let waited = now.saturating_sub(pending.since);
         let enough = waited >= REMOVAL || cannot && waited >= UNREACHABLE;

@@ -35,14 +35,19 @@ impl Allocator {
         self.drop_taken();
         self.yield_usurped();
         let careless = self.config.flaw == Some(Flaw::NoBarrier);
-        let agreed = |it: &Ring| it.is_pending() && (careless || it.agreed());
-        let agreed = self.ring.as_ref().is_some_and(agreed);
+        let pending = self.ring.as_ref().is_some_and(Ring::is_pending);
+        let agreed = pending && (careless || self.awaited().next().is_none());
+        self.reassured = true;
         if agreed && self.may_recover() {
             // Who takes what is decided by what all have shown, and not by what follows from it.
             let (back, gaps) = (self.stranded(), self.gaps());
-            self.take_back(back);
-            self.take_gaps(gaps);
-            self.forget_removed();
+            // Who was away may have been removed, and not know it yet.
+            self.reassured = back.is_empty() && gaps.is_empty() || self.strange().is_empty();
+            if self.reassured || careless {
+                self.take_back(back);
+                self.take_gaps(gaps);
+                self.forget_removed();
+            }
         }
         self.finish_leaving();
         self.look();
@@ -228,6 +233,18 @@ impl Allocator {
             self.horizon_by_us();
             self.say(Word::RemovalDone(count));
         }
+    }
+
+    /// For which owners what is nobody's waits: who has not shown that it knows of it; and who has and is out of reach, as it
+    /// may have removed this node since, which was away.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = Owner> {
+        let digest = self.ring.as_ref().map(Ring::digest);
+        let owners = self.ring.iter().flat_map(Ring::owners);
+        let is_here = |it: Owner| it == self.own || self.is_up(it.name);
+        let awaited = move |(owner, record): &(Owner, &Record)| {
+            Some(record.shown) != digest || !is_here(*owner)
+        };
+        owners.filter(awaited).map(|(owner, _)| owner)
     }
 
     /// Looks whether others wait for this node to show what it knows.

@@ -84,7 +84,7 @@ pub struct OwnerView {
 pub struct RemovalView {
     /// Who was removed.
     pub owner: Owner,
-    /// Who has not shown that it knows.
+    /// Who has not shown that it knows, or is out of reach.
     pub waiting_for: Vec<(Owner, Reach)>,
 }
 
@@ -183,7 +183,7 @@ impl Allocator {
             return Vec::new();
         }
         // The same for all.
-        let waiting_for: Vec<_> = ring.unshown().map(|it| (it, reach(it))).collect();
+        let waiting_for: Vec<_> = self.awaited().map(|it| (it, reach(it))).collect();
         removed.map(|owner| RemovalView { owner, waiting_for: waiting_for.clone() }).collect()
     }
 
