@@ -1,7 +1,7 @@
 //! State directories on disks without room.
 
-use anyhow::{Result, ensure};
-use serde_json::json;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 use weft_tests::harness::weftd::{self, Daemon, text};
 use weft_tests::harness::{Lab, Node, Replied, Underlay, beside, wait_until};
 
@@ -74,6 +74,50 @@ fn a_node_whose_disk_is_full_starts_again_with_its_leases_and_leases_more_when_t
         daemons[1].kill()?;
         daemons[1].restart()?;
         ensure!(daemons[1].leases()? == after);
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// It can save nothing, so it says nothing of what it was told.
+#[test]
+fn nobody_waits_for_a_node_whose_disk_is_full() {
+    let _turn = beside().unwrap();
+    Lab::with("ipam-full-others", |lab| {
+        let nodes = lab.nodes::<4>(&Underlay::default())?;
+        small_disk(&nodes[2])?;
+        let three = ["--ipalloc-init", "consensus=3"];
+        let mut daemons = weftd::cluster(&nodes[..3], &three)?;
+        daemons.iter().try_for_each(|daemon| daemon.wait_for_peers(3, WAIT))?;
+        one_each(&daemons)?;
+        fill(&nodes[2])?;
+        let mut refused = (0..10_000).map(|count| allocate(&daemons[2], &format!("pod{count}")));
+        let refused = refused.find(|it| it.as_ref().map_or(true, |it| it.code != 200));
+        lacks_room(&refused.context("there is always room")??)?;
+
+        let state = |daemon: &Daemon| -> Result<String> {
+            let seen = ipam(daemon)?;
+            let owners = seen.pointer("/owners").and_then(Value::as_array).context("no owners")?;
+            let of = |it: &&Value| it.pointer("/nickname").and_then(Value::as_str) == Some("n3");
+            text(owners.iter().find(of).context("n3 owns nothing")?, "/state")
+        };
+
+        for round in 0..3 {
+            daemons[0].kill()?;
+            daemons[0].restart()?;
+            let again = allocate(&daemons[0], &format!("after restart {round}"))?;
+            ensure!(again.code == 200, "{again:?}");
+        }
+        let first = nodes[0].addr().to_string();
+        let late = Daemon::start(&nodes[3], &[&three[..], &[&first]].concat())?;
+        late.wait_for_peers(4, WAIT)?;
+        let joined = allocate(&late, "pod")?;
+        ensure!(joined.code == 200, "{joined:?}");
+        ensure!(state(&late)? == "apart", "{}", state(&late)?);
+
+        nodes[2].sh("rm /var/lib/weft/filler")?;
+        wait_until(WAIT, "n3 takes part again", || state(&late).is_ok_and(|it| it == "up"))?;
+        ensure!(allocate(&daemons[2], "late")?.code == 200);
         Ok(())
     })
     .unwrap();

@@ -25,7 +25,7 @@ use std::time::Duration;
 use anyhow::Context;
 use peer_mesh::shell::Snapshot;
 use router::ipam::{
-    Allocator, Answer, Config, Input, Lease, LeaseState, Output, Refusal, Request, RingId, Wish,
+    Allocator, Answer, Config, Input, Lease, LeaseState, Output, Refusal, Request, Wish,
 };
 use router::ledger::{self, CommitError, LedgerThread};
 use router::serve::IpamLook;
@@ -34,7 +34,8 @@ use tokio::time::sleep_until;
 
 pub(crate) use inquirer::Inquirer;
 pub(crate) use look::awaited;
-pub(crate) use outside::{Ends, Office, tell_home};
+use outside::Standing;
+pub(crate) use outside::{Ends, Office, tell_standing};
 pub(crate) use post::{Post, channel};
 pub(crate) use remedy::remedy;
 pub(crate) use state::{Ready, check, open, owned};
@@ -79,7 +80,7 @@ pub(crate) struct Registry {
     post: Post,
     inquirer: Inquirer,
     peers: Peers,
-    home: watch::Sender<Option<RingId>>,
+    standing: watch::Sender<Standing>,
     asked: BTreeMap<u64, (Wish, oneshot::Sender<Result<Answer, Refusal>>)>,
     token: u64,
     saving: usize,
@@ -114,7 +115,7 @@ impl Registry {
             post,
             inquirer,
             peers: Peers::default(),
-            home: watch::channel(None).0,
+            standing: watch::channel(Standing::default()).0,
             asked: BTreeMap::new(),
             token: 0,
             saving: 0,
@@ -125,9 +126,9 @@ impl Registry {
         })
     }
 
-    /// The ring that the leases here began in.
-    pub(crate) fn home(&self) -> watch::Receiver<Option<RingId>> {
-        self.home.subscribe()
+    /// What others are told of it.
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
     }
 
     /// Runs until nobody has anything to tell it.
@@ -247,8 +248,8 @@ impl Registry {
                 Output::Say(word) => words::say(&word),
             }
         }
-        let home = self.allocator.home();
-        self.home.send_if_modified(|was| std::mem::replace(was, home) != home);
+        let is = Standing { home: self.allocator.home(), saves: !self.allocator.is_failing() };
+        self.standing.send_if_modified(|was| std::mem::replace(was, is) != is);
         Ok(())
     }
 

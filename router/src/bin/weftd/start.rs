@@ -162,8 +162,9 @@ fn manage_addresses(
     let Some((ready, ends)) = registry else { return Ok(()) };
     let (seed, post) =
         (u64::from_be_bytes(random()?), Post::start(mesh.clone(), ends.dropped.clone()));
+    let range = ready.range();
     let registry = Registry::new(ready, (seed, clock), post, inquirer)?;
-    tasks.spawn(addresses::tell_home(registry.home(), inbox, labeller));
+    tasks.spawn(addresses::tell_standing(registry.standing(), range, inbox, labeller));
     tasks.spawn(registry.run(ends));
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use anyhow::Context;
 use peer_mesh::shell::{PeerView, Snapshot};
 use peer_mesh::{PeerName, PeerState, PeerUid};
-use router::ipam::{Answer, Input, Lease, Reach, Refusal, RingId, Subnet, Wish};
+use router::ipam::{Answer, Input, Lease, Range, Reach, Refusal, RingId, Subnet, Wish};
 use router::node::RING;
 use router::serve::Gone;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -126,20 +126,41 @@ impl Office {
     }
 }
 
-/// Tells control loop and peers in which ring the leases here began, whenever that changes.
-pub(crate) async fn tell_home(
-    mut home: watch::Receiver<Option<RingId>>,
+/// What others are told of address management here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Standing {
+    /// The ring that the leases began in.
+    pub(super) home: Option<RingId>,
+    /// Whether it can save what it is told.
+    pub(super) saves: bool,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self { home: None, saves: true }
+    }
+}
+
+/// Tells control loop and peers in which ring the leases here began, and peers whether this node takes part, whenever that
+/// changes. Who can save nothing answers nobody: others are not to wait for it, as if it managed no addresses.
+pub(crate) async fn tell_standing(
+    mut standing: watch::Receiver<Standing>,
+    range: Range,
     inbox: Inbox,
     labeller: Labeller,
 ) -> anyhow::Result<()> {
+    let mut told_to_save = true;
     loop {
-        let ring = *home.borrow_and_update();
-        if let Some(ring) = ring {
+        let Standing { home, saves } = *standing.borrow_and_update();
+        if let Some(ring) = home {
             labeller.label(RING, format!("{:016x}", ring.0));
         }
-        let told = inbox.send(router::Input::Ring(ring.map(|it| it.0))).await;
+        if std::mem::replace(&mut told_to_save, saves) != saves {
+            labeller.label(LABEL, if saves { range.to_string() } else { String::new() });
+        }
+        let told = inbox.send(router::Input::Ring(home.map(|it| it.0))).await;
         told.map_err(|_| anyhow::anyhow!("the control loop has ended: please report this"))?;
-        home.changed().await.context("addresses are managed no more: please report this")?;
+        standing.changed().await.context("addresses are managed no more: please report this")?;
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use peer_mesh::PeerName;
-use router::ipam::{Kept, RefusedState, RingId};
+use router::ipam::{Kept, Range, RefusedState, RingId};
 use router::ledger::{
     Contents, FILE, Header, Ledger, OpenError, WITNESS, Witness, backup, set_aside_as,
 };
@@ -48,6 +48,11 @@ impl Ready {
     /// The ring that the leases here began in.
     pub(crate) fn home(&self) -> Option<RingId> {
         self.kept.home
+    }
+
+    /// What is divided.
+    pub(crate) const fn range(&self) -> Range {
+        self.addressing.range
     }
 }
 
@@ -127,7 +132,7 @@ struct Place {
 type Refused = (String, bool);
 
 impl Place {
-    fn read(&self, range: router::ipam::Range) -> Result<(Ledger, Kept), Refused> {
+    fn read(&self, range: Range) -> Result<(Ledger, Kept), Refused> {
         for _ in 0..TRIES {
             let (ledger, contents) =
                 Ledger::open(&self.file, &HEADER, self.witness()).map_err(|it| self.refuse(&it))?;
@@ -168,12 +173,7 @@ impl Place {
         Err((format!("{} changes while it is read: see who writes it", self.file.display()), false))
     }
 
-    fn other_range(
-        &self,
-        found: router::ipam::Range,
-        leases: usize,
-        range: router::ipam::Range,
-    ) -> String {
+    fn other_range(&self, found: Range, leases: usize, range: Range) -> String {
         let file = self.file.display();
         format!(
             "{file} is of the range {found} and has {leases} leases, and the range is to be {range}: start with --ipalloc-range {found}, or remove those pods with that one first, or move the file away"
