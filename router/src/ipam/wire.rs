@@ -8,7 +8,7 @@
 //! segment   gap to the last one's end | length | version
 //! offer     serial | start | length | version | owner | flags u8 (1: suspect)
 //! ```
-//! Numbers without a width are LEB128. Kinds that are not known are ignored, octets behind a known body too: a later version
+//! Numbers without a width are LEB128. Behind [`Message::Pull`] is 1 for [`Trust::Blind`]. Kinds that are not known are ignored, octets behind a known body too: a later version
 //! may add both. What makes no sense is refused whole, and nothing of it taken up.
 
 mod cursor;
@@ -58,9 +58,9 @@ pub enum BadMessage {
 pub enum Message {
     /// What is known of a ring, or a part of it.
     Ring(RingId, Patch),
-    /// Tell me all that you know.
-    Pull,
-    /// There is no ring here: the answer to [`Message::Pull`].
+    /// Tell me all that you know, and whether what is told will be gone by as it is.
+    Pull(Trust),
+    /// There is no ring here, or none to go by: the answer to [`Message::Pull`].
     Nothing,
     /// Give me addresses.
     Ask(Ask),
@@ -80,6 +80,15 @@ pub enum Message {
     Accept(u32, Ballot, Value),
     /// It is taken.
     Accepted(Ballot),
+}
+
+/// What becomes of a ring that is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Trust {
+    /// It is compared with what the asker knows.
+    Compared,
+    /// It is all that the asker knows, from then on.
+    Blind,
 }
 
 /// A wish for addresses.
@@ -138,7 +147,7 @@ pub fn emit(range: Range, message: &Message) -> Vec<Vec<u8>> {
         Message::Ring(id, patch) => {
             split(patch).iter().map(|it| emit_patch(range, *id, it)).collect()
         }
-        Message::Pull
+        Message::Pull(_)
         | Message::Nothing
         | Message::Ask(_)
         | Message::Deny(_)
@@ -235,7 +244,7 @@ impl Parts {
 fn emit_one(range: Range, message: &Message) -> Vec<u8> {
     let kind = match message {
         Message::Ring(..) => 1,
-        Message::Pull => 2,
+        Message::Pull(_) => 2,
         Message::Nothing => 3,
         Message::Ask(_) => 4,
         Message::Deny(_) => 5,
@@ -249,7 +258,8 @@ fn emit_one(range: Range, message: &Message) -> Vec<u8> {
     };
     let mut to = head(range, kind);
     match message {
-        Message::Ring(..) | Message::Pull | Message::Nothing => {}
+        Message::Ring(..) | Message::Nothing => {}
+        Message::Pull(trust) => to.push(u8::from(*trust == Trust::Blind)),
         Message::Ask(ask) => emit_ask(&mut to, ask),
         Message::Deny(deny) => emit_deny(&mut to, deny),
         Message::Introduce(id, owner) | Message::Known(id, owner) => {
@@ -338,7 +348,7 @@ pub fn parse(octets: &[u8]) -> Result<(Subnet, Option<Message>), BadMessage> {
     let subnet = subnet.ok_or(BadMessage::Range)?;
     let message = match kind {
         1 => Message::Ring(from.ring()?, patch(&mut from, subnet)?),
-        2 => Message::Pull,
+        2 => Message::Pull(if from.u8()? == 1 { Trust::Blind } else { Trust::Compared }),
         3 => Message::Nothing,
         4 => Message::Ask(ask(&mut from, subnet)?),
         5 => Message::Deny(deny(&mut from)?),

@@ -10,7 +10,7 @@ use super::{AGAIN, Allocator, Pull, Reach};
 use crate::ipam::paxos::{self, Move};
 use crate::ipam::record::Hash;
 use crate::ipam::ring::RingId;
-use crate::ipam::wire::Message;
+use crate::ipam::wire::{Message, Trust};
 use crate::ipam::{Epoch, Owner, Record, Ring};
 
 impl Allocator {
@@ -245,7 +245,7 @@ impl Allocator {
     }
 
     pub(super) fn introduced_to(&mut self, from: PeerName, id: RingId, owner: Owner) {
-        let Some(ring) = &self.ring else { return self.send(from, &Message::Pull) };
+        let Some(ring) = &self.ring else { return self.send(from, &Message::Pull(Trust::Blind)) };
         if ring.id() != id {
             return;
         }

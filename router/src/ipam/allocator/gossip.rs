@@ -6,9 +6,9 @@ use peer_mesh::PeerName;
 
 use super::io::{Output, Word};
 use super::missing::Missing;
-use super::{Allocator, Incoming, Lease, LeaseState};
+use super::{Allocator, Incoming, Lease, LeaseState, Pull};
 use crate::ipam::ring::{News, Patch, RingId};
-use crate::ipam::wire::{self, Message};
+use crate::ipam::wire::{self, Message, Trust};
 use crate::ipam::{Epoch, Offset, Owner, Record, Ring, Subnet};
 
 /// A whole ring is sent so often at most to a peer that has another.
@@ -37,7 +37,7 @@ impl Allocator {
             // Of a later version.
             None => {}
             Some(Message::Ring(id, patch)) => self.patch((from, gossip), id, patch, now),
-            Some(Message::Pull) => self.pulled_by(from),
+            Some(Message::Pull(trust)) => self.pulled_by(from, trust),
             Some(Message::Nothing) => {
                 self.asks.postpone(from, now);
                 if self.ring.is_none() {
@@ -94,7 +94,7 @@ impl Allocator {
         if let Some(pull) = &mut self.pull {
             pull.answered_by(from);
         }
-        self.pulled_by(from);
+        self.pulled_by(from, Trust::Compared);
     }
 
     fn note_other(&mut self, from: (PeerName, Duration), kept: RingId, dropped: RingId) {
@@ -127,7 +127,7 @@ impl Allocator {
             (None, _) => {
                 if self.answered.get(&from).is_none_or(|at| now >= *at + PAUSE) {
                     self.answered.insert(from, now);
-                    self.send(from, &Message::Pull);
+                    self.send(from, &Message::Pull(Trust::Blind));
                 }
                 return;
             }
@@ -247,10 +247,12 @@ impl Allocator {
         self.own_record().is_none_or(|own| own < theirs)
     }
 
-    fn pulled_by(&mut self, from: PeerName) {
+    fn pulled_by(&mut self, from: PeerName, trust: Trust) {
+        // Who goes by what a seed has made by itself is no witness for it.
+        let vain = trust == Trust::Blind && self.pull.as_ref().is_some_and(Pull::is_sown);
         let message = match &self.ring {
-            Some(ring) => Message::Ring(ring.id(), ring.whole()),
-            None => Message::Nothing,
+            Some(ring) if !vain => Message::Ring(ring.id(), ring.whole()),
+            Some(_) | None => Message::Nothing,
         };
         self.send(from, &message);
     }

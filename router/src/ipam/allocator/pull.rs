@@ -9,11 +9,13 @@ use super::io::Refusal;
 use super::missing::Missing;
 use super::{AGAIN, Allocator};
 use crate::ipam::ring::Patch;
-use crate::ipam::wire::Message;
+use crate::ipam::wire::{Message, Trust};
 use crate::ipam::{Epoch, Owner, Ring};
 
 /// A whole ring is asked for again after [`AGAIN`], and then less and less often.
 const AGAIN_SLOWEST: Duration = Duration::from_secs(8);
+/// Seeds that have met only such as know as little wait so long for another who knows more, after the last one was met.
+const LOOKING: Duration = Duration::from_secs(2);
 
 /// What is compared before it counts.
 #[derive(Clone, Debug, Default)]
@@ -23,10 +25,12 @@ pub(super) struct Pull {
     telling: BTreeMap<PeerName, Missing>,
     /// The ring was made here a moment ago: of what has happened to it since it was begun, nothing is known here.
     sown: bool,
-    /// Who owns something under an epoch of its own: not a seed that knows as little.
+    /// Who owned something under an epoch of its own when it told all: not a seed that knows as little.
     lively: BTreeSet<PeerName>,
     again_at: Duration,
     pause: Duration,
+    /// When a peer was last met.
+    met_at: Duration,
 }
 
 impl Pull {
@@ -40,10 +44,11 @@ impl Pull {
     pub(super) fn hear(&mut self, from: PeerName, patch: &Patch) {
         if let Some(missing) = Missing::of(patch) {
             self.telling.insert(from, missing);
-        }
-        let lives = |(owner, _): &(Owner, _)| owner.name == from && owner.epoch != Epoch::SEED;
-        if patch.records.iter().any(lives) {
-            self.lively.insert(from);
+            // Who has begun to take part since it told all has told only what a seed knows.
+            let lives = |owner: &Owner| owner.name == from && owner.epoch != Epoch::SEED;
+            if patch.roster.as_ref().is_some_and(|(_, alive)| alive.iter().any(lives)) {
+                self.lively.insert(from);
+            }
         }
         let Some(missing) = self.telling.get_mut(&from) else { return };
         missing.hear(patch);
@@ -63,6 +68,11 @@ impl Pull {
         self.again_at
     }
 
+    /// Whether it is of a ring that was made here.
+    pub(super) const fn is_sown(&self) -> bool {
+        self.sown
+    }
+
     /// Whether somebody has answered who takes part.
     fn has_lively(&self) -> bool {
         !self.answered.is_disjoint(&self.lively)
@@ -73,7 +83,7 @@ impl Pull {
         self.answered.remove(&name);
         self.telling.remove(&name);
         self.lively.remove(&name);
-        self.again_at = now;
+        (self.again_at, self.met_at) = (now, now);
         self.pause = Duration::ZERO;
     }
 }
@@ -91,16 +101,19 @@ impl Allocator {
         let blind = pull.sown && lives && !pull.has_lively();
         let asked = |it: &PeerName| blind || !pull.answered.contains(it);
         let missing: Vec<_> = up.iter().copied().filter(asked).collect();
-        let answered = !pull.answered.is_empty() && missing.is_empty() && !blind;
+        let looking_until = pull.met_at + LOOKING;
+        let looks = pull.sown && !pull.has_lively() && now < looking_until;
+        let answered = !pull.answered.is_empty() && missing.is_empty() && !blind && !looks;
         if answered || alone && up.is_empty() {
             self.pull = None;
             self.ring_changed = true;
             self.store.state = true;
         } else if now >= pull.again_at {
             pull.pause = (2 * pull.pause).clamp(AGAIN, AGAIN_SLOWEST);
-            pull.again_at = now + pull.pause;
+            let again_at = now + pull.pause;
+            pull.again_at = if looks { again_at.min(looking_until) } else { again_at };
             for to in missing {
-                self.send(to, &Message::Pull);
+                self.send(to, &Message::Pull(Trust::Compared));
             }
         }
     }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::*;
+use crate::ipam::wire::Trust;
 use crate::ipam::{Range, Span};
 
 const WALL: u64 = 1_700_000_000_000_000;
@@ -197,7 +198,7 @@ fn a_ring_that_does_not_come_whole_is_asked_of_who_tells_next() {
         let mut done = alloc.step(now, gossip.collect::<Vec<_>>());
         // A disk that is quick.
         done.extend(alloc.step(now, [Input::Saved(u64::MAX)]));
-        let pull = wire::emit(range(), &Message::Pull).remove(0);
+        let pull = wire::emit(range(), &Message::Pull(Trust::Blind)).remove(0);
         done.iter().any(
             |it| matches!(it, Output::Send { to, message } if *to == second && *message == pull),
         )

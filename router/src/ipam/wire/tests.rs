@@ -41,7 +41,8 @@ fn all() -> Vec<Message> {
     let deny = |why| Message::Deny(Deny { ring: id, serial: 3, owner: owner(2), why });
     vec![
         Message::Ring(id, patch),
-        Message::Pull,
+        Message::Pull(Trust::Compared),
+        Message::Pull(Trust::Blind),
         Message::Nothing,
         ask(Want::Any(Span::new(1, 9).unwrap(), true)),
         ask(Want::Any(Span::new(1, 9).unwrap(), false)),
@@ -84,9 +85,9 @@ fn what_is_cut_short_is_refused_whole() {
 
 #[test]
 fn octets_and_kinds_of_a_later_version_are_passed_over() {
-    let mut octets = emit(range(), &Message::Pull).remove(0);
+    let mut octets = emit(range(), &Message::Nothing).remove(0);
     octets.extend([1, 2, 3]);
-    assert_eq!(parse(&octets), Ok((range().subnet(), Some(Message::Pull))));
+    assert_eq!(parse(&octets), Ok((range().subnet(), Some(Message::Nothing))));
 
     octets[1] = 200;
     assert_eq!(parse(&octets), Ok((range().subnet(), None)));
@@ -151,7 +152,7 @@ proptest! {
     #[test]
     fn no_octets_make_the_parser_panic(octets in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = parse(&octets);
-        let mut framed = emit(range(), &Message::Pull).remove(0);
+        let mut framed = emit(range(), &Message::Nothing).remove(0);
         if let (Some(kind), Some(first)) = (framed.get_mut(1), octets.first()) {
             *kind = first % 13;
         }
