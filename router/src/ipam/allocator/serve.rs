@@ -72,7 +72,7 @@ impl Allocator {
                 self.space.add_suspect(Span::one(at));
             }
             if let Some(at) = pending.fresh.take()
-                && self.store.retract(*token).is_some()
+                && self.store.retract(*token, &mut self.out).is_some()
             {
                 self.leases.remove(at);
                 self.store.lease(at);
@@ -307,7 +307,10 @@ impl Allocator {
             let Some(mut pending) = self.pending.remove(&token) else { continue };
             self.unprobe(&mut pending);
             let why = if pending.answered {
-                let Some(Output::Reply(_, answer)) = self.store.retract(token) else { continue };
+                let Some(Output::Reply(_, answer)) = self.store.retract(token, &mut self.out)
+                else {
+                    continue;
+                };
                 if let Some(at) = pending.fresh {
                     self.release(at, now);
                 }

@@ -272,10 +272,10 @@ impl Store {
         all
     }
 
-    /// Takes back an answer that waits. Whether it did.
-    pub(super) fn retract(&mut self, token: u64) -> Option<Output> {
+    /// Takes back an answer that waits, or is about to (`out`). Whether it did.
+    pub(super) fn retract(&mut self, token: u64, out: &mut Vec<Output>) -> Option<Output> {
         let is = |output: &Output| matches!(output, Output::Reply(it, _) if *it == token);
-        self.gate.iter_mut().find_map(|(_, out)| {
+        self.gate.iter_mut().map(|(_, out)| out).chain([out]).find_map(|out| {
             let at = out.iter().position(is)?;
             Some(out.remove(at))
         })
