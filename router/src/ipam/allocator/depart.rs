@@ -82,12 +82,13 @@ impl Allocator {
         if let Some(Leaving { heir, addresses, done }) = &self.left {
             return done.then_some(Ok(Answer::Left { heir: *heir, addresses: *addresses }));
         }
+        // Nothing is leased any more, while an heir is waited for either.
+        self.retract_all();
         let owned = self.own_record().map_or(0, |own| own.owned());
         let heir = self.heir();
         if owned > 0 && heir.is_none() {
             return None;
         }
-        self.retract_all();
         if let Some(heir) = heir.filter(|_| owned > 0) {
             self.offer_all(heir);
         }

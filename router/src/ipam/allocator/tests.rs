@@ -109,6 +109,26 @@ fn a_freed_address_is_not_the_next_one() {
     assert_eq!(node.allocate("b"), "10.32.0.2");
 }
 
+/// There is no heir yet.
+#[test]
+fn who_is_leaving_answers_no_request_of_before_with_an_address() {
+    let mut node = Alone::new();
+    node.allocate("a");
+    let request = |token, wish| {
+        let until = Duration::from_secs(9);
+        Input::Request(Request { token, wish, until, wall: WALL })
+    };
+    let wish = Wish::Allocate { id: "b".to_owned(), subnet: range().subnet() };
+
+    let first = node.alloc.step(node.now, [request(70, wish)]);
+    let second = node.alloc.step(node.now, [request(71, Wish::Leave)]);
+    let third = node.alloc.step(node.now, [Input::Saved(u64::MAX)]);
+
+    let outputs = [first, second, third].into_iter().flatten();
+    let replies: Vec<_> = outputs.filter(|it| matches!(it, Output::Reply(70, _))).collect();
+    assert!(matches!(replies[..], [Output::Reply(_, Err(Refusal::Left))]), "{replies:?}");
+}
+
 #[test]
 fn several_subnets_lie_in_the_range() {
     let mut node = Alone::new();
