@@ -460,8 +460,11 @@ impl World {
         let ring = self.nodes[node].alloc.as_ref().and_then(|it| it.ring()).cloned();
         let Some(ring) = ring else { return };
         for other in (0..self.nodes.len()).filter(|it| *it != node) {
-            let Some((owner, owned)) = self.owned(other, ring.id()) else { continue };
-            let parts: Vec<_> = owned.into_iter().filter_map(|it| it.intersection(span)).collect();
+            let Some((owner, owned, given)) = self.owned(other, ring.id()) else { continue };
+            let within =
+                |spans: Vec<Span>| spans.into_iter().filter_map(|it| it.intersection(span));
+            let parts: Vec<_> = within(owned).collect();
+            self.contested.extend(within(given));
             if parts.is_empty() {
                 continue;
             }
@@ -481,8 +484,8 @@ impl World {
         }
     }
 
-    /// What a node owns in a ring, whether it runs or not.
-    fn owned(&self, node: usize, ring: RingId) -> Option<(Owner, Vec<Span>)> {
+    /// What a node owns in a ring, whether it runs or not, and what it has given, on its way.
+    fn owned(&self, node: usize, ring: RingId) -> Option<(Owner, Vec<Span>, Vec<Span>)> {
         let it = &self.nodes[node];
         let kept;
         let (own, known) = match &it.alloc {
@@ -496,7 +499,8 @@ impl World {
         let seed = Owner { name: it.name, epoch: Epoch::SEED };
         let owner = [own, seed].into_iter().find(|it| known.record(*it).is_some())?;
         let record = known.record(owner).filter(|_| known.id() == ring)?;
-        Some((owner, record.segments.iter().map(|it| it.span).collect()))
+        let owned = record.segments.iter().map(|it| it.span).collect();
+        Some((owner, owned, record.offers.iter().map(|it| it.segment.span).collect()))
     }
 
     fn pods_at(&mut self, node: usize, addr: IpAddr, change: impl FnMut(&mut Use)) {
