@@ -106,7 +106,7 @@ pub struct Removing {
     pub nickname: String,
     /// The epoch that was removed: 16 hexadecimal digits.
     pub epoch: String,
-    /// Addresses that it owns still.
+    /// How many it had; 0 if the daemon has not seen it removed.
     pub addresses: u64,
     /// For whom that waits; empty once somebody may take them over.
     #[serde(default)]

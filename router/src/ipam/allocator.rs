@@ -13,6 +13,7 @@
 
 mod ask;
 mod begin;
+mod bygone;
 mod depart;
 mod give;
 mod gossip;
@@ -45,6 +46,7 @@ use super::ring::{News, Patch};
 use super::wire::{self, Message};
 use super::{Epoch, Offset, Owner, Ring, RingId, Rng, Space};
 use ask::Asks;
+use bygone::Bygone;
 use leases::Leases;
 use missing::Missing;
 use pull::Pull;
@@ -85,6 +87,7 @@ pub struct Allocator {
     /// The state on disk was older than what others know.
     rolled_back: bool,
     left: Option<Leaving>,
+    bygone: Bygone,
     /// An operator wants removals done even if no majority of the beginning is there.
     forced: bool,
     pending: BTreeMap<u64, Pending>,
@@ -180,6 +183,7 @@ impl Allocator {
             introduce_at: Duration::ZERO,
             rolled_back: kept.rolled_back,
             left: None,
+            bygone: Bygone::default(),
             forced: false,
             pending: BTreeMap::new(),
             asks: Asks::default(),

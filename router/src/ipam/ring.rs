@@ -70,6 +70,8 @@ pub struct News {
     pub records: BTreeSet<Owner>,
     /// Who is removed.
     pub removed: BTreeSet<Owner>,
+    /// How many addresses each of those had.
+    pub left: BTreeMap<Owner, u64>,
     /// Whether the horizon has risen.
     pub horizon: bool,
 }
@@ -156,8 +158,10 @@ impl Ring {
         let known = |owner: &Owner| self.is_removed(*owner);
         let records: Vec<_> = records.into_iter().filter(|(owner, _)| !known(owner)).collect();
         for owner in removed.into_iter().chain(gone) {
+            let had = self.records.get(&owner).map_or(0, Record::owned);
             if self.remove(owner) {
                 news.removed.insert(owner);
+                news.left.insert(owner, had);
             }
         }
         for (owner, record) in

@@ -69,7 +69,7 @@ pub struct RemovalLook {
     pub nickname: String,
     /// The epoch that was removed.
     pub epoch: u64,
-    /// Addresses that it owns still.
+    /// How many it had; 0 if this node has not seen it removed.
     pub addresses: u64,
     /// For whom that waits, and why.
     pub waiting_for: Vec<(PeerName, String)>,

@@ -1,5 +1,6 @@
 //! Owners that end: peers that an operator removes, and this node when it leaves.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use peer_mesh::PeerName;
@@ -49,9 +50,15 @@ impl Allocator {
         let Some(ring) = &self.ring else { return Err(Refusal::UnknownPeer(name)) };
         let mut epochs: Vec<Owner> =
             ring.owners().map(|(owner, _)| owner).filter(|it| it.name == name).collect();
-        let gone: Vec<Owner> = ring.removed().filter(|it| it.name == name).collect();
         if epochs.is_empty() {
-            return if gone.is_empty() { Err(Refusal::UnknownPeer(name)) } else { Ok((gone, 0)) };
+            // Once more: the answer is the same.
+            let gone = ring.removed().filter(|it| it.name == name).chain(self.bygone.of(name));
+            let gone: BTreeSet<Owner> = gone.collect();
+            let had = gone.iter().filter_map(|it| self.bygone.addresses(*it)).sum();
+            return match gone.is_empty() {
+                true => Err(Refusal::UnknownPeer(name)),
+                false => Ok((gone.into_iter().collect(), had)),
+            };
         }
         if name == self.own.name {
             // What this node remembers of its own is outdated: it may begin anew.

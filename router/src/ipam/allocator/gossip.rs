@@ -6,7 +6,7 @@ use peer_mesh::PeerName;
 
 use super::io::{Output, Word};
 use super::missing::Missing;
-use super::{Allocator, Incoming, Lease, LeaseState, Pull};
+use super::{Allocator, Bygone, Incoming, Lease, LeaseState, Pull};
 use crate::ipam::ring::{News, Patch, RingId};
 use crate::ipam::wire::{self, Message, Trust};
 use crate::ipam::{Epoch, Offset, Owner, Record, Ring, Subnet};
@@ -149,6 +149,7 @@ impl Allocator {
             }
         }
         self.pull = None;
+        self.bygone = Bygone::default();
         self.reclaim_all();
         self.take_ring(ring);
         if self.own_record().is_none() {
@@ -232,6 +233,7 @@ impl Allocator {
         }
         self.ring_changed = true;
         self.store.note(&news);
+        news.left.iter().for_each(|(owner, addresses)| self.bygone.add(*owner, *addresses));
         self.pass_on(&news, via);
         if newer && !news.removed.contains(&self.own) {
             if !std::mem::replace(&mut self.rolled_back, true) {
@@ -280,9 +282,11 @@ impl Allocator {
 
     /// What changed by our own doing, beside the own record.
     pub(super) fn removed_by_us(&mut self, owner: Owner) {
+        let had = self.ring.as_ref().and_then(|ring| ring.record(owner)).map_or(0, Record::owned);
         if let Some(ring) = &mut self.ring
             && ring.remove(owner)
         {
+            self.bygone.add(owner, had);
             self.news.removed.insert(owner);
             self.ring_changed = true;
         }

@@ -37,6 +37,9 @@ impl Allocator {
         let careless = self.config.flaw == Some(Flaw::NoBarrier);
         let pending = self.ring.as_ref().is_some_and(Ring::is_pending);
         let agreed = pending && (careless || self.awaited().next().is_none());
+        if !pending {
+            self.bygone.end();
+        }
         self.reassured = true;
         if agreed && self.may_recover() {
             // Who takes what is decided by what all have shown, and not by what follows from it.

@@ -229,6 +229,44 @@ fn a_ring_that_does_not_come_whole_is_asked_of_who_tells_next() {
     assert!(hear(9, second, part(1)));
 }
 
+/// All were born before the last removal was done: the ring does not keep it in mind who of them was removed.
+#[test]
+fn for_whom_a_removal_waits_is_shown_whoever_was_removed_before() {
+    let owner = |name| Owner { name, epoch: Epoch::after(2, 1) };
+    let [own, second, third] = [config(1).name, PeerName::local(8), PeerName::local(9)].map(owner);
+    let mut ring = Ring::divided(RingId(1), range(), &[own, second, third].into());
+    ring.rise(5);
+    let whole = Message::Ring(ring.id(), ring.whole());
+    let had = ring.record(third).unwrap().owned();
+    let epoch = Some(own.epoch);
+    let kept = Kept { epoch, ring: Some(ring), introduced: true, ..Kept::default() };
+    let mut alloc = Allocator::new(config(1), kept);
+    alloc.step(Duration::ZERO, [Input::Peer(second.name, Reach::Up)]);
+    let messages = wire::emit(range(), &whole).into_iter();
+    let told = messages.map(|message| Input::Message { from: second.name, message });
+    alloc.step(Duration::from_secs(1), told.collect::<Vec<_>>());
+    let mut remove = |token, secs| {
+        let (wish, until) =
+            (Wish::Remove { name: third.name, force: false }, Duration::from_secs(60));
+        let request = Input::Request(Request { token, wish, until, wall: WALL });
+        let mut all = alloc.step(Duration::from_secs(secs), [request]);
+        all.extend(alloc.step(Duration::from_secs(secs + 5), [Input::Saved(u64::MAX)]));
+        all.extend(alloc.step(Duration::from_secs(secs + 5), [Input::Saved(u64::MAX)]));
+        let removals = alloc.view().removals;
+        let waits: Vec<_> =
+            removals.iter().map(|it| (it.addresses, it.waiting_for.len())).collect();
+        let answer = all
+            .into_iter()
+            .find_map(|it| if let Output::Reply(_, answer) = it { Some(answer) } else { None });
+        (answer, waits)
+    };
+
+    let removed =
+        Answer::Removed { epochs: vec![third], addresses: had, waiting_for: vec![second] };
+    assert_eq!(remove(1, 2), (Some(Ok(removed.clone())), vec![(Some(had), 1)]));
+    assert_eq!(remove(2, 20), (Some(Ok(removed)), vec![(Some(had), 1)]));
+}
+
 #[test]
 fn what_a_node_had_leased_and_was_giving_away_when_it_stopped_is_claimed_again() {
     let mut node = Alone::new();

@@ -1,5 +1,6 @@
 //! How address management stands, for who wants to know.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use peer_mesh::PeerName;
@@ -84,6 +85,8 @@ pub struct OwnerView {
 pub struct RemovalView {
     /// Who was removed.
     pub owner: Owner,
+    /// How many addresses it had, if this node has seen it removed.
+    pub addresses: Option<u64>,
     /// Who has not shown that it knows, or is out of reach.
     pub waiting_for: Vec<(Owner, Reach)>,
 }
@@ -178,13 +181,19 @@ impl Allocator {
     fn removals(&self) -> Vec<RemovalView> {
         let Some(ring) = &self.ring else { return Vec::new() };
         let reach = |it: Owner| if it == self.own { Reach::Up } else { self.reach(it) };
-        let mut removed = ring.removed().peekable();
-        if removed.peek().is_none() {
+        if !ring.is_pending() {
             return Vec::new();
         }
+        // The ring keeps only those in mind who were born after the last removal was done.
+        let removed: BTreeSet<_> = ring.removed().chain(self.bygone.open()).collect();
         // The same for all.
         let waiting_for: Vec<_> = self.awaited().map(|it| (it, reach(it))).collect();
-        removed.map(|owner| RemovalView { owner, waiting_for: waiting_for.clone() }).collect()
+        let removed = removed.into_iter().map(|owner| RemovalView {
+            owner,
+            addresses: self.bygone.addresses(owner),
+            waiting_for: waiting_for.clone(),
+        });
+        removed.collect()
     }
 
     fn waiting(&self) -> Vec<(String, Duration, Refusal)> {

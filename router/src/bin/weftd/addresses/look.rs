@@ -158,8 +158,7 @@ fn removal(it: &router::ipam::RemovalView) -> RemovalLook {
         name: it.owner.name,
         nickname: String::new(),
         epoch: it.owner.epoch.0,
-        // Nobody's, from the moment of the removal on.
-        addresses: 0,
+        addresses: it.addresses.unwrap_or(0),
         waiting_for: waiting.collect(),
     }
 }
