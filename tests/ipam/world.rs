@@ -305,10 +305,17 @@ impl World {
         let subnet = range.subnet();
         let (init, flaw) = (it.init.clone(), self.plan.flaw);
         let config = Config { name, range, subnet, init, seed, flaw };
+        let anew = it.disk.is_empty() && matches!(&it.init, Init::Seed(only) if only.len() == 1);
         it.alloc = Some(Allocator::new(config, kept));
         it.starts += 1;
         (it.digest, it.seen, it.known) = (0, BTreeMap::new(), BTreeMap::new());
         self.note(&format!("node {node} starts as {name}"));
+        let others = || (0..self.nodes.len()).filter(|it| *it != node);
+        let lived = || others().any(|it| !self.nodes[it].disk.is_empty());
+        if anew && lived() && !others().any(|it| self.connected(node, it)) {
+            // The only seed has lost its state, and nobody is there who could tell.
+            self.nodes[node].tainted = true;
+        }
         self.step(node, (other != node).then_some(Input::Renamed(own)));
         self.look();
     }

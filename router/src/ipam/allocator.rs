@@ -245,7 +245,8 @@ impl Allocator {
     /// When [`Self::step`] is to be called at the latest.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let waiting = self.pending.values().map(|it| it.request.until).min();
-        let pull = self.pull.as_ref().filter(|_| !self.peers.is_empty()).map(Pull::again_at);
+        let asks = |it: &&Pull| it.is_sown() || !self.peers.is_empty();
+        let pull = self.pull.as_ref().filter(asks).map(Pull::again_at);
         let introduce = self.is_introducing().then_some(self.introduce_at);
         let show = self.to_show.is_some().then_some(self.show_at);
         let proposes = self.wants_ring() && self.can_propose();

@@ -14,7 +14,8 @@ use crate::ipam::{Epoch, Owner, Ring};
 
 /// A whole ring is asked for again after [`AGAIN`], and then less and less often.
 const AGAIN_SLOWEST: Duration = Duration::from_secs(8);
-/// Seeds that have met only such as know as little wait so long for another who knows more, after the last one was met.
+/// Seeds that have met nobody, or only such as know as little, wait so long for one who knows more, after the start and
+/// after each peer that they meet.
 const LOOKING: Duration = Duration::from_secs(2);
 
 /// What is compared before it counts.
@@ -29,8 +30,8 @@ pub(super) struct Pull {
     lively: BTreeSet<PeerName>,
     again_at: Duration,
     pause: Duration,
-    /// When a peer was last met.
-    met_at: Duration,
+    /// When a peer was last met, or it was begun.
+    met_at: Option<Duration>,
 }
 
 impl Pull {
@@ -83,7 +84,7 @@ impl Pull {
         self.answered.remove(&name);
         self.telling.remove(&name);
         self.lively.remove(&name);
-        (self.again_at, self.met_at) = (now, now);
+        (self.again_at, self.met_at) = (now, Some(now));
         self.pause = Duration::ZERO;
     }
 }
@@ -101,10 +102,10 @@ impl Allocator {
         let blind = pull.sown && lives && !pull.has_lively();
         let asked = |it: &PeerName| blind || !pull.answered.contains(it);
         let missing: Vec<_> = up.iter().copied().filter(asked).collect();
-        let looking_until = pull.met_at + LOOKING;
+        let looking_until = *pull.met_at.get_or_insert(now) + LOOKING;
         let looks = pull.sown && !pull.has_lively() && now < looking_until;
         let answered = !pull.answered.is_empty() && missing.is_empty() && !blind && !looks;
-        if answered || alone && up.is_empty() {
+        if answered || alone && up.is_empty() && !looks {
             self.pull = None;
             self.ring_changed = true;
             self.store.state = true;
