@@ -19,15 +19,24 @@ impl Mesh {
         self.describe(now);
     }
 
+    /// Whether we hold address leases under this name, from now on.
+    pub fn set_leases(&mut self, leases: bool, now: Duration) {
+        self.config.leases = leases;
+        self.describe(now);
+    }
+
     /// Brings our record into line with what we are told to say, if it is not.
     fn describe(&mut self, now: Duration) {
         let says = announcement(&self.config, self.own.incarnation, self.own.uid);
-        let same = says.nickname == self.own.nickname && says.labels == self.own.labels;
+        let own = &self.own;
+        let same =
+            (&says.nickname, &says.labels, says.leases) == (&own.nickname, &own.labels, own.leases);
         if self.stopped || same {
             return;
         }
         self.own.nickname = says.nickname;
         self.own.labels = says.labels;
+        self.own.leases = says.leases;
         self.publish_soon(false, now);
     }
 }

@@ -252,6 +252,7 @@ impl Control {
             Request::DataPath(name, direct) => self.mesh.handle_data_path(name, direct, now),
             Request::Nickname(nickname) => self.mesh.set_nickname(nickname, now),
             Request::Labels(labels) => self.mesh.set_labels(labels, now),
+            Request::Leases(leases) => self.mesh.set_leases(leases, now),
             Request::DataRoutes(reply) => drop(reply.send(self.mesh.data_routes())),
             Request::Join(channel, reply) => drop(reply.send(self.mesh.join(channel))),
             Request::SetDigest(channel, digest) => self.mesh.set_digest(&channel, digest),

@@ -86,6 +86,11 @@ impl Handle {
         self.tell(Request::Labels(labels)).await
     }
 
+    /// Whether address leases are held under the own name: of two peers of one name the other one gives way then.
+    pub async fn set_leases(&self, leases: bool) -> Result<(), Stopped> {
+        self.tell(Request::Leases(leases)).await
+    }
+
     /// Through whom frames go to each peer, first hop first: none if they go directly. To a peer that is not
     /// there is no way.
     pub async fn data_routes(&self) -> Result<BTreeMap<PeerName, Vec<PeerName>>, Stopped> {

@@ -60,6 +60,7 @@ pub(super) enum Request {
     DataPath(PeerName, bool),
     Nickname(String),
     Labels(BTreeMap<String, String>),
+    Leases(bool),
     DataRoutes(oneshot::Sender<BTreeMap<PeerName, Vec<PeerName>>>),
     Join(ChannelName, oneshot::Sender<bool>),
     SetDigest(ChannelName, u64),

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use weft_tests::harness::weftd::text;
-use weft_tests::harness::{Lab, Stopwatch, beside, cut, pause, serial, wait_until};
+use weft_tests::harness::weftd::{self, Daemon, text};
+use weft_tests::harness::{Lab, Stopwatch, Underlay, beside, cut, pause, serial, wait_until};
 
 use crate::{SMALL, WAIT, ipam, number, one_each, three};
 
 /// What a dead owner had is usable after this time.
 const USABLE: Duration = Duration::from_secs(5);
+/// Who has had links for so long is settled in the mesh (docs/MESH.md).
+const SETTLED: Duration = Duration::from_secs(11);
 
 #[test]
 fn every_lease_that_was_told_outlives_a_kill_in_the_midst_of_requests() {
@@ -53,6 +55,37 @@ fn every_lease_that_was_told_outlives_a_kill_in_the_midst_of_requests() {
             ensure!(!told.values().any(|addr| *addr == again), "{again} was leased already");
         }
         ensure!(told.len() > 20, "only {} leases", told.len());
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// A machine made from the disk of another one that runs.
+#[test]
+fn a_copy_of_a_running_node_gives_way_to_it() {
+    let _turn = beside().unwrap();
+    Lab::with("ipam-copy", |lab| {
+        let nodes = lab.nodes::<3>(&Underlay::default())?;
+        let first = nodes[0].addr().to_string();
+        let named = ["--name", "02:00:00:00:00:22", &first];
+        let _first = Daemon::start(&nodes[0], &[])?;
+        let mut original = Daemon::start(&nodes[1], &named)?;
+        original.wait_for_peers(2, WAIT)?;
+        let leased = original.allocate("pod")?;
+        let copy = lab.dir().join("copy");
+        let copy = copy.to_str().context("no text")?;
+        nodes[1].sh(&format!("cp -a /var/lib/weft {copy}"))?;
+        // All that decides besides the leases is on the side of who was there before.
+        pause(SETTLED);
+        nodes[2].sh(&format!("mkdir -p /var/lib/weft; cp -a {copy}/. /var/lib/weft"))?;
+
+        let mut late = weftd::spawn(&nodes[2], &named)?;
+
+        let ended = late.wait(WAIT)?;
+        ensure!(!ended.success() && late.stderr().contains("is taken"), "{}", late.stderr());
+        ensure!(original.proc.running(), "{}", original.proc.stderr());
+        ensure!(original.leases()? == [("pod".to_owned(), leased)]);
+        original.allocate("another")?;
         Ok(())
     })
     .unwrap();

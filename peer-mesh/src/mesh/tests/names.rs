@@ -181,9 +181,12 @@ fn hearsay_stops_a_newcomer_but_nobody_who_is_settled() {
 
 #[test]
 fn a_settled_peer_gives_way_to_a_better_claim_that_it_is_shown() {
-    for leases in [true, false] {
+    for (own_leases, leases) in [(false, true), (false, false), (true, true)] {
         let (mut table, last) = chain_to_explicit(4);
         table.run(10 * SECOND);
+        // Since a moment ago.
+        let now = table.now;
+        table.meshes[last].set_leases(own_leases, now);
         let (id, other) = (table.link(last), uid(u64::MAX));
 
         let record = forged(&table, last, |own| {
@@ -194,7 +197,7 @@ fn a_settled_peer_gives_way_to_a_better_claim_that_it_is_shown() {
         let reason = CloseReason::DuplicateName { name: name(last), uid: other };
         table.say(last, id, &close_message(&reason));
 
-        assert_eq!(table.meshes[last].is_stopped(), leases);
+        assert_eq!(table.meshes[last].is_stopped(), leases && !own_leases);
     }
 }
 

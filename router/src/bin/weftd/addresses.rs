@@ -107,15 +107,16 @@ impl Registry {
             let _ = tell.send((seq, outcome));
         })?;
         let (probes, probed) = mpsc::unbounded_channel();
+        let allocator = Allocator::new(config, kept);
         Ok(Self {
             addressing,
-            allocator: Allocator::new(config, kept),
+            standing: watch::channel(Standing::of(&allocator)).0,
+            allocator,
             clock,
             ledger,
             post,
             inquirer,
             peers: Peers::default(),
-            standing: watch::channel(Standing::default()).0,
             asked: BTreeMap::new(),
             token: 0,
             saving: 0,
@@ -248,7 +249,7 @@ impl Registry {
                 Output::Say(word) => words::say(&word),
             }
         }
-        let is = Standing { home: self.allocator.home(), saves: !self.allocator.is_failing() };
+        let is = Standing::of(&self.allocator);
         self.standing.send_if_modified(|was| std::mem::replace(was, is) != is);
         Ok(())
     }

@@ -29,6 +29,8 @@ pub(crate) enum Errand {
     Probe(PeerName, Vec<u8>),
     /// A label that goes with those of the control core.
     Label(String, String),
+    /// Whether this node holds leases.
+    Leases(bool),
 }
 
 /// The channel of probes that ask over the mesh who is there.
@@ -92,6 +94,11 @@ impl Labeller {
         // A mesh that has stopped ends the process elsewhere.
         let _ = self.0.send(Errand::Label(key.to_owned(), value));
     }
+
+    /// Whether this node holds leases: of two of one name the other one gives way then.
+    pub(crate) fn leases(&self, leases: bool) {
+        let _ = self.0.send(Errand::Leases(leases));
+    }
 }
 
 async fn carry(
@@ -102,7 +109,7 @@ async fn carry(
 ) {
     let mut of_core = BTreeMap::new();
     while let Some(errand) = from.recv().await {
-        if !matches!(errand, Errand::Label(..)) {
+        if !matches!(errand, Errand::Label(..) | Errand::Leases(_)) {
             waiting.fetch_sub(1, Relaxed);
         }
         let done = match errand {
@@ -114,6 +121,7 @@ async fn carry(
                 labels.insert(key, value);
                 mesh.set_labels(joined(&of_core, &labels)).await
             }
+            Errand::Leases(leases) => mesh.set_leases(leases).await,
             Errand::Told(output) => perform(&mesh, output, &refresh).await,
             Errand::Probe(to, frame) => mesh.send(probes(), to, frame).await.map(drop),
         };

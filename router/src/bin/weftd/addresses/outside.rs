@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use anyhow::Context;
 use peer_mesh::shell::{PeerView, Snapshot};
 use peer_mesh::{PeerName, PeerState, PeerUid};
-use router::ipam::{Answer, Input, Lease, Range, Reach, Refusal, RingId, Subnet, Wish};
+use router::ipam::{Allocator, Answer, Input, Lease, Range, Reach, Refusal, RingId, Subnet, Wish};
 use router::node::RING;
 use router::serve::Gone;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -133,11 +133,14 @@ pub(crate) struct Standing {
     pub(super) home: Option<RingId>,
     /// Whether it can save what it is told.
     pub(super) saves: bool,
+    /// Whether there are leases.
+    pub(super) leases: bool,
 }
 
-impl Default for Standing {
-    fn default() -> Self {
-        Self { home: None, saves: true }
+impl Standing {
+    pub(super) fn of(allocator: &Allocator) -> Self {
+        let leases = allocator.leases().next().is_some();
+        Self { home: allocator.home(), saves: !allocator.is_failing(), leases }
     }
 }
 
@@ -151,7 +154,8 @@ pub(crate) async fn tell_standing(
 ) -> anyhow::Result<()> {
     let mut told_to_save = true;
     loop {
-        let Standing { home, saves } = *standing.borrow_and_update();
+        let Standing { home, saves, leases } = *standing.borrow_and_update();
+        labeller.leases(leases);
         if let Some(ring) = home {
             labeller.label(RING, format!("{:016x}", ring.0));
         }
