@@ -181,8 +181,8 @@ pub enum BadJournal {
     /// It ends too early.
     #[error("it was cut off: fetch it again")]
     Short,
-    /// It is not what was written.
-    #[error("it was altered: its digest is wrong; fetch it again")]
+    /// It is not what was written: which of both cannot be told, where a length may be what was altered.
+    #[error("it was cut off or altered: its digest is wrong; fetch it again")]
     Altered,
     /// What is written in it makes no sense to this release.
     #[error("{what} at octet {at} cannot be read: it was written by release {release}, this is {}", env!("CARGO_PKG_VERSION"))]
@@ -303,11 +303,7 @@ fn open(file: &[u8]) -> Result<(String, Entries<'_>), BadJournal> {
     let written = file.len() - DIGEST;
     let before = file.get(..written).unwrap_or_default();
     if Blake2s256::digest(before).as_slice() != digest {
-        // One that was cut off has no end where it ends.
-        let mut entries = Entries { rest, at: file.len() - rest.len() };
-        while entries.next()?.is_some() {}
-        let whole = entries.rest.len() > DIGEST;
-        return Err(if whole { BadJournal::Altered } else { BadJournal::Short });
+        return Err(BadJournal::Altered);
     }
     Ok((release, Entries { rest: body, at: written - body.len() }))
 }
