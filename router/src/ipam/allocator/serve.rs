@@ -316,7 +316,9 @@ impl Allocator {
                 }
                 let failing = self.store.failing.clone();
                 let slow = || "the disk takes too long".to_owned();
-                answer.err().unwrap_or_else(|| Refusal::Unsaved(failing.unwrap_or_else(slow)))
+                // That it has nothing any more is no more durable than that it was freed.
+                let lasting = answer.err().filter(|why| !matches!(why, Refusal::Unknown(_)));
+                lasting.unwrap_or_else(|| Refusal::Unsaved(failing.unwrap_or_else(slow)))
             } else {
                 self.why(&pending)
             };

@@ -109,6 +109,27 @@ fn a_freed_address_is_not_the_next_one() {
     assert_eq!(node.allocate("b"), "10.32.0.2");
 }
 
+#[test]
+fn what_was_freed_and_cannot_be_saved_is_not_said_to_be_nobodys() {
+    let mut node = Alone::new();
+    node.allocate("a");
+    for round in 0..2 {
+        let (token, now) = (70 + round, node.now + Duration::from_secs(20 * (1 + round)));
+        let wish = Wish::Free { id: "a".to_owned(), addr: None };
+        let until = now + Duration::from_secs(9);
+        let request = Input::Request(Request { token, wish, until, wall: WALL });
+
+        let mut all = node.alloc.step(now, [request]);
+        all.extend(node.alloc.step(now, [Input::Unsaved("the disk is full".to_owned())]));
+        all.extend(node.alloc.step(until, []));
+
+        let replies: Vec<_> = all.iter().filter(|it| matches!(it, Output::Reply(..))).collect();
+        let [Output::Reply(_, Err(Refusal::Unsaved(_)))] = replies[..] else {
+            panic!("{replies:?}")
+        };
+    }
+}
+
 /// There is no heir yet.
 #[test]
 fn who_is_leaving_answers_no_request_of_before_with_an_address() {
