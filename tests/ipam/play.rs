@@ -24,7 +24,10 @@ pub(crate) struct Failure {
 /// Plays the list of a seed; one that fails is made short, and printed. How many leases there were.
 pub(crate) fn run_seed(seed: u64) -> (u64, u64) {
     let (plan, steps) = generate(seed, None);
-    let Err(first) = run(&plan, &steps) else { return run(&plan, &steps).unwrap_or_default() };
+    let first = match run(&plan, &steps) {
+        Ok(sums) => return sums,
+        Err(failure) => failure,
+    };
     let (steps, failure) = shrink(&plan, steps, first.clone());
     panic!(
         "seed {seed}: {}\n{}\nwith {} steps left: {}\n{plan:?}\n{steps:?}\n",

@@ -1,5 +1,7 @@
 //! Many seeds, and rules that must be missed when they are left out.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use router::ipam::Flaw;
 use weft_tests::seeds::each_seed_of;
 
@@ -10,15 +12,14 @@ const SEEDS: u64 = 3000;
 
 #[test]
 fn random_faults_never_lease_an_address_twice() {
-    let (mut leased, mut refused, mut seeds) = (0, 0, 0);
-    let sums = std::cell::RefCell::new((&mut leased, &mut refused, &mut seeds));
+    let [leased, refused, seeds] = [const { AtomicU64::new(0) }; 3];
     each_seed_of(SEEDS, |seed| {
         let (some, none) = run_seed(seed);
-        let mut sums = sums.borrow_mut();
-        *sums.0 += some;
-        *sums.1 += none;
-        *sums.2 += 1;
+        leased.fetch_add(some, Relaxed);
+        refused.fetch_add(none, Relaxed);
+        seeds.fetch_add(1, Relaxed);
     });
+    let [leased, refused, seeds] = [leased, refused, seeds].map(AtomicU64::into_inner);
     println!("{seeds} seeds: {leased} leases, {refused} refusals");
     assert!(leased > seeds, "hardly anything was leased");
 }

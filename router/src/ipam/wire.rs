@@ -8,10 +8,11 @@
 //! segment   gap to the last one's end | length | version
 //! offer     serial | start | length | version | owner | flags u8 (1: suspect)
 //! ```
-//! Numbers without a width are LEB128. Behind [`Message::Pull`] is 1 for [`Trust::Blind`]. Kinds that are not known are ignored, octets behind a known body too: a later version
-//! may add both. What makes no sense is refused whole, and nothing of it taken up.
+//! Numbers without a width are LEB128. The body of [`Message::Pull`] is an octet: 1 for [`Trust::Blind`]. Kinds that are not
+//! known are ignored, octets behind a known body too: a later version may add both. What makes no sense is refused whole, and nothing of it taken up.
 
 mod cursor;
+mod parts;
 
 use std::net::IpAddr;
 
@@ -23,13 +24,12 @@ use super::record::{MAX_MORE, MAX_PARTS};
 use super::ring::{Patch, RingId};
 use super::{Epoch, Offer, Offset, Owner, Range, Record, Segment};
 use cursor::{Cursor, put};
+use parts::split;
 
 /// The version of the form.
 const VERSION: u8 = 1;
 /// Octets of a message: what the mesh carries at once.
 pub const MAX_MESSAGE: usize = 60_000;
-/// Of these, for what is listed: not head, counts and flags.
-const ROOM: usize = MAX_MESSAGE - 64;
 /// Flags of a patch.
 const ROSTER: u8 = 1;
 const WHOLE: u8 = 2;
@@ -198,47 +198,6 @@ fn emit_patch(range: Range, id: RingId, patch: &Patch) -> Vec<u8> {
         put::octets(&mut to, &put::record(record));
     }
     to
-}
-
-/// Messages of a patch: the roster goes with the first, then who was removed, then records, as many as fit.
-fn split(patch: &Patch) -> Vec<Patch> {
-    let Patch { records, removed, roster, whole } = patch;
-    let roster = roster.clone();
-    let len = roster.as_ref().map_or(0, |(_, alive)| alive.len()) * Owner::LEN;
-    let mut parts = Parts {
-        done: Vec::new(),
-        last: Patch { roster, whole: *whole, ..Patch::default() },
-        room: ROOM.saturating_sub(len),
-    };
-    for owner in removed {
-        parts.with_room(Owner::LEN).removed.push(*owner);
-    }
-    for (owner, record) in records {
-        let len = Owner::LEN + 4 + put::record(record).len();
-        parts.with_room(len).records.push((*owner, record.clone()));
-    }
-    parts.done.push(parts.last);
-    parts.done
-}
-
-/// Messages that are being filled.
-struct Parts {
-    done: Vec<Patch>,
-    last: Patch,
-    /// In the last one.
-    room: usize,
-}
-
-impl Parts {
-    /// The message that so many octets more go into.
-    fn with_room(&mut self, len: usize) -> &mut Patch {
-        if len > self.room {
-            self.done.push(std::mem::take(&mut self.last));
-            self.room = ROOM;
-        }
-        self.room = self.room.saturating_sub(len);
-        &mut self.last
-    }
 }
 
 fn emit_one(range: Range, message: &Message) -> Vec<u8> {

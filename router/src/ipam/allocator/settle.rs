@@ -27,6 +27,9 @@ impl Allocator {
         if self.pull.is_some() {
             return;
         }
+        if self.bygone.open().next().is_some() && !self.is_pending() {
+            self.bygone.end();
+        }
         if self.own_record().is_none() {
             return;
         }
@@ -35,11 +38,7 @@ impl Allocator {
         self.drop_taken();
         self.yield_usurped();
         let careless = self.config.flaw == Some(Flaw::NoBarrier);
-        let pending = self.ring.as_ref().is_some_and(Ring::is_pending);
-        let agreed = pending && (careless || self.awaited().next().is_none());
-        if !pending {
-            self.bygone.end();
-        }
+        let agreed = self.is_pending() && (careless || self.awaited().next().is_none());
         self.reassured = true;
         if agreed && self.may_recover() {
             // Who takes what is decided by what all have shown, and not by what follows from it.
@@ -54,6 +53,11 @@ impl Allocator {
         }
         self.finish_leaving();
         self.look();
+    }
+
+    /// Whether there is something that all must agree on.
+    fn is_pending(&self) -> bool {
+        self.ring.as_ref().is_some_and(Ring::is_pending)
     }
 
     /// Our epoch was removed: what it owned is others'.
