@@ -189,7 +189,8 @@ impl World {
     fn claim(&mut self, node: usize, at: u64) {
         let id = format!("claim-{node}-{}", self.rng.bits() % 1_000_000);
         let at = u32::try_from(at % self.plan.range.span().len()).unwrap();
-        self.request(node, Wish::Claim { id, addr: self.plan.range.addr(at) });
+        let (addr, subnet) = (self.plan.range.addr(at), self.plan.range.subnet());
+        self.request(node, Wish::Claim { id, addr, subnet });
     }
 
     fn end(&mut self, node: usize, many: u64) {
@@ -307,11 +308,11 @@ impl World {
         let by = (0..count).filter(|it| self.runs(*it)).nth(usize::try_from(round).unwrap_or(0));
         let Some(by) = by.or_else(|| (0..count).find(|it| self.runs(*it))) else { return };
         if round == 2 && self.is_ownerless(by) {
-            // As the refusal says.
-            let removed = self.nodes[by].alloc.as_ref().and_then(|it| it.ring()?.removed().next());
-            if let Some(removed) = removed {
-                self.request(by, Wish::Remove { name: removed.name, force: true });
-            }
+            // As the refusal says: one that is gone, though nobody may know of it any more.
+            let ring = self.nodes[by].alloc.as_ref().and_then(|it| it.ring());
+            let removed = ring.and_then(|it| it.removed().next()).map(|it| it.name);
+            let gone = removed.unwrap_or_else(|| name(count));
+            self.request(by, Wish::Remove { name: gone, force: true });
         }
         // Who is dead, and seeds that never started.
         for node in 0..count {

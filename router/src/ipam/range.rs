@@ -249,6 +249,20 @@ impl Range {
         Span::new(start, start + (1 << bits)).filter(|part| self.span().covers(*part))
     }
 
+    /// The network of an address with this prefix, or the range where that is greater.
+    pub fn network(self, addr: IpAddr, prefix: u8) -> Subnet {
+        let subnet = Subnet::of(addr, prefix).filter(|it| self.part(*it).is_some());
+        subnet.unwrap_or(self.0)
+    }
+
+    /// What of a network can be claimed: what can be leased, and of one without a broadcast address (RFC 3021) all.
+    pub fn claimable(self, subnet: Subnet) -> Option<Span> {
+        match self.part(subnet)? {
+            small if small.len() <= 2 => small.intersection(self.usable(self.0)?),
+            _ => self.usable(subnet),
+        }
+    }
+
     /// What of a network can be leased: all but its first and its last address.
     pub fn usable(self, subnet: Subnet) -> Option<Span> {
         let part = self.part(subnet)?;
@@ -270,6 +284,23 @@ mod tests {
 
     fn range(text: &str) -> Range {
         Range::new(text.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_claim_is_of_its_network_but_not_its_first_or_last_address() {
+        let range = range("10.32.0.0/16");
+        let claimable = |text: &str, addr: &str| {
+            let at = range.offset(addr.parse().unwrap()).unwrap();
+            range.claimable(text.parse().unwrap()).map(|it| it.contains(at))
+        };
+
+        assert_eq!(claimable("10.32.1.0/24", "10.32.1.255"), Some(false));
+        assert_eq!(claimable("10.32.1.0/24", "10.32.1.254"), Some(true));
+        assert_eq!(claimable("10.32.1.0/24", "10.32.2.1"), Some(false));
+        assert_eq!(claimable("10.32.1.255/32", "10.32.1.255"), Some(true));
+        assert_eq!(claimable("10.32.0.0/32", "10.32.0.0"), None);
+        assert_eq!(claimable("10.0.0.0/8", "10.32.0.1"), None);
+        assert_eq!(range.network("10.32.0.1".parse().unwrap(), 8), range.subnet());
     }
 
     #[test]

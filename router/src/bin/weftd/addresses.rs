@@ -291,7 +291,7 @@ impl Registry {
     /// The address that somebody waits for, if it is a certain one.
     fn claimed_by(&self, id: &str) -> Option<IpAddr> {
         self.asked.values().find_map(|(wish, _)| match wish {
-            Wish::Claim { id: of, addr } if of == id => Some(*addr),
+            Wish::Claim { id: of, addr, .. } if of == id => Some(*addr),
             Wish::Claim { .. }
             | Wish::Allocate { .. }
             | Wish::Free { .. }

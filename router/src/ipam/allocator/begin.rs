@@ -183,7 +183,7 @@ impl Allocator {
     }
 
     /// Whether nobody owns anything: all who did were removed.
-    fn is_ownerless(&self) -> bool {
+    pub(super) fn is_ownerless(&self) -> bool {
         let owners = self.ring.iter().flat_map(Ring::owners);
         owners.into_iter().all(|(_, record)| record.segments.is_empty())
     }

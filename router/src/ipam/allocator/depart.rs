@@ -55,7 +55,9 @@ impl Allocator {
             let gone = ring.removed().filter(|it| it.name == name).chain(self.bygone.of(name));
             let gone: BTreeSet<Owner> = gone.collect();
             let had = gone.iter().filter_map(|it| self.bygone.addresses(*it)).sum();
-            return match gone.is_empty() {
+            // Where nobody owns anything, whoever is gone may be gone for so long that nobody knows of it.
+            let unknown = gone.is_empty() && !(force && self.is_ownerless());
+            return match unknown {
                 true => Err(Refusal::UnknownPeer(name)),
                 false => Ok((gone.into_iter().collect(), had)),
             };

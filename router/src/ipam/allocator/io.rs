@@ -81,6 +81,8 @@ pub enum Wish {
         id: String,
         /// Which.
         addr: IpAddr,
+        /// In which network of the range.
+        subnet: Subnet,
     },
     /// An address of `id` is no longer used, or all of them.
     Free {

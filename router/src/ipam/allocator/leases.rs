@@ -16,6 +16,9 @@ pub struct Lease {
     pub since: u64,
     /// Whether this node owns the address.
     pub state: LeaseState,
+    /// The prefix of the subnet that it was asked of; none was kept by earlier releases.
+    #[serde(default)]
+    pub prefix: Option<u8>,
 }
 
 /// Whether this node owns an address that it has leased.

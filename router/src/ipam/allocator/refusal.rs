@@ -100,8 +100,15 @@ pub enum Refusal {
     #[error("somebody uses {0} without a lease")]
     InUse(IpAddr),
     /// Not of the range, or not to be leased.
-    #[error("{0} is not an address of the range {1} that can be leased")]
-    OutOfRange(String, Range),
+    #[error("{addr} is not an address of {subnet} in the range {range} that can be leased")]
+    OutOfRange {
+        /// Which.
+        addr: IpAddr,
+        /// In which network.
+        subnet: Subnet,
+        /// Of all.
+        range: Range,
+    },
     /// Not a part of the range, or one without addresses that could be leased.
     #[error("{0} is no part of the range {1} with addresses to lease: a network needs at least 4")]
     NoSubnet(Subnet, Range),

@@ -114,7 +114,7 @@ impl Allocator {
     fn try_to(&mut self, pending: &mut Pending, now: Duration) -> Option<Result<Answer, Refusal>> {
         match pending.request.wish.clone() {
             Wish::Allocate { id, subnet } => self.allocate(pending, (id, subnet), now),
-            Wish::Claim { id, addr } => self.claim(pending, id, addr),
+            Wish::Claim { id, addr, subnet } => self.claim(pending, id, (addr, subnet)),
             Wish::Free { id, addr } => Some(self.free_leases(&id, addr, now)),
             Wish::Remove { name, force } => self.remove(pending, (name, force), now),
             Wish::Leave => self.leave(),
@@ -151,13 +151,13 @@ impl Allocator {
             }
             pending.probing = None;
             if self.owns(at) {
-                return Some(Ok(self.lease(pending, id, at)));
+                return Some(Ok(self.lease(pending, id, (at, subnet))));
             }
         }
         match self.space.next(usable) {
             Some((at, false)) => {
                 self.space.take(at);
-                return Some(Ok(self.lease(pending, id, at)));
+                return Some(Ok(self.lease(pending, id, (at, subnet))));
             }
             Some((at, true)) => {
                 self.space.take(at);
@@ -174,7 +174,7 @@ impl Allocator {
                 Some(at) => {
                     pending.needs = None;
                     self.space.take(at);
-                    Some(Ok(self.lease(pending, id, at)))
+                    Some(Ok(self.lease(pending, id, (at, subnet))))
                 }
                 None if prospect == Prospect::Denied => {
                     Some(Err(self.why_none(subnet, pending.since)))
@@ -184,8 +184,10 @@ impl Allocator {
         }
     }
 
-    fn lease(&mut self, pending: &mut Pending, id: String, at: Offset) -> Answer {
-        let lease = Lease { id, since: pending.request.wall, state: LeaseState::Owned };
+    fn lease(&mut self, pending: &mut Pending, id: String, of: (Offset, Subnet)) -> Answer {
+        let (at, subnet) = of;
+        let (since, prefix) = (pending.request.wall, Some(subnet.prefix()));
+        let lease = Lease { id, since, state: LeaseState::Owned, prefix };
         self.leases.insert(at, lease);
         self.store.lease(at);
         pending.fresh = Some(at);
@@ -209,13 +211,14 @@ impl Allocator {
         &mut self,
         pending: &mut Pending,
         id: String,
-        addr: IpAddr,
+        of: (IpAddr, Subnet),
     ) -> Option<Result<Answer, Refusal>> {
+        let (addr, subnet) = of;
         let range = self.config.range;
-        let usable = range.usable(range.subnet());
-        let at = range.offset(addr).filter(|at| usable.is_some_and(|it| it.contains(*at)));
+        let claimable = range.claimable(subnet);
+        let at = range.offset(addr).filter(|at| claimable.is_some_and(|it| it.contains(*at)));
         let Some(at) = at else {
-            return Some(Err(Refusal::OutOfRange(addr.to_string(), range)));
+            return Some(Err(Refusal::OutOfRange { addr, subnet, range }));
         };
         if let Some(lease) = self.leases.get(at) {
             return match lease.state {
@@ -231,7 +234,7 @@ impl Allocator {
         }
         if self.owns(at) {
             return Some(match self.space.take(at) {
-                true => Ok(self.lease(pending, id, at)),
+                true => Ok(self.lease(pending, id, (at, subnet))),
                 // Somebody uses it, or is asked whether.
                 false => Err(Refusal::InUse(addr)),
             });

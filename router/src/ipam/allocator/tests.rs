@@ -168,7 +168,7 @@ fn a_claimed_address_is_nobody_elses() {
     let mut node = Alone::new();
     let addr = "10.32.0.1".parse().unwrap();
 
-    let claim = |id: &str| Wish::Claim { id: id.to_owned(), addr };
+    let claim = |id: &str| Wish::Claim { id: id.to_owned(), addr, subnet: range().subnet() };
     assert_eq!(node.wish(claim("a")), Ok(Answer::Leased(addr)));
     assert_eq!(node.wish(claim("a")), Ok(Answer::Leased(addr)));
     assert_eq!(node.wish(claim("b")), Err(Refusal::TakenHere { addr, id: "a".to_owned() }));
@@ -334,7 +334,7 @@ fn who_asks_again_and_whose_address_another_has_gets_one_of_its_own() {
     assert_eq!(node.alloc.leases_of("pod").count(), 1);
     let addr: IpAddr = second.parse().unwrap();
     node.alloc.leases.set(range().offset(addr).unwrap(), LeaseState::Lost(other));
-    let claimed = node.wish(Wish::Claim { id: "pod".to_owned(), addr });
+    let claimed = node.wish(Wish::Claim { id: "pod".to_owned(), addr, subnet: range().subnet() });
     assert!(matches!(claimed, Err(Refusal::Taken { owner, .. }) if owner == other));
 }
 

@@ -299,7 +299,7 @@ mod tests {
     fn rings_that_met_are_a_conflict_with_what_was_lost_and_a_remedy() {
         let mut it = view(Stage::Ready);
         it.other_ring = Some((PEER, RingId(5), RingId(9)));
-        let lease = |state| Lease { id: "pod".to_owned(), since: 0, state };
+        let lease = |state| Lease { id: "pod".to_owned(), since: 0, state, prefix: None };
         it.lost.push((7, lease(LeaseState::Lost(PEER)), Some(PEER)));
 
         let look = look_of(&it, Init::Consensus(1));
@@ -320,7 +320,8 @@ mod tests {
 
         assert_eq!(look_of(&it, Init::Consensus(1)).conflicts.len(), 1);
         assert_eq!(later(&it), 0);
-        let lease = Lease { id: "pod".to_owned(), since: 0, state: LeaseState::Lost(PEER) };
+        let lease =
+            Lease { id: "pod".to_owned(), since: 0, state: LeaseState::Lost(PEER), prefix: None };
         it.lost.push((7, lease, Some(PEER)));
         assert_eq!(later(&it), 1);
     }

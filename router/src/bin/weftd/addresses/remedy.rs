@@ -20,7 +20,7 @@ pub(crate) fn remedy(refusal: &Refusal) -> (Because, String) {
         Refusal::Recovering { waiting_for, needed, known, .. }
             if waiting_for.is_empty() && known < needed =>
         {
-            "start more of the nodes of the beginning, or say that there are no more of them: weft rmpeer --force with the name of one that was removed".to_owned()
+            "start more of the nodes of the beginning, or say that there are no more of them: weft rmpeer --force with the name of one that is gone".to_owned()
         }
         Refusal::Recovering { .. } => wait_for(refusal),
         Refusal::NoConsensus { others, .. } => match others.first() {
@@ -38,7 +38,7 @@ pub(crate) fn remedy(refusal: &Refusal) -> (Because, String) {
             "take another, or free it first where it is".to_owned()
         }
         Refusal::InUse(addr) => format!("take another, or take {addr} from whoever has it (ip neighbour, weft fdb)"),
-        Refusal::OutOfRange(..) | Refusal::NoSubnet(..) => "give one of the range (weft status ipam)".to_owned(),
+        Refusal::OutOfRange { .. } | Refusal::NoSubnet(..) => "give one of the range (weft status ipam)".to_owned(),
         Refusal::Unknown(_) => "look at what is leased here (GET /v1/addresses)".to_owned(),
         Refusal::UnknownPeer(_) => "name a peer of weft status ipam".to_owned(),
         Refusal::Alive(_) => "stop it first, or say --force: then it loses its addresses".to_owned(),
@@ -66,7 +66,7 @@ fn because(refusal: &Refusal) -> Because {
         | Refusal::Oneself(_)
         | Refusal::NotTaken(_)
         | Refusal::NoHeir => Because::Forbidden,
-        Refusal::OutOfRange(..) | Refusal::NoSubnet(..) => Because::Senseless,
+        Refusal::OutOfRange { .. } | Refusal::NoSubnet(..) => Because::Senseless,
         Refusal::Unknown(_) | Refusal::UnknownPeer(_) => Because::Absent,
         Refusal::Unsaved(_) => Because::Failed,
         Refusal::Unanswered { .. }

@@ -44,7 +44,8 @@ impl Addresses for Desk {
         not_ours(what, &request.id)?;
         let (_, asks) = self.counter(what)?;
         let Claim { id, address } = request;
-        wish_for(what, asks, Wish::Claim { id: id.clone(), addr: address.addr() }).await?;
+        let (addr, subnet) = (address.addr(), network(what, address)?);
+        wish_for(what, asks, Wish::Claim { id: id.clone(), addr, subnet }).await?;
         self.renew_look().await;
         Ok(Leased { id, address })
     }
@@ -217,7 +218,7 @@ fn network(what: &str, cidr: Cidr) -> Result<Subnet, Refusal> {
     })
 }
 
-/// With the prefix of the subnet that was asked for, else of the smallest known one that they are in.
+/// With the prefix of the subnet that each was asked of. Earlier releases did not keep it: then of the smallest known one that it is in.
 fn leases(
     addressing: &Addressing,
     subnet: Option<Subnet>,
@@ -230,7 +231,7 @@ fn leases(
         known.unwrap_or_else(|| addressing.range.subnet()).prefix()
     };
     let lease = |(addr, lease): (IpAddr, Lease)| {
-        let address = Cidr::new(addr, prefix(addr))?;
+        let address = Cidr::new(addr, lease.prefix.unwrap_or_else(|| prefix(addr)))?;
         let since = timestamp(Duration::from_micros(lease.since));
         Some(api::Lease { id: lease.id, address, since })
     };

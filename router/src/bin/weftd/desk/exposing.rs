@@ -69,15 +69,14 @@ impl Desk {
             refusal(Because::Senseless, EXPOSE, why, "give an address such as 10.32.0.1/12")
         })?;
         self.check_free(Some(addr)).await?;
-        let of_range = match &self.office {
-            Office::Off => false,
-            Office::Refused(addressing, _) | Office::Open(addressing, ..) => {
-                addressing.range.offset(addr.addr()).is_some()
-            }
+        let range = match &self.office {
+            Office::Off => None,
+            Office::Refused(addressing, _) | Office::Open(addressing, ..) => Some(addressing.range),
         };
-        if of_range {
+        if let Some(range) = range.filter(|it| it.offset(addr.addr()).is_some()) {
             let (_, asks) = self.counter(EXPOSE)?;
-            let wish = Wish::Claim { id: ID.to_owned(), addr: addr.addr() };
+            let subnet = range.network(addr.addr(), addr.prefix());
+            let wish = Wish::Claim { id: ID.to_owned(), addr: addr.addr(), subnet };
             wish_for(EXPOSE, asks, wish).await?;
         }
         Ok(addr)

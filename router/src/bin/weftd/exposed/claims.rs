@@ -69,7 +69,8 @@ impl Claims {
     async fn round(&mut self, wanted: &BTreeSet<Cidr>) {
         self.contested.send_modify(|it| it.now.retain(|addr, _| wanted.contains(addr)));
         for addr in wanted {
-            let wish = Wish::Claim { id: ID.to_owned(), addr: addr.addr() };
+            let subnet = self.range.network(addr.addr(), addr.prefix());
+            let wish = Wish::Claim { id: ID.to_owned(), addr: addr.addr(), subnet };
             match Office::wish(&self.asks, wish).await {
                 Some(Err(why)) if remedy(&why).0 == Because::Forbidden => self.contest(*addr, &why),
                 // Nothing new is known; or the lease itself tells.
@@ -161,7 +162,8 @@ mod tests {
                         drop(to.send(Ok(Answer::Freed(addr.into_iter().collect()))));
                     }
                     Question::Leases(_, to) => {
-                        let lease = |state| Lease { id: ID.to_owned(), since: 0, state };
+                        let lease =
+                            |state| Lease { id: ID.to_owned(), since: 0, state, prefix: None };
                         let leases = outcome.iter().map(|it| (addr, lease(*it))).collect();
                         drop(to.send(leases));
                     }
