@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  accept --> connection: one request, one answer --> route --> Daemon::look --> Sheets --> octets
-//!  (64 at once)  (each step has a deadline)                     Daemon::connect, forget, journal; Addresses
+//!  (so many at once)  (each step has a deadline)                     Daemon::connect, forget, journal; Addresses
 //! ```
 //!
 //! What is told comes as a [`Look`], everything at one moment; what each answer makes of it is pure. A look that is shared by
@@ -113,8 +113,10 @@ pub struct Listen {
 /// What is too much, for each listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once; more wait until one has ended.
+    /// Connections at once over TCP; more wait until one has ended.
     pub connections: usize,
+    /// The same of the unix socket: a runtime may plug in hundreds of pods at once.
+    pub local_connections: usize,
     /// Octets of a request's body. All peers that can be given, as names of 255 octets, are 85 kB.
     pub body: usize,
     /// The same of a request about addresses: an id of 256 octets, each of which may be written with six, and as much again.
@@ -137,6 +139,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 64,
+            local_connections: 512,
             body: 256 << 10,
             address_body: 8 << 10,
             request: Duration::from_secs(5),

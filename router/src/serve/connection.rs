@@ -69,7 +69,11 @@ pub(super) async fn accept<L: Accept, D: Daemon>(
     service: Arc<Service<D>>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let Limits { connections, end, .. } = service.limits;
+    let Limits { connections, local_connections, end, .. } = service.limits;
+    let connections = match service.door {
+        Door::Unix => local_connections,
+        Door::Tcp => connections,
+    };
     let mut open = JoinSet::new();
     let mut failing = false;
     loop {

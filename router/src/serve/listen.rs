@@ -14,7 +14,7 @@ use tokio::net::UnixListener;
 use tokio::time::sleep;
 
 /// Connections that wait to be accepted.
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 1024;
 /// Who starts beside us needs as long to look, and to listen.
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);

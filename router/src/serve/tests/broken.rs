@@ -7,6 +7,7 @@ fn limits() -> Limits {
     let short = Duration::from_millis(200);
     Limits {
         connections: 4,
+        local_connections: 4,
         body: 1000,
         address_body: 1000,
         request: short,
