@@ -65,6 +65,8 @@ pub(crate) struct Node {
     /// Which owners it knows, and since when.
     known: BTreeMap<Owner, Duration>,
     pub(crate) tainted: bool,
+    /// It is a seed that has lost its state, and owns nothing by a new one.
+    pub(crate) wiped: bool,
     /// Its operator has given it up.
     pub(crate) dead: bool,
 }
@@ -122,6 +124,7 @@ impl World {
             seen: BTreeMap::new(),
             known: BTreeMap::new(),
             tainted: false,
+            wiped: false,
             dead: false,
         };
         let nodes: Vec<_> = plan.inits.iter().enumerate().map(node).collect();
@@ -251,11 +254,32 @@ impl World {
 
     /// Whoever may see others otherwise finds out.
     pub(crate) fn look(&mut self) {
+        self.doubt();
         self.settled_at = self.now + Duration::from_secs(5);
         for (a, b) in pairs(self.nodes.len()) {
             let after = self.soon(10, 1500);
             let start = self.nodes[a].starts;
             self.at(after, Event::Reach(a, start, b));
+        }
+    }
+
+    /// A seed that has lost its state, and takes its part before it hears those who could tell what became of it, cannot know.
+    fn doubt(&mut self) {
+        let all = 0..self.nodes.len();
+        for node in all.clone() {
+            if !self.nodes[node].wiped {
+                continue;
+            }
+            let owns = |it: &Allocator| {
+                it.ring().and_then(|ring| ring.record(it.own())).is_some_and(|own| own.owned() > 0)
+            };
+            if self.nodes[node].alloc.as_ref().is_some_and(owns) {
+                self.nodes[node].wiped = false;
+                continue;
+            }
+            let knows = |it: &usize| *it != node && !self.nodes[*it].disk.is_empty();
+            let away = all.clone().filter(knows).any(|it| !self.connected(node, it));
+            self.nodes[node].tainted |= self.runs(node) && away;
         }
     }
 
@@ -305,17 +329,10 @@ impl World {
         let subnet = range.subnet();
         let (init, flaw) = (it.init.clone(), self.plan.flaw);
         let config = Config { name, range, subnet, init, seed, flaw };
-        let anew = it.disk.is_empty() && matches!(&it.init, Init::Seed(only) if only.len() == 1);
         it.alloc = Some(Allocator::new(config, kept));
         it.starts += 1;
         (it.digest, it.seen, it.known) = (0, BTreeMap::new(), BTreeMap::new());
         self.note(&format!("node {node} starts as {name}"));
-        let others = || (0..self.nodes.len()).filter(|it| *it != node);
-        let lived = || others().any(|it| !self.nodes[it].disk.is_empty());
-        if anew && lived() && !others().any(|it| self.connected(node, it)) {
-            // The only seed has lost its state, and nobody is there who could tell.
-            self.nodes[node].tainted = true;
-        }
         self.step(node, (other != node).then_some(Input::Renamed(own)));
         self.look();
     }

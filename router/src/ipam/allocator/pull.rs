@@ -14,8 +14,8 @@ use crate::ipam::{Epoch, Owner, Ring};
 
 /// A whole ring is asked for again after [`AGAIN`], and then less and less often.
 const AGAIN_SLOWEST: Duration = Duration::from_secs(8);
-/// Seeds that have met nobody, or only such as know as little, wait so long for one who knows more, after the start and
-/// after each peer that they meet.
+/// Seeds wait so long for one who knows more, after the start and after each peer that they meet: the first to answer may
+/// have been cut off from those that know what a seed has given away before it lost its state.
 const LOOKING: Duration = Duration::from_secs(2);
 
 /// What is compared before it counts.
@@ -103,7 +103,7 @@ impl Allocator {
         let asked = |it: &PeerName| blind || !pull.answered.contains(it);
         let missing: Vec<_> = up.iter().copied().filter(asked).collect();
         let looking_until = *pull.met_at.get_or_insert(now) + LOOKING;
-        let looks = pull.sown && !pull.has_lively() && now < looking_until;
+        let looks = pull.sown && now < looking_until;
         let answered = !pull.answered.is_empty() && missing.is_empty() && !blind && !looks;
         if answered || alone && up.is_empty() && !looks {
             self.pull = None;
