@@ -9,6 +9,7 @@ mod http;
 mod stream;
 
 use std::io::Write;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,9 +17,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Allocate, Claim, Connect, Connections, Expose, Exposed, Fdb, Forget, Free, Given, Hide, Ipam,
-    Leased, Leases, Leave, Left, Lookup, Paths, Peers, Problem, Removal, RemovePeer, Report,
-    Status, Targets,
+    Allocate, Check, Claim, Connect, Connections, Expose, Exposed, Fdb, Forget, Free, Gc, Given,
+    Hide, Ipam, Leased, Leases, Leave, Left, Lookup, Paths, Peers, Plug, Plugged, Pods, Problem,
+    Removal, RemovePeer, Report, Status, Targets, Unplug,
 };
 use crate::{paths, text};
 pub use error::Error;
@@ -85,7 +86,7 @@ impl Client {
 
     /// Reads something. A daemon that is not ready yet (503) answers all the same.
     pub fn read<T: Resource>(&self) -> Result<Reply<T>, Error> {
-        self.ask(&Request { method: "GET", path: T::PATH, body: None }, TIMEOUT)
+        self.ask(&Request { method: "GET", path: T::PATH, body: None, fd: None }, TIMEOUT)
     }
 
     /// Has the daemon connect to peers.
@@ -140,7 +141,7 @@ impl Client {
 
     /// Writes the journal to `sink`; says how many octets it has. On an error `sink` may hold a part of it.
     pub fn journal(&self, sink: &mut dyn Write) -> Result<u64, Error> {
-        let request = Request { method: "GET", path: paths::JOURNAL, body: None };
+        let request = Request { method: "GET", path: paths::JOURNAL, body: None, fd: None };
         let patience = self.timeout.unwrap_or(TIMEOUT).saturating_mul(JOURNAL_PATIENCE);
         let mut answer = self.send(&request, patience)?;
         if !answer.is_success() {
@@ -149,13 +150,43 @@ impl Client {
         answer.copy_to(sink, JOURNAL_MAX, true).map_err(|fault| self.error(&request, fault))
     }
 
+    /// Plugs an interface into a pod, whose network namespace is `netns` if it is given.
+    pub fn plug(&self, request: &Plug, netns: Option<BorrowedFd<'_>>) -> Result<Plugged, Error> {
+        self.post_with(paths::PLUG, request, netns, ADDRESS_TIMEOUT)
+    }
+
+    /// Unplugs interfaces; says which.
+    pub fn unplug(&self, request: &Unplug) -> Result<Pods, Error> {
+        self.post(paths::UNPLUG, request, ADDRESS_TIMEOUT)
+    }
+
+    /// Whether an interface is as it was plugged in.
+    pub fn check(&self, request: &Check, netns: Option<BorrowedFd<'_>>) -> Result<Plugged, Error> {
+        self.post_with(paths::CHECK, request, netns, ADDRESS_TIMEOUT)
+    }
+
+    /// Unplugs all interfaces of a network but some; says which.
+    pub fn gc(&self, request: &Gc) -> Result<Pods, Error> {
+        self.post(paths::GC, request, ADDRESS_TIMEOUT)
+    }
+
     fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
         within: Duration,
     ) -> Result<T, Error> {
-        let request = Request { method: "POST", path, body: None };
+        self.post_with(path, body, None, within)
+    }
+
+    fn post_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        fd: Option<BorrowedFd<'_>>,
+        within: Duration,
+    ) -> Result<T, Error> {
+        let request = Request { method: "POST", path, body: None, fd };
         let body = serde_json::to_string(body).map_err(|why| self.unsaid(&request, &why))?;
         self.ask(&Request { body: Some(body), ..request }, within).map(|reply| reply.value)
     }
@@ -256,6 +287,7 @@ resources! {
     Ipam at IPAM shown by |it| Some(text::ipam(it));
     Fdb at FDB shown by |it| Some(text::fdb(it));
     Leases at ADDRESSES shown by |_| None;
+    Pods at PODS shown by |_| None;
     Report at REPORT shown by |_| None;
 }
 

@@ -22,6 +22,7 @@ mod ipam;
 mod path;
 pub mod paths;
 mod peer;
+mod pod;
 mod printable;
 mod problem;
 mod report;
@@ -46,6 +47,10 @@ pub use ipam::{
 pub use jiff::Timestamp;
 pub use path::{LineState, Path, PathKind, Paths, Traffic};
 pub use peer::{Peer, PeerConnection, PeerRef, PeerState, Peers};
+pub use pod::{
+    Check, Gc, HostEnd, Plug, Plugged, PodAddress, PodAddresses, PodName, PodRoute, Pods, Unplug,
+    Valid,
+};
 pub use printable::{is_control, printable};
 pub use problem::Problem;
 pub use report::{Control, Kernel, MeshStats, Quirk, Report};

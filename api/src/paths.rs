@@ -42,13 +42,23 @@ pub const LEAVE: &str = "/v1/leave";
 pub const EXPOSE: &str = "/v1/expose";
 /// `POST` of [`crate::Hide`]: [`crate::Exposed`].
 pub const HIDE: &str = "/v1/hide";
+/// `GET`: [`crate::Pods`].
+pub const PODS: &str = "/v1/pods";
+/// `POST` of [`crate::Plug`]: [`crate::Plugged`].
+pub const PLUG: &str = "/v1/pods/plug";
+/// `POST` of [`crate::Unplug`]: [`crate::Pods`], those that were unplugged.
+pub const UNPLUG: &str = "/v1/pods/unplug";
+/// `POST` of [`crate::Check`]: [`crate::Plugged`].
+pub const CHECK: &str = "/v1/pods/check";
+/// `POST` of [`crate::Gc`]: [`crate::Pods`], those that were unplugged.
+pub const GC: &str = "/v1/pods/gc";
 /// `GET`: 200 while the process lives.
 pub const HEALTHZ: &str = "/healthz";
 /// `GET`: 200 when ready, 503 before.
 pub const READYZ: &str = "/readyz";
 
 /// Those that are read with `GET`.
-pub const READ: [&str; 13] = [
+pub const READ: [&str; 14] = [
     STATUS,
     CONNECTIONS,
     PEERS,
@@ -60,10 +70,13 @@ pub const READ: [&str; 13] = [
     METRICS,
     JOURNAL,
     ADDRESSES,
+    PODS,
     HEALTHZ,
     READYZ,
 ];
 
 /// Those that take a `POST`.
-pub const POSTED: [&str; 10] =
-    [CONNECT, FORGET, ALLOCATE, CLAIM, LOOKUP, FREE, RMPEER, LEAVE, EXPOSE, HIDE];
+pub const POSTED: [&str; 14] = [
+    CONNECT, FORGET, ALLOCATE, CLAIM, LOOKUP, FREE, RMPEER, LEAVE, EXPOSE, HIDE, PLUG, UNPLUG,
+    CHECK, GC,
+];

@@ -4,6 +4,7 @@
 //! Limits: a head of 16 KiB and 64 lines, a body of as many octets as the caller takes.
 
 use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::stream::Stream;
@@ -25,6 +26,8 @@ pub(super) struct Request<'a> {
     pub(super) path: &'a str,
     /// JSON.
     pub(super) body: Option<String>,
+    /// What goes with its first octet.
+    pub(super) fd: Option<BorrowedFd<'a>>,
 }
 
 /// The head of an answer, and the connection on which its body comes.
@@ -67,7 +70,12 @@ pub(super) enum Fault {
 /// Asks, and reads the head of the answer.
 pub(super) fn exchange(mut stream: Stream, request: &Request<'_>) -> Result<Answer, Fault> {
     let within = stream.within;
-    if let Err(why) = stream.write_all(&request.octets()) {
+    let octets = request.octets();
+    let sent = match request.fd {
+        Some(fd) => stream.write_with(&octets, fd),
+        None => stream.write_all(&octets),
+    };
+    if let Err(why) = sent {
         // Who answers without having listened may have said why.
         let unheard = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
         if !unheard.contains(&why.kind()) {
@@ -79,7 +87,7 @@ pub(super) fn exchange(mut stream: Stream, request: &Request<'_>) -> Result<Answ
 
 impl Request<'_> {
     fn octets(&self) -> Vec<u8> {
-        let Self { method, path, body } = self;
+        let Self { method, path, body, .. } = self;
         let version = env!("CARGO_PKG_VERSION");
         let mut head = format!(
             "{method} {path} HTTP/1.1\r\nHost: weft\r\nUser-Agent: weft/{version}\r\nConnection: close\r\n"

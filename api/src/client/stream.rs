@@ -1,11 +1,14 @@
 //! A unix socket on which nothing takes longer than until a deadline.
 #![expect(clippy::disallowed_methods, reason = "a shell: the deadline is of real time")]
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// A connection, and when it must have served.
@@ -26,6 +29,20 @@ impl Stream {
         socket.set_write_timeout(Some(within))?;
         socket.connect(&SockAddr::unix(path)?)?;
         Ok(Self { socket: UnixStream::from(socket), deadline, within })
+    }
+
+    /// Sends all of it, and with its first octet a descriptor (`SCM_RIGHTS`, unix(7)).
+    pub(super) fn write_with(&mut self, octets: &[u8], fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.socket.set_write_timeout(Some(self.left()?))?;
+        let (fds, first) = ([fd], octets.get(..1).unwrap_or_default());
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        let sent =
+            sendmsg(&self.socket, &[IoSlice::new(first)], &mut control, SendFlags::NOSIGNAL)?;
+        self.write_all(octets.get(sent..).unwrap_or_default())
     }
 
     fn left(&self) -> io::Result<Duration> {
