@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use router::ipam::{Flaw, Init, Refusal, Stage, Wish};
+use router::ipam::{Flaw, Refusal, Stage, Wish};
 
 use super::script::{Step, generate};
 use super::world::{Plan, World, name};
@@ -108,8 +108,6 @@ impl World {
             Step::PowerOff(it) => self.power_off(node(it)),
             Step::Wipe(it) => {
                 self.kill(node(it));
-                let at = &mut self.nodes[node(it)];
-                at.wiped |= !at.disk.is_empty() && matches!(at.init, Init::Seed(_));
                 self.nodes[node(it)].disk.clear();
                 self.nodes[node(it)].image = None;
                 // Who had them is not known to the node any more.

@@ -65,6 +65,8 @@ pub(crate) struct Node {
     /// Which owners it knows, and since when.
     known: BTreeMap<Owner, Duration>,
     pub(crate) tainted: bool,
+    /// It has had a state.
+    had: bool,
     /// It is a seed that has lost its state, and owns nothing by a new one.
     pub(crate) wiped: bool,
     /// Its operator has given it up.
@@ -124,6 +126,7 @@ impl World {
             seen: BTreeMap::new(),
             known: BTreeMap::new(),
             tainted: false,
+            had: false,
             wiped: false,
             dead: false,
         };
@@ -267,6 +270,7 @@ impl World {
     fn doubt(&mut self) {
         let all = 0..self.nodes.len();
         for node in all.clone() {
+            self.nodes[node].had |= !self.nodes[node].disk.is_empty();
             if !self.nodes[node].wiped {
                 continue;
             }
@@ -326,6 +330,7 @@ impl World {
             }
             Err(why) => return self.fail(format!("node {node} does not start: {why}")),
         };
+        it.wiped |= it.had && it.disk.is_empty() && matches!(it.init, Init::Seed(_));
         let subnet = range.subnet();
         let (init, flaw) = (it.init.clone(), self.plan.flaw);
         let config = Config { name, range, subnet, init, seed, flaw };
