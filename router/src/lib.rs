@@ -23,6 +23,7 @@ pub mod node;
 pub mod overlap;
 pub mod plan;
 pub mod pmtu;
+pub mod pods;
 pub mod probe;
 pub mod receiver;
 pub mod serve;

@@ -20,6 +20,8 @@ mod ipam;
 mod listen;
 mod look;
 mod orders;
+mod passed;
+mod pods;
 mod respond;
 mod route;
 mod sheets;
@@ -42,6 +44,7 @@ pub use hyper::body::Bytes;
 pub use ipam::{IpamLook, LostLook, OwnerLook, PendingLook, RemovalLook};
 pub use listen::ListenError;
 pub use look::{FdbLook, Look, PathLook};
+pub use pods::Pods;
 
 use connection::{Door, Service};
 use listen::SocketFile;
@@ -51,7 +54,7 @@ use sheets::Sheets;
 ///
 /// A future may be dropped before it ends, when whoever asked has gone. One that takes longer than
 /// [`Limits::answer`] is given up.
-pub trait Daemon: Addresses {
+pub trait Daemon: Addresses + Pods {
     /// What there is to tell, now or a moment ago. Answers are made once for each look: who is asked often
     /// gives the same one for a while.
     fn look(&self) -> impl Future<Output = Result<Arc<Look>, Gone>> + Send;
@@ -121,11 +124,13 @@ pub struct Limits {
     pub body: usize,
     /// The same of a request about addresses: an id of 256 octets, each of which may be written with six, and as much again.
     pub address_body: usize,
+    /// The same of one that says which pods are to stay: a few hundred octets for each.
+    pub gc_body: usize,
     /// How long a request's head may take, and then its body.
     pub request: Duration,
     /// How long the daemon may take to answer. `weft` waits 10 s for all.
     pub answer: Duration,
-    /// The same for requests about addresses, which the daemon ends within 10 s. `weft` waits 15 s.
+    /// The same for requests about addresses, which the daemon ends within 10 s, and about pods. `weft` waits 15 s.
     pub address: Duration,
     /// How long a connection may take from its first octet to its last.
     pub whole: Duration,
@@ -142,6 +147,7 @@ impl Default for Limits {
             local_connections: 512,
             body: 256 << 10,
             address_body: 8 << 10,
+            gc_body: 1 << 20,
             request: Duration::from_secs(5),
             answer: Duration::from_secs(8),
             address: Duration::from_secs(12),

@@ -23,6 +23,7 @@ mod fdb;
 mod flow;
 mod forward;
 mod frame;
+mod greeter;
 mod layers;
 mod limiter;
 mod lines;
@@ -66,6 +67,7 @@ pub use fdb::{
 pub use flow::FlowHash;
 pub use forward::{Forwarder, Verdict};
 pub use frame::{ETHERNET_LEN, EtherType, Frame, Runt, VLAN_TAG_LEN};
+pub use greeter::Greeter;
 pub use layers::{IpVersion, Layers};
 pub use lines::Lines;
 pub use mac::{BadMac, Mac};

@@ -11,12 +11,12 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::passed::{Local, Stream};
 pub(super) use super::route::Door;
 use super::route::{Form, Page};
 use super::sheets::Sheets;
@@ -42,16 +42,16 @@ pub(super) struct Service<D> {
 
 /// A listener of either kind.
 pub(super) trait Accept: Send + 'static {
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Stream: Stream;
 
     fn accept_one(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
 impl Accept for UnixListener {
-    type Stream = UnixStream;
+    type Stream = Local;
 
-    async fn accept_one(&self) -> io::Result<UnixStream> {
-        self.accept().await.map(|(stream, _)| stream)
+    async fn accept_one(&self) -> io::Result<Local> {
+        self.accept().await.map(|(stream, _)| Local::new(stream))
     }
 }
 
@@ -110,14 +110,14 @@ fn log_panic(ended: Result<(), tokio::task::JoinError>) {
 /// Serves one request.
 async fn serve<S, D>(stream: S, service: Arc<Service<D>>, mut stop: watch::Receiver<bool>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Stream,
     D: Daemon,
 {
     let limits = service.limits;
-    let journal = AtomicBool::new(false);
+    let (journal, passed) = (AtomicBool::new(false), stream.passed());
     let answer = service_fn(|request| {
-        let (service, journal) = (&service, &journal);
-        async move { Ok::<_, Infallible>(service.answer(request, journal).await) }
+        let (service, with) = (&service, (&journal, &passed));
+        async move { Ok::<_, Infallible>(service.answer(request, with).await) }
     });
     let conn = builder(&limits).serve_connection(TokioIo::new(stream), answer);
     let mut conn = pin!(conn);

@@ -12,12 +12,13 @@ use tokio::time::timeout;
 
 use super::addresses::Sensible;
 use super::connection::Service;
+use super::passed::Passed;
 use super::respond::{Answer, Trouble, json, within};
 use super::route::Order;
 use super::{Daemon, Limits, Refusal};
 
 impl Order {
-    /// Whether it is about addresses.
+    /// Whether it is about addresses, or who has them.
     pub(super) fn is_of_addresses(self) -> bool {
         match self {
             Self::Connect | Self::Forget => false,
@@ -28,7 +29,11 @@ impl Order {
             | Self::Rmpeer
             | Self::Leave
             | Self::Expose
-            | Self::Hide => true,
+            | Self::Hide
+            | Self::Plug
+            | Self::Unplug
+            | Self::Check
+            | Self::Gc => true,
         }
     }
 
@@ -42,11 +47,20 @@ impl Order {
             Self::Rmpeer => r#"{"name": "host3"}"#,
             Self::Leave => "{}",
             Self::Expose | Self::Hide => r#"{"address": "10.32.0.1/12"}"#,
+            Self::Plug | Self::Unplug | Self::Check => {
+                r#"{"id": "b07565b06c53", "ifname": "eth0"}"#
+            }
+            Self::Gc => r#"{"network": "weft", "valid": []}"#,
         }
     }
 
     fn body(self, limits: &Limits) -> usize {
-        if self.is_of_addresses() { limits.address_body } else { limits.body }
+        match self {
+            Self::Gc => limits.gc_body,
+            Self::Plug => limits.body,
+            _ if self.is_of_addresses() => limits.address_body,
+            _ => limits.body,
+        }
     }
 
     fn patience(self, limits: &Limits) -> Duration {
@@ -59,6 +73,7 @@ impl<D: Daemon> Service<D> {
         &self,
         order: Order,
         request: Request<Incoming>,
+        passed: &Passed,
     ) -> Result<Answer, Trouble> {
         let (daemon, within) = (&self.daemon, order.patience(&self.limits));
         match order {
@@ -81,6 +96,18 @@ impl<D: Daemon> Service<D> {
             }
             Order::Expose => told(within, daemon.expose(self.body(order, request).await?)).await,
             Order::Hide => told(within, daemon.hide(self.body(order, request).await?)).await,
+            Order::Plug => {
+                let asked = self.sensible(order, request).await?;
+                told(within, daemon.plug(asked, passed.take())).await
+            }
+            Order::Unplug => {
+                told(within, daemon.unplug(self.sensible(order, request).await?)).await
+            }
+            Order::Check => {
+                let asked = self.sensible(order, request).await?;
+                told(within, daemon.check(asked, passed.take())).await
+            }
+            Order::Gc => told(within, daemon.gc(self.sensible(order, request).await?)).await,
         }
     }
 

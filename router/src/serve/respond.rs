@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::connection::Service;
 use super::look::Look;
+use super::passed::Passed;
 use super::route::{Astray, Door, Form, Order, Page, Route, route};
 use super::{Because, Daemon, Gone, Refusal, sheets};
 
@@ -35,15 +36,16 @@ pub(super) struct Answer {
 }
 
 impl<D: Daemon> Service<D> {
-    /// Answers, whatever is asked. `journal` is set when it may take as long as a journal.
+    /// Answers, whatever is asked. The first of `with` is set when it may take as long as a journal; the other is what came
+    /// with the request.
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
-        journal: &AtomicBool,
+        with: (&AtomicBool, &Passed),
     ) -> Response<Full<Bytes>> {
         let name = name(&request);
         let answer = match route(self.door, request.method(), request.uri().path()) {
-            Ok(route) => self.perform(route, request, journal).await,
+            Ok(route) => self.perform(route, request, with).await,
             Err(astray) => Ok(self.astray(astray, &request)),
         };
         answer.unwrap_or_else(|trouble| trouble.answer(&name)).into_response()
@@ -53,7 +55,7 @@ impl<D: Daemon> Service<D> {
         &self,
         route: Route,
         request: Request<Incoming>,
-        journal: &AtomicBool,
+        (journal, passed): (&AtomicBool, &Passed),
     ) -> Result<Answer, Trouble> {
         match route {
             Route::Health => Ok(Answer::empty()),
@@ -71,7 +73,11 @@ impl<D: Daemon> Service<D> {
                 let made = spawn_blocking(move || json(&leases)).await;
                 made.map_err(|why| Trouble::Broken(why.to_string()))?
             }
-            Route::Order(order) => self.obey(order, request).await,
+            Route::Pods => {
+                let pods = within(self.limits.answer, self.daemon.pods()).await??;
+                json(&pods)
+            }
+            Route::Order(order) => self.obey(order, request, passed).await,
         }
     }
 

@@ -21,6 +21,8 @@ pub(super) enum Route {
     Fdb(Form),
     /// What is leased here.
     Leases,
+    /// What is plugged in here.
+    Pods,
     Journal,
     /// Something is to be changed.
     Order(Order),
@@ -41,6 +43,10 @@ pub(super) enum Order {
     Leave,
     Expose,
     Hide,
+    Plug,
+    Unplug,
+    Check,
+    Gc,
 }
 
 /// What is told of a look.
@@ -85,6 +91,7 @@ pub(super) fn route(door: Door, method: &Method, path: &str) -> Result<Route, As
         Route::Page(..)
         | Route::Fdb(_)
         | Route::Leases
+        | Route::Pods
         | Route::Journal
         | Route::Health
         | Route::Readiness => Method::GET,
@@ -105,6 +112,7 @@ fn everywhere(path: &str) -> Option<Route> {
         paths::REPORT => page(Page::Report),
         paths::METRICS => Route::Page(Page::Metrics, Form::Text),
         paths::ADDRESSES => Route::Leases,
+        paths::PODS => Route::Pods,
         paths::JOURNAL => Route::Journal,
         paths::HEALTHZ => Route::Health,
         paths::READYZ => Route::Readiness,
@@ -124,6 +132,10 @@ fn changing(path: &str) -> Option<Route> {
         paths::LEAVE => Order::Leave,
         paths::EXPOSE => Order::Expose,
         paths::HIDE => Order::Hide,
+        paths::PLUG => Order::Plug,
+        paths::UNPLUG => Order::Unplug,
+        paths::CHECK => Order::Check,
+        paths::GC => Order::Gc,
         _ => return None,
     };
     Some(Route::Order(order))

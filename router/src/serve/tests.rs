@@ -5,6 +5,7 @@ mod broken;
 mod files;
 mod mesh;
 mod pages;
+mod pods;
 mod requests;
 
 use std::path::{Path, PathBuf};

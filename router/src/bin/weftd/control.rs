@@ -73,6 +73,8 @@ pub(crate) enum Request {
     Journal(oneshot::Sender<journal::Copy>),
     /// Whether a station, here or elsewhere, is known to have this address.
     IsStation(IpAddr, oneshot::Sender<bool>),
+    /// A station on this node has these addresses: all are to know.
+    Station(Mac, Vec<IpAddr>, oneshot::Sender<()>),
 }
 
 /// How things are, as the control core has it.
@@ -343,7 +345,7 @@ impl Control {
         self.ways.nameless.send_if_modified(|was| std::mem::replace(was, is) != is);
     }
 
-    fn answer(&self, request: Request) {
+    fn answer(&mut self, request: Request) {
         // Who asked may have gone.
         match request {
             Request::View(to) => drop(to.send(self.view())),
@@ -354,6 +356,11 @@ impl Control {
             Request::Last(to) => drop(to.send(self.node.last())),
             Request::Journal(to) => drop(to.send(self.journal.copy())),
             Request::IsStation(addr, to) => drop(to.send(self.node.is_station(addr))),
+            Request::Station(mac, addrs, to) => {
+                let addresses = addrs.into_iter().map(|addr| Input::Address(mac, addr));
+                self.step([Input::Learned(mac)].into_iter().chain(addresses).collect());
+                let _ = to.send(());
+            }
         }
     }
 

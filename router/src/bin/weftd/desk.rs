@@ -2,6 +2,9 @@
 
 mod addresses;
 mod exposing;
+mod pods;
+
+pub(crate) use addresses::{leased, mixed_up, wish_for};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +23,7 @@ use crate::exposed::Exposed;
 use crate::failure::writable;
 use crate::given::{Given, PEERS_MAX};
 use crate::look::{self, Facts};
+use crate::pods::Pods;
 use crate::sentry::Ask;
 use crate::stations::Stations;
 use crate::tick::Clock;
@@ -42,6 +46,7 @@ pub(crate) struct Desk {
     sight: watch::Receiver<Sight>,
     given: Mutex<Given>,
     exposed: Mutex<Exposed>,
+    pods: Pods,
     facts: Facts,
     clock: Clock,
     last: Mutex<Last>,
@@ -61,13 +66,13 @@ impl Desk {
     pub(crate) fn new(
         (mesh, control, guard, office): (Handle, mpsc::Sender<Request>, mpsc::Sender<Ask>, Office),
         sight: watch::Receiver<Sight>,
-        (given, exposed): (Given, Exposed),
+        (given, exposed, pods): (Given, Exposed, Pods),
         facts: Facts,
         clock: Clock,
     ) -> Self {
         let (given, exposed) = (Mutex::new(given), Mutex::new(exposed));
         let (last, fdb) = (Mutex::default(), Mutex::default());
-        Self { mesh, control, guard, office, sight, given, exposed, facts, clock, last, fdb }
+        Self { mesh, control, guard, office, sight, given, exposed, pods, facts, clock, last, fdb }
     }
 }
 
@@ -224,11 +229,11 @@ fn store(given: &mut Given, peers: Vec<String>) -> Result<(), Refusal> {
     })
 }
 
-fn refusal(because: Because, what: &str, why: String, what_to_do: &str) -> Refusal {
+pub(crate) fn refusal(because: Because, what: &str, why: String, what_to_do: &str) -> Refusal {
     let what = format!("cannot {what}");
     Refusal { because, problem: Problem { what, why, what_to_do: what_to_do.to_owned() } }
 }
 
-fn stopped(what: &str) -> Refusal {
+pub(crate) fn stopped(what: &str) -> Refusal {
     refusal(Because::NotReady, what, "the daemon is stopping".into(), "try again when it runs")
 }

@@ -19,6 +19,7 @@ mod latency;
 mod logging;
 mod look;
 mod plane;
+mod pods;
 mod replay;
 mod reset;
 mod run;

@@ -36,6 +36,7 @@ use crate::last::{self, Writer};
 use crate::latency::Latency;
 use crate::look::{Facts, timestamp};
 use crate::plane::Plane;
+use crate::pods::{self, Pods};
 use crate::tick::{self, Clock};
 use crate::topology::{self, Ruler};
 use crate::{ear, exposure, run, sentry};
@@ -145,7 +146,10 @@ impl Starting {
 
         let (asks, facts) = ((mesh, requests, asks, office), facts(&config, password));
         tasks.spawn(exposed.claim(asks.3.clone()));
-        let desk = Desk::new(asks, sighted, (given, exposed), facts, shared.clock);
+        let pods = Pods::open(&config.state_dir, &config.bridge, (asks.3.clone(), asks.1.clone()))?;
+        pods::drain(&pods, &config.state_dir).await;
+        tasks.spawn(pods::keep(pods.clone()));
+        let desk = Desk::new(asks, sighted, (given, exposed, pods), facts, shared.clock);
         let server = serve(config, desk).await?;
         Ok(Running { server, tasks, last, _sole: sole })
     }

@@ -10,6 +10,7 @@ fn limits() -> Limits {
         local_connections: 4,
         body: 1000,
         address_body: 1000,
+        gc_body: 1000,
         request: short,
         answer: short,
         address: short,

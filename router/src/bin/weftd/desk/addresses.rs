@@ -155,17 +155,7 @@ impl Addresses for Desk {
 impl Desk {
     /// Whom to ask.
     pub(super) fn counter(&self, what: &str) -> Result<Counter<'_>, Refusal> {
-        match &self.office {
-            Office::Open(addressing, asks, ..) => Ok((addressing, asks)),
-            Office::Off => {
-                let why = "this weftd manages no addresses".to_owned();
-                Err(refusal(Because::NotReady, what, why, "start it without --ipalloc-range none"))
-            }
-            Office::Refused(_, why) => {
-                let what_to_do = "see weft status ipam";
-                Err(refusal(Because::NotReady, what, why.clone(), what_to_do))
-            }
-        }
+        self.office.counter(what)
     }
 
     /// Who asks after a change is told of it.
@@ -174,7 +164,24 @@ impl Desk {
     }
 }
 
-pub(super) async fn wish_for(
+impl Office {
+    /// Whom to ask.
+    pub(crate) fn counter(&self, what: &str) -> Result<Counter<'_>, Refusal> {
+        match self {
+            Self::Open(addressing, asks, ..) => Ok((addressing, asks)),
+            Self::Off => {
+                let why = "this weftd manages no addresses".to_owned();
+                Err(refusal(Because::NotReady, what, why, "start it without --ipalloc-range none"))
+            }
+            Self::Refused(_, why) => {
+                let what_to_do = "see weft status ipam";
+                Err(refusal(Because::NotReady, what, why.clone(), what_to_do))
+            }
+        }
+    }
+}
+
+pub(crate) async fn wish_for(
     what: &str,
     asks: &mpsc::Sender<Question>,
     wish: Wish,
@@ -184,17 +191,17 @@ pub(super) async fn wish_for(
 }
 
 /// In the words of the API.
-pub(super) fn refused(what: &str, why: &router::ipam::Refusal) -> Refusal {
+pub(crate) fn refused(what: &str, why: &router::ipam::Refusal) -> Refusal {
     let (because, what_to_do) = remedy(why);
     refusal(because, what, why.to_string(), &what_to_do)
 }
 
-pub(super) fn mixed_up(what: &str) -> Refusal {
+pub(crate) fn mixed_up(what: &str) -> Refusal {
     let why = "the answer is one to another request".to_owned();
     refusal(Because::Failed, what, why, "please report this")
 }
 
-pub(super) fn leased(answer: &Answer) -> Option<IpAddr> {
+pub(crate) fn leased(answer: &Answer) -> Option<IpAddr> {
     match answer {
         Answer::Leased(addr) => Some(*addr),
         Answer::Freed(_) | Answer::Removed { .. } | Answer::Left { .. } => None,
