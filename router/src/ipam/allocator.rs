@@ -153,7 +153,6 @@ impl Allocator {
     /// A node that begins with what it has kept, or anew. What it says is for [`Self::step`]'s caller.
     pub fn new(config: Config, kept: Kept) -> Self {
         let mut rng = Rng::new(config.seed);
-        let restored = kept.ring.is_some();
         let epoch = kept.epoch.unwrap_or_else(|| Epoch::after(0, rng.half()));
         let own = Owner { name: config.name, epoch };
         let count = match config.init {
@@ -165,7 +164,11 @@ impl Allocator {
         // Even the last state of its own says nothing of what others have done meanwhile: they may have removed it.
         let seed = Owner { name: own.name, epoch: Epoch::SEED };
         let is_seed = kept.ring.as_ref().is_some_and(|ring| ring.record(seed).is_some());
-        let pull = restored.then(|| if is_seed { Pull::sown() } else { Pull::default() });
+        let pull = match &kept.ring {
+            Some(_) if is_seed => Some(Pull::sown()),
+            Some(ring) => Some(Pull::restored(ring, own)),
+            None => None,
+        };
         let mut it = Self {
             rng,
             own,

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::Epoch;
 use super::range::Span;
 use super::record::Hash;
 use super::{Offset, Owner, Range, Record, Segment};
@@ -61,6 +62,8 @@ pub struct Patch {
     /// If it says all that its sender knew: how many it has removed. With the roster goes everything else, though perhaps in
     /// several messages.
     pub whole: Option<usize>,
+    /// Its sender, who owns under this epoch, has restored it, and does not know yet what others know of it.
+    pub tentative: Option<Epoch>,
 }
 
 /// What merging has changed.
@@ -148,7 +151,7 @@ impl Ring {
     /// Takes up what others know.
     pub fn merge(&mut self, patch: Patch) -> News {
         let mut news = News::default();
-        let Patch { records, removed, roster, whole: _ } = patch;
+        let Patch { records, removed, roster, whole: _, tentative: _ } = patch;
         let (horizon, alive) = roster.map_or((0, None), |(horizon, alive)| (horizon, Some(alive)));
         let is_gone = |owner: &Owner| {
             let missed = alive.as_ref().is_some_and(|alive| !alive.contains(owner));
@@ -186,6 +189,7 @@ impl Ring {
             removed: self.removed.iter().copied().collect(),
             roster: Some(self.roster()),
             whole: Some(self.removed.len()),
+            tentative: None,
         }
     }
 
@@ -197,6 +201,7 @@ impl Ring {
             removed: news.removed.iter().copied().collect(),
             roster: news.horizon.then(|| self.roster()),
             whole: None,
+            tentative: None,
         }
     }
 

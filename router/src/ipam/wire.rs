@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! message   version u8 (1) | kind u8 | range: family u8, first 4 or 16, prefix u8 | body
-//! patch     ring u64 | flags u8 (1: roster, 2: with that comes all, 4 and more: later) | roster? | all: how many removed? | removed: count * owner 14 | records: count * (owner | len | record)
+//! patch     ring u64 | flags u8 (1: roster, 2: with that comes all, 4: not compared yet, 8 and more: later) | roster? | all: how many removed? | not compared: epoch u64? | removed: count * owner 14 | records: count * (owner | len | record)
 //! roster    horizon u32 | count * owner
 //! record    version | shown u64 | free | serial | flags u8 (1: forced) | segments | offers | taken | more
 //! segment   gap to the last one's end | length | version
@@ -33,6 +33,7 @@ pub const MAX_MESSAGE: usize = 60_000;
 /// Flags of a patch.
 const ROSTER: u8 = 1;
 const WHOLE: u8 = 2;
+const TENTATIVE: u8 = 4;
 /// Addresses asked for at once.
 pub(super) const MAX_SPOTS: usize = 256;
 
@@ -180,7 +181,11 @@ fn head(range: Range, kind: u8) -> Vec<u8> {
 fn emit_patch(range: Range, id: RingId, patch: &Patch) -> Vec<u8> {
     let mut to = head(range, 1);
     to.extend(id.0.to_be_bytes());
-    let flags = [(patch.roster.is_some(), ROSTER), (patch.whole.is_some(), WHOLE)];
+    let flags = [
+        (patch.roster.is_some(), ROSTER),
+        (patch.whole.is_some(), WHOLE),
+        (patch.tentative.is_some(), TENTATIVE),
+    ];
     to.push(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
     if let Some((horizon, alive)) = &patch.roster {
         to.extend(horizon.to_be_bytes());
@@ -189,6 +194,9 @@ fn emit_patch(range: Range, id: RingId, patch: &Patch) -> Vec<u8> {
     }
     if let Some(removed) = patch.whole {
         put::count(&mut to, removed);
+    }
+    if let Some(epoch) = patch.tentative {
+        to.extend(epoch.0.to_be_bytes());
     }
     put::count(&mut to, patch.removed.len());
     patch.removed.iter().for_each(|it| put::owner(&mut to, *it));
@@ -342,13 +350,17 @@ fn patch(from: &mut Cursor<'_>, subnet: Subnet) -> Result<Patch, BadMessage> {
         _ => Some(from.number32("how many were removed")?).filter(|_| roster.is_some()),
     };
     let whole = whole.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+    let tentative = match flags & TENTATIVE {
+        0 => None,
+        _ => Some(Epoch(u64::from_be_bytes(from.array()?))),
+    };
     let removed = from.owners()?;
     let count = from.count(Owner::LEN)?;
     let mut records = Vec::with_capacity(count);
     for _ in 0..count {
         records.push((from.owner()?, from.record(range.span())?));
     }
-    Ok(Patch { records, removed, roster, whole })
+    Ok(Patch { records, removed, roster, whole, tentative })
 }
 
 fn ask(from: &mut Cursor<'_>, subnet: Subnet) -> Result<Ask, BadMessage> {

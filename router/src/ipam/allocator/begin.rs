@@ -121,8 +121,7 @@ impl Allocator {
     }
 
     fn send_ring(&mut self, to: PeerName) {
-        if let Some(ring) = &self.ring {
-            let message = Message::Ring(ring.id(), ring.whole());
+        if let Some(message) = self.all() {
             self.send(to, &message);
         }
     }

@@ -252,11 +252,15 @@ impl Allocator {
     fn pulled_by(&mut self, from: PeerName, trust: Trust) {
         // Who goes by what a seed has made by itself is no witness for it.
         let vain = trust == Trust::Blind && self.pull.as_ref().is_some_and(Pull::is_sown);
-        let message = match &self.ring {
-            Some(ring) if !vain => Message::Ring(ring.id(), ring.whole()),
-            Some(_) | None => Message::Nothing,
-        };
+        let message = self.all().filter(|_| !vain).unwrap_or(Message::Nothing);
         self.send(from, &message);
+    }
+
+    /// All that this node knows of the ring, and whether that has been compared.
+    pub(super) fn all(&self) -> Option<Message> {
+        let ring = self.ring.as_ref()?;
+        let tentative = self.pull.as_ref().map(|_| self.own.epoch);
+        Some(Message::Ring(ring.id(), Patch { tentative, ..ring.whole() }))
     }
 
     /// A neighbour may not know what we know. What is not yet compared is not told unasked.
@@ -275,6 +279,9 @@ impl Allocator {
         self.config.name = name;
         self.reclaim_all();
         self.renew_epoch();
+        if let Some(pull) = &mut self.pull {
+            pull.disown();
+        }
         self.paxos.rename(self.own);
         self.rebuild_space();
         self.ring_changed = true;

@@ -22,6 +22,12 @@ const LOOKING: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pull {
     answered: BTreeSet<PeerName>,
+    /// Those of them whose word counts.
+    witnesses: BTreeSet<PeerName>,
+    /// The other owners of the ring that was restored, if this node was one itself.
+    kin: BTreeSet<Owner>,
+    /// Those of them whose name somebody has under another epoch: the mesh has only one of a name.
+    ended: BTreeSet<Owner>,
     /// Who is telling all it knows, in several messages, and what is missing.
     telling: BTreeMap<PeerName, Missing>,
     /// The ring was made here a moment ago: of what has happened to it since it was begun, nothing is known here.
@@ -40,11 +46,39 @@ impl Pull {
         Self { sown: true, ..Self::default() }
     }
 
+    /// For a ring that was restored by one of these owners.
+    pub(super) fn restored(ring: &Ring, own: Owner) -> Self {
+        let owns = ring.record(own).is_some();
+        let others = ring.owners().map(|(it, _)| it).filter(|it| owns && *it != own);
+        Self { kin: others.collect(), ..Self::default() }
+    }
+
+    /// This node is none of its owners any more.
+    pub(super) fn disown(&mut self) {
+        self.kin.clear();
+        self.witnesses.clear();
+    }
+
+    /// Whether what somebody says of the ring counts. Who has restored it, too, and has not compared it yet, may know as little; only
+    /// among those who owned all of it has nothing been done without one of them.
+    fn counts(&self, from: PeerName, patch: &Patch) -> bool {
+        patch.tentative.is_none_or(|epoch| self.kin.contains(&Owner { name: from, epoch }))
+    }
+
     /// A peer has said something of the ring. That it is all it knows counts when all of that is here: a part of it, with
     /// the roster even, is no answer.
     pub(super) fn hear(&mut self, from: PeerName, patch: &Patch) {
         if let Some(missing) = Missing::of(patch) {
             self.telling.insert(from, missing);
+            let other = |it: &&Owner| {
+                it.name == from && patch.tentative.is_some_and(|epoch| epoch != it.epoch)
+            };
+            self.ended.extend(self.kin.iter().filter(other));
+            if self.counts(from, patch) {
+                self.witnesses.insert(from);
+            } else {
+                self.witnesses.remove(&from);
+            }
             // Who has begun to take part since it told all has told only what a seed knows.
             let lives = |owner: &Owner| owner.name == from && owner.epoch != Epoch::SEED;
             if patch.roster.as_ref().is_some_and(|(_, alive)| alive.iter().any(lives)) {
@@ -74,6 +108,11 @@ impl Pull {
         self.sown
     }
 
+    /// Whether somebody has answered whose word counts.
+    fn has_witness(&self) -> bool {
+        !self.answered.is_disjoint(&self.witnesses)
+    }
+
     /// Whether somebody has answered who takes part.
     fn has_lively(&self) -> bool {
         !self.answered.is_disjoint(&self.lively)
@@ -84,6 +123,7 @@ impl Pull {
         self.answered.remove(&name);
         self.telling.remove(&name);
         self.lively.remove(&name);
+        self.witnesses.remove(&name);
         (self.again_at, self.met_at) = (now, Some(now));
         self.pause = Duration::ZERO;
     }
@@ -93,14 +133,16 @@ impl Allocator {
     /// What was restored is compared with what all who are up know.
     pub(super) fn compare(&mut self, now: Duration) {
         let up: Vec<PeerName> = self.up().collect();
-        let own = self.own.name;
-        let alone = self.ring.as_ref().is_none_or(|it| it.owners().all(|(it, _)| it.name == own));
+        let (own, ended) = (self.own.name, self.pull.as_ref().map(|pull| &pull.ended));
+        let is_own = |it: Owner| it.name == own || ended.is_some_and(|ended| ended.contains(&it));
+        let alone = self.ring.as_ref().is_none_or(|it| it.owners().all(|(it, _)| is_own(it)));
         let taken_part = |it: Owner| it.name != own && it.epoch != Epoch::SEED;
         let lives = self.ring.iter().flat_map(Ring::owners).any(|(it, _)| taken_part(it));
         let Some(pull) = &mut self.pull else { return };
         // Others have been at work in the ring that a seed has made by itself: one of them has to tell.
         let blind = pull.sown && lives && !pull.has_lively();
-        let asked = |it: &PeerName| blind || !pull.answered.contains(it);
+        let doubts = !pull.sown && !alone && !pull.has_witness();
+        let asked = |it: &PeerName| blind || doubts || !pull.answered.contains(it);
         let missing: Vec<_> = up.iter().copied().filter(asked).collect();
         let looking_until = *pull.met_at.get_or_insert(now) + LOOKING;
         let looks = pull.sown && now < looking_until;
@@ -124,8 +166,11 @@ impl Allocator {
         let pull = self.pull.as_ref()?;
         let mut missing: Vec<_> = self.up().filter(|it| !pull.answered.contains(it)).collect();
         if missing.is_empty() {
+            // Those who are here know as little.
             let owners = self.ring.iter().flat_map(Ring::owners).map(|(owner, _)| owner.name);
-            missing = owners.filter(|name| *name != self.own.name).collect();
+            let owners = owners.filter(|name| *name != self.own.name);
+            let (up, away): (Vec<_>, Vec<_>) = owners.partition(|name| self.is_up(*name));
+            missing = if away.is_empty() { up } else { away };
         }
         Some(Refusal::NotPulled(missing))
     }

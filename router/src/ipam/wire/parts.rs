@@ -9,12 +9,12 @@ const ROOM: usize = MAX_MESSAGE - 64;
 
 /// Messages of a patch: the roster goes with the first, then who was removed, then records, as many as fit.
 pub(super) fn split(patch: &Patch) -> Vec<Patch> {
-    let Patch { records, removed, roster, whole } = patch;
+    let Patch { records, removed, roster, whole, tentative } = patch;
     let roster = roster.clone();
     let len = roster.as_ref().map_or(0, |(_, alive)| alive.len()) * Owner::LEN;
     let mut parts = Parts {
         done: Vec::new(),
-        last: Patch { roster, whole: *whole, ..Patch::default() },
+        last: Patch { roster, whole: *whole, tentative: *tentative, ..Patch::default() },
         room: ROOM.saturating_sub(len),
     };
     for owner in removed {

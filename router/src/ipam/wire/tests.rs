@@ -35,7 +35,7 @@ fn all() -> Vec<Message> {
     let value = Value { id, owners: [owner(1), owner(2)].into_iter().collect() };
     let roster = Some((5, [owner(1), owner(4)].into_iter().collect()));
     let (records, removed) = (vec![(owner(1), record())], vec![owner(9)]);
-    let patch = Patch { records, removed, roster, whole: Some(700) };
+    let patch = Patch { records, removed, roster, whole: Some(700), tentative: Some(Epoch(9)) };
     let ask =
         |want| Message::Ask(Ask { ring: id, serial: 3, owner: owner(1), record: record(), want });
     let deny = |why| Message::Deny(Deny { ring: id, serial: 3, owner: owner(2), why });
