@@ -80,7 +80,7 @@ impl<'a> Delegate<'a> {
         let unable = |why: io::Error| Error::IOFailure(format!("ipam {}: {why}", self.kind));
         let mut running = Running::start(&self.find()?, verb).map_err(unable)?;
         if let Some(stdin) = running.child.stdin.take() {
-            feed(stdin, self.stdin.to_vec());
+            feed(stdin, self.stdin.to_vec()).map_err(unable)?;
         }
         let (status, octets) = match running.finish(Instant::now() + self.within) {
             Ok(done) => done,
@@ -182,8 +182,9 @@ impl Drop for Running {
 }
 
 /// On a thread of its own: it may not read it, or not yet.
-fn feed(mut stdin: ChildStdin, octets: Vec<u8>) {
-    thread::spawn(move || drop(stdin.write_all(&octets)));
+fn feed(mut stdin: ChildStdin, octets: Vec<u8>) -> io::Result<()> {
+    let feeding = move || drop(stdin.write_all(&octets));
+    thread::Builder::new().spawn(feeding).map(drop)
 }
 
 fn wait(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<()> {

@@ -67,8 +67,11 @@ fn open(path: &Path) -> io::Result<Option<OwnedFd>> {
 /// The kernel says so when it is entered as one, by a thread that ends with it. Where that is forbidden, the daemon finds out.
 fn is_network(fd: &OwnedFd) -> bool {
     let enter = || move_into_link_name_space(fd.as_fd(), Some(LinkNameSpaceType::Network));
-    let entered = thread::scope(|scope| scope.spawn(enter).join());
-    !matches!(entered, Ok(Err(Errno::INVAL)))
+    let entered = thread::scope(|scope| {
+        let entering = thread::Builder::new().spawn_scoped(scope, enter);
+        entering.ok().and_then(|it| it.join().ok())
+    });
+    !matches!(entered, Some(Err(Errno::INVAL)))
 }
 
 #[cfg(test)]

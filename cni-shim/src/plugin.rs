@@ -53,7 +53,7 @@ pub fn run(env: impl Fn(&str) -> Option<OsString>, stdin: impl Read) -> Said {
     let answer = |answer: String| Said { answer, log: String::new(), success: true };
     let failed = |version, error: &Error| Said {
         answer: answer::error(version, error),
-        log: format!("weft-cni: {error}\n"),
+        log: line(&error.to_string()),
         success: false,
     };
     match Call::read(&env, stdin) {
@@ -75,7 +75,13 @@ fn about() -> String {
 /// What went wrong besides what the runtime is told.
 fn log(what: &str) {
     // Where stderr is closed, nobody is left to tell.
-    drop(writeln!(stderr(), "weft-cni: {what}"));
+    drop(stderr().write_all(line(what).as_bytes()));
+}
+
+/// One line, whatever other plugins and the environment have put into it.
+fn line(what: &str) -> String {
+    let words: Vec<&str> = what.split_whitespace().collect();
+    format!("weft-cni: {}\n", api::printable(&words.join(" ")))
 }
 
 /// A request, and where it is to be done.

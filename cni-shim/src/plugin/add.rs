@@ -31,15 +31,14 @@ pub(super) fn add(of: &Plugin<'_>) -> Result<String, Error> {
     let plug = plug(attachment, &sandbox, (config, &of.request.args))?;
     let (plugged, given) = match of.delegate() {
         Some(delegate) => delegated(of, &delegate, (plug, &netns))?,
-        None => (plugged(of, &plug, &netns)?, CNIResult::default()),
+        None => {
+            let plugged = of.client().plug(&plug, Some(netns.as_fd()));
+            (plugged.map_err(|error| failure::of_daemon(&error))?, CNIResult::default())
+        }
     };
     // What was to be unplugged while the daemon was down has been, or it would not have been plugged in.
     of.queue.remove(&attachment.container, &attachment.ifname);
     answer::result(config.version, result(&plugged, sandbox, (config.dns.as_ref(), given))?)
-}
-
-fn plugged(of: &Plugin<'_>, plug: &Plug, netns: &Netns) -> Result<Plugged, Error> {
-    of.client().plug(plug, Some(netns.as_fd())).map_err(|error| failure::of_daemon(&error))
 }
 
 /// With addresses of another plugin, which has them back if they are not used.
@@ -50,18 +49,29 @@ fn delegated(
 ) -> Result<(Plugged, CNIResult), Error> {
     // Nothing is to be undone where the daemon is down.
     of.client().reach().map_err(|error| failure::of_daemon(&error))?;
-    let given = delegate.add().inspect_err(|_| take_back(delegate))?;
-    let outcome = with_given(plug, &given).and_then(|plug| plugged(of, &plug, netns));
-    match outcome {
+    // What it has not given is not taken back: with some, that would be what an ADD before this one was given.
+    let given = delegate.add()?;
+    let plug = with_given(plug, &given).inspect_err(|_| take_back(delegate))?;
+    match of.client().plug(&plug, Some(netns.as_fd())) {
         Ok(plugged) => Ok((plugged, given)),
         Err(error) => {
-            // Of a question without an answer it is not known whether it was plugged in.
-            match of.attachment().and_then(|attachment| del::unplug(of, attachment)) {
-                Ok(()) => take_back(delegate),
-                Err(why) => log(&format!("its addresses stay until DEL: {why}")),
-            }
-            Err(error)
+            undo(of, delegate, &error);
+            Err(failure::of_daemon(&error))
         }
+    }
+}
+
+/// Nobody is given an address that somebody may have: of a question without an answer it is not known what came of it.
+fn undo(of: &Plugin<'_>, delegate: &Delegate<'_>, error: &api::Error) {
+    let unplugged = match error {
+        api::Error::Refused { .. } | api::Error::Unreached { .. } => Ok(()),
+        api::Error::Unanswered(_) | api::Error::Sink(_) => {
+            of.attachment().and_then(|attachment| del::unplug(of, attachment))
+        }
+    };
+    match unplugged {
+        Ok(()) => take_back(delegate),
+        Err(why) => log(&format!("its addresses stay until DEL: {why}")),
     }
 }
 

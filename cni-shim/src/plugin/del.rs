@@ -26,7 +26,10 @@ pub(super) fn unplug(of: &Plugin<'_>, attachment: &Attachment) -> Result<(), Err
         ifname: Some(attachment.ifname.to_string()),
         inode: netns(attachment).map(|netns| netns.inode()),
     };
-    let Some(absent) = ask(of, &unplug)? else { return Ok(()) };
+    let Some(absent) = ask(of, &unplug)? else {
+        of.queue.remove(&attachment.container, &attachment.ifname);
+        return Ok(());
+    };
     let lost = |why| {
         let told = "cannot write down what is to be unplugged";
         Error::IOFailure(format!("{absent}; {told}: {why}"))
