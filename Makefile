@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO := cargo --locked
 
-.PHONY: help test test-long demo bench fmt lint doc deny unit sim lab fuzz-replay clean-lab packages
+.PHONY: help test test-long demo weft-cni bench fmt lint doc deny unit sim lab fuzz-replay clean-lab packages
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,12 @@ demo: packages ## A small cluster at work, then cleaned up
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) run --release -q -p weft-tests --bin demo
 
+# A static program runs in whatever root a runtime has. Without a target, macros would have to be static as well.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+weft-cni: ## The CNI plugin, static: target/release/weft-cni
+	CARGO_PROFILE_RELEASE_STRIP=symbols RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release -p cni-shim --bin weft-cni --target $(HOST)
+	install -D $${CARGO_TARGET_DIR:-target}/$(HOST)/release/weft-cni $${CARGO_TARGET_DIR:-target}/release/weft-cni
+
 bench: packages ## weft beside kernel vxlan, Flannel's and Open vSwitch: ratios (target/bench/); fail-over; micro benches; what a mesh, recording and durable commits cost
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench -p weft-benches
@@ -42,7 +48,7 @@ doc: packages ## API documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
 unit: packages ## Unit and property tests
-	$(CARGO) test -p switch -p peer-mesh -p router -p api -p cli
+	$(CARGO) test -p switch -p peer-mesh -p router -p api -p cli -p cni-shim
 	$(CARGO) test -p weft-tests --lib
 
 sim: packages ## Simulations, the allocation count, and ledgers that are killed

@@ -55,6 +55,8 @@ pub struct Client {
     socket: PathBuf,
     /// `None`: as long as each question should take.
     timeout: Option<Duration>,
+    /// `None`: as long as the answer.
+    connecting: Option<Duration>,
 }
 
 /// An answer, understood, and as it came: with fields that this release does not know.
@@ -81,7 +83,20 @@ impl Client {
     pub fn new(socket: impl Into<PathBuf>, timeout: impl Into<Option<Duration>>) -> Self {
         let (least, most) = TIMEOUTS;
         let timeout = timeout.into().map(|it| it.clamp(least, most));
-        Self { socket: socket.into(), timeout }
+        Self { socket: socket.into(), timeout, connecting: None }
+    }
+
+    /// Connecting may take only so long, whatever the answer may take: who is not let in by then has [`Error::Unreached`] it,
+    /// and nothing was done.
+    #[must_use]
+    pub fn connecting_within(self, within: Duration) -> Self {
+        let (least, most) = TIMEOUTS;
+        Self { connecting: Some(within.clamp(least, most)), ..self }
+    }
+
+    /// Connects, and asks nothing.
+    pub fn reach(&self) -> Result<(), Error> {
+        self.stream(self.timeout.unwrap_or(TIMEOUT)).map(drop)
     }
 
     /// Reads something. A daemon that is not ready yet (503) answers all the same.
@@ -210,9 +225,16 @@ impl Client {
     }
 
     fn send(&self, request: &Request<'_>, within: Duration) -> Result<Answer, Error> {
-        let stream = Stream::connect(&self.socket, within)
-            .map_err(|why| Error::unreached(&self.socket, within, why))?;
+        let stream = self.stream(within)?;
         http::exchange(stream, request).map_err(|fault| self.error(request, fault))
+    }
+
+    fn stream(&self, within: Duration) -> Result<Stream, Error> {
+        let stream = Stream::connect(&self.socket, (self.connecting.unwrap_or(within), within));
+        stream.map_err(|why| match self.connecting {
+            Some(connecting) => Error::shut(&self.socket, connecting, why),
+            None => Error::unreached(&self.socket, within, why),
+        })
     }
 
     fn refused(&self, request: &Request<'_>, mut answer: Answer) -> Error {

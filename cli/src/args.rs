@@ -86,6 +86,9 @@ pub(crate) enum Command {
     /// Remove what weft has made on this node: bridge, TAP, vxlan device, tunnel guard, the plan of the last run. Not while
     /// weftd runs. Each thing that was removed is a line
     Reset(Reset),
+    /// Have the container runtimes of this node use weft: puts the CNI plugin and its configuration where they look,
+    /// or takes away what it has put there. Each file that has changed is a line
+    SetupCni(SetupCni),
     /// The releases of this program and of the daemon
     Version {
         #[command(flatten)]
@@ -166,6 +169,21 @@ pub(crate) struct Reset {
     /// Where weftd keeps its state, if it was told
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SetupCni {
+    /// Where plugins are
+    #[arg(long = "cni-bin", value_name = "DIR", default_value = "/opt/cni/bin")]
+    pub(crate) plugins: PathBuf,
+
+    /// Where configurations are
+    #[arg(long = "cni-conf", value_name = "DIR", default_value = "/etc/cni/net.d")]
+    pub(crate) configurations: PathBuf,
+
+    /// Take away what was put there, and nobody else's
+    #[arg(long)]
+    pub(crate) remove: bool,
 }
 
 /// Reads the command line; an error says how it should be.

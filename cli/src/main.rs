@@ -7,7 +7,9 @@ mod field;
 mod journal;
 mod json;
 mod output;
+mod partial;
 mod reset;
+mod setup_cni;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,7 @@
 //! The configuration of a network, as it comes on stdin.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use rscni_types::error::Error;
 use rscni_types::ipnet::IpNet;
@@ -27,6 +28,10 @@ pub struct Config {
     pub mtu: Option<u32>,
     /// Whether a pod reaches itself by a service: its port sends back what came from it.
     pub hairpin: bool,
+    /// Whether a pod may send by no other MAC address than its own.
+    pub lock: bool,
+    /// Where weftd listens; where it does unless told otherwise, if this does not say.
+    pub socket: Option<PathBuf>,
     /// Where addresses come from.
     pub ipam: Ipam,
     /// Addresses that are wanted, and no others.
@@ -97,6 +102,8 @@ impl Config {
             name,
             mtu,
             hairpin: all.get("hairpinMode")?.unwrap_or(true),
+            lock: all.get("macspoofchk")?.unwrap_or(true),
+            socket: socket(all)?,
             addresses: addresses([runtime, inner], args, ipam)?,
             mac: mac([runtime, inner], args)?,
             ipam: Ipam::parse(ipam)?,
@@ -177,6 +184,17 @@ fn unicast(text: &str) -> Option<[u8; 6]> {
     let octets: Vec<u8> = text.split([':', '-']).map(octet).collect::<Option<_>>()?;
     let octets = <[u8; 6]>::try_from(octets).ok()?;
     (octets[0] & 1 == 0 && octets != [0; 6]).then_some(octets)
+}
+
+fn socket(all: Object<'_>) -> Result<Option<PathBuf>, Error> {
+    let path = all.get::<PathBuf>("socket")?.filter(|path| !path.as_os_str().is_empty());
+    match path {
+        Some(path) if !path.is_absolute() => {
+            let why = format!("socket: {} is no absolute path", path.display());
+            Err(Error::InvalidNetworkConfig(why))
+        }
+        path => Ok(path),
+    }
 }
 
 /// Go writes an empty list as `null`: nobody is to stay. Without the key nothing is said of that.

@@ -61,6 +61,14 @@ impl Error {
         Self::Unreached { socket: socket.to_owned(), why }
     }
 
+    /// The same where connecting has a time of its own.
+    pub(super) fn shut(socket: &Path, connecting: Duration, why: io::Error) -> Self {
+        let late = || format!("nobody has let us in within {connecting:?}");
+        let waited = why.kind() == io::ErrorKind::WouldBlock;
+        let why = if waited { io::Error::new(io::ErrorKind::TimedOut, late()) } else { why };
+        Self::Unreached { socket: socket.to_owned(), why }
+    }
+
     /// A refusal by who does not say why.
     pub(super) fn unexplained(socket: &Path, request: &Request<'_>, answer: &Answer) -> Self {
         let (code, who) = (answer.code, who(socket, answer));
@@ -151,6 +159,8 @@ fn remedy(why: &io::Error) -> &'static str {
         "weftd is not running there any more: start it, or name its socket with --socket or WEFT_SOCKET"
     } else if is(io::ErrorKind::PermissionDenied) {
         "run as root"
+    } else if is(io::ErrorKind::TimedOut) {
+        "it hangs or is overloaded: see its log"
     } else {
         "name weftd's socket with --socket or WEFT_SOCKET"
     }

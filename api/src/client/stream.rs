@@ -23,10 +23,13 @@ pub(super) struct Stream {
 impl Stream {
     /// Connects. A daemon that accepts nobody has a full backlog, and connecting to it waits: the
     /// kernel ends that as it ends a send (`unix_stream_connect`, SO_SNDTIMEO).
-    pub(super) fn connect(path: &Path, within: Duration) -> io::Result<Self> {
+    pub(super) fn connect(
+        path: &Path,
+        (connecting, within): (Duration, Duration),
+    ) -> io::Result<Self> {
         let deadline = Instant::now() + within;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_write_timeout(Some(within))?;
+        socket.set_write_timeout(Some(connecting.min(within)))?;
         socket.connect(&SockAddr::unix(path)?)?;
         Ok(Self { socket: UnixStream::from(socket), deadline, within })
     }

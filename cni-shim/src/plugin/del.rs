@@ -1,0 +1,59 @@
+//! DEL: unplugs a container.
+
+use api::Unplug;
+use rscni_types::error::Error;
+use rscni_types::types::Cmd;
+
+use super::Plugin;
+use crate::call::Attachment;
+use crate::failure;
+use crate::netns::Netns;
+
+pub(super) fn del(of: &Plugin<'_>) -> Result<(), Error> {
+    let attachment = of.attachment()?;
+    unplug(of, attachment)?;
+    if let Some(delegate) = of.delegate() {
+        delegate.tell(Cmd::Del)?;
+    }
+    // Told last, as by the reference: what was there is gone.
+    netns(attachment).map_or(Ok(()), |netns| of.not_own(&netns))
+}
+
+/// Done, or written down to be done by the daemon as soon as it is there.
+pub(super) fn unplug(of: &Plugin<'_>, attachment: &Attachment) -> Result<(), Error> {
+    let unplug = Unplug {
+        id: attachment.container.to_string(),
+        ifname: Some(attachment.ifname.to_string()),
+        inode: netns(attachment).map(|netns| netns.inode()),
+    };
+    let Some(absent) = ask(of, &unplug)? else {
+        of.queue.remove(&attachment.container, &attachment.ifname);
+        return Ok(());
+    };
+    let lost = |why| {
+        let told = "cannot write down what is to be unplugged";
+        Error::IOFailure(format!("{absent}; {told}: {why}"))
+    };
+    of.queue.put(&unplug).map_err(lost)?;
+    // A daemon that has begun since then may have looked into the queue before.
+    if matches!(ask(of, &unplug), Ok(None)) {
+        of.queue.remove(&attachment.container, &attachment.ifname);
+    }
+    Ok(())
+}
+
+/// Why the daemon cannot do it yet, if that is so. What is not there is unplugged.
+fn ask(of: &Plugin<'_>, unplug: &Unplug) -> Result<Option<api::Error>, Error> {
+    match of.client().unplug(unplug) {
+        Ok(_) | Err(api::Error::Refused { code: 404, .. }) => Ok(None),
+        Err(error @ (api::Error::Unreached { .. } | api::Error::Refused { code: 503, .. })) => {
+            Ok(Some(error))
+        }
+        Err(error) => Err(failure::of_daemon(&error)),
+    }
+}
+
+/// The container's namespace, if it is still there.
+fn netns(attachment: &Attachment) -> Option<Netns> {
+    attachment.netns.as_deref().and_then(|path| Netns::open(path).ok())
+}

@@ -1,0 +1,36 @@
+//! GC and STATUS: what runtimes ask for without a container.
+
+use api::{Client, Gc, Problem, Status, Valid};
+use rscni_types::error::Error;
+use rscni_types::types::Cmd;
+
+use super::{CONNECTING, Plugin, STATUS};
+use crate::failure;
+
+/// Unplugs all but what the runtime still has. What fails is told when all has been tried.
+pub(super) fn gc(of: &Plugin<'_>) -> Result<(), Error> {
+    // `Call::read` has seen to it that there is a list: without one, all would go.
+    let Some(valid) = &of.request.config.valid else { return Ok(()) };
+    let valid = valid.iter();
+    let valid =
+        valid.map(|it| Valid { id: it.container_id.clone(), ifname: it.ifname.clone() }).collect();
+    let gc = Gc { network: of.request.config.name.clone(), valid };
+    let unplugged = of.client().gc(&gc).map(drop).map_err(|error| failure::of_daemon(&error));
+    let given_back = of.delegate().map_or(Ok(()), |delegate| delegate.tell(Cmd::Gc));
+    failure::all_of([unplugged, given_back].into_iter().filter_map(Result::err).collect())
+}
+
+/// Whether ADD could be done now.
+pub(super) fn status(of: &Plugin<'_>) -> Result<(), Error> {
+    let client = Client::new(&of.socket, STATUS).connecting_within(CONNECTING);
+    let status = client.read::<Status>();
+    let status = status.map_err(|error| failure::not_available(&error.problem()))?.value;
+    if !status.ready {
+        return Err(failure::not_available(&Problem {
+            what: "weftd is not ready".to_owned(),
+            why: format!("it waits for {}", status.waiting_for.join(", ")),
+            what_to_do: "see weft status".to_owned(),
+        }));
+    }
+    of.delegate().map_or(Ok(()), |delegate| delegate.tell(Cmd::Status))
+}
