@@ -309,7 +309,7 @@ resources! {
     Ipam at IPAM shown by |it| Some(text::ipam(it));
     Fdb at FDB shown by |it| Some(text::fdb(it));
     Leases at ADDRESSES shown by |_| None;
-    Pods at PODS shown by |_| None;
+    Pods at PODS shown by |it| Some(text::pods(it));
     Report at REPORT shown by |_| None;
 }
 

@@ -12,7 +12,7 @@ use std::fmt::{Display, Write};
 
 use jiff::Timestamp;
 
-use crate::{Connections, Fdb, Paths, Peer, Peers, Station, Status, Targets};
+use crate::{Connections, Fdb, Paths, Peer, Peers, Plugged, Pods, Station, Status, Targets};
 use describe::{arrow, connection, path, span, station, target, who};
 pub use ipam::{exposed, ipam, removal};
 
@@ -83,6 +83,23 @@ pub fn fdb(it: &Fdb) -> String {
         let _ = writeln!(text, "{told} of {} stations: the others are not told", it.total);
     }
     text
+}
+
+/// `weft ps`: a line for each.
+pub fn pods(it: &Pods) -> String {
+    let id = width(0, it.pods.iter().map(|it| plain(&it.id)));
+    let addresses = |of: &Plugged| {
+        let all: Vec<_> = of.addresses.iter().map(ToString::to_string).collect();
+        plain(&all.join(","))
+    };
+    let column = width(0, it.pods.iter().map(addresses));
+    lines(it.pods.iter().map(|of| {
+        let name = of.pod.as_ref().map(|pod| format!("{}/{}", pod.namespace, pod.name));
+        let name = name.or_else(|| of.netns.clone()).unwrap_or_default();
+        let (ifname, mac, host) = (plain(&of.ifname), plain(&of.mac), plain(&of.host.name));
+        let (who, addresses, name) = (plain(&of.id), addresses(of), plain(&name));
+        format!("{who:<id$} {ifname:<15} {mac:<17} {addresses:<column$} {host:<15} {name}")
+    }))
 }
 
 struct Widths {

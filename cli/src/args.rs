@@ -86,6 +86,15 @@ pub(crate) enum Command {
     /// Remove what weft has made on this node: bridge, TAP, vxlan device, tunnel guard, the plan of the last run. Not while
     /// weftd runs. Each thing that was removed is a line
     Reset(Reset),
+    /// Plug a container or a network namespace into the network; prints its address. Once more: the same one
+    Attach(Attach),
+    /// Unplug it, and free its addresses. What is not plugged in is no error
+    Detach(Detach),
+    /// What is plugged in on this node: container, interface, MAC address, addresses, link of the host, and the pod
+    Ps {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Have the container runtimes of this node use weft: puts the CNI plugin and its configuration where they look,
     /// or takes away what it has put there. Each file that has changed is a line
     SetupCni(SetupCni),
@@ -134,6 +143,45 @@ pub(crate) struct Peers {
     /// `HOST[:PORT]`: an IPv4 address, an IPv6 address (in brackets before a port), or a host name
     #[arg(value_name = "PEER", required = true, value_parser = peer)]
     pub(crate) names: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Attach {
+    #[command(flatten)]
+    pub(crate) of: Which,
+
+    /// Give it a default route by this node's bridge, which gets an address for that if it has none
+    #[arg(long)]
+    pub(crate) default_route: bool,
+
+    /// The interface's MTU; that of the bridge, if it is not said
+    #[arg(long, value_name = "OCTETS")]
+    pub(crate) mtu: Option<u32>,
+
+    /// Its addresses; if none is said, one is taken from the default subnet
+    #[arg(value_name = "CIDR")]
+    pub(crate) addresses: Vec<Cidr>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Detach {
+    #[command(flatten)]
+    pub(crate) of: Which,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Which {
+    /// The network namespace: its path, as /run/netns/NAME, or the number of a process in it
+    #[arg(long, value_name = "PATH|PID", required_unless_present = "id")]
+    pub(crate) netns: Option<String>,
+
+    /// What to call it, as a container's id; if it is not said, netns- and the namespace's inode
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+
+    /// What the interface is called there
+    #[arg(long, value_name = "NAME", default_value = "ethwe")]
+    pub(crate) ifname: String,
 }
 
 #[derive(Args, Debug)]

@@ -7,7 +7,7 @@ use api::{Client, Connect, Expose, Forget, Hide, Problem, RemovePeer, Report, Re
 use serde_json::{Value, json};
 
 use crate::args::{self, Arguments, Command, Format, Part};
-use crate::{fdb, field, journal, json, output, reset, setup_cni};
+use crate::{fdb, field, journal, json, output, pods, reset, setup_cni};
 
 /// Does what the command line says.
 pub(crate) fn run(args: &Arguments) -> Result<()> {
@@ -40,6 +40,9 @@ pub(crate) fn run(args: &Arguments) -> Result<()> {
             Ok(())
         }
         Command::Reset(of) => reset::run(of, &socket(args), &client),
+        Command::Attach(of) => pods::attach(&client, of),
+        Command::Detach(of) => pods::detach(&client, of),
+        Command::Ps { output } => show::<api::Pods>(&client, output.format),
         Command::SetupCni(of) => setup_cni::run(of),
         Command::Report(of) => report(&client, of),
         Command::Version { output } => version(&client, output.format),

@@ -8,6 +8,7 @@ mod journal;
 mod json;
 mod output;
 mod partial;
+mod pods;
 mod reset;
 mod setup_cni;
 

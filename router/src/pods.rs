@@ -166,9 +166,10 @@ pub enum PlugError {
 }
 
 fn errno(error: &rtnetlink::Error) -> Option<i32> {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => Some(-message.raw_code()),
-        _ => None,
+    if let rtnetlink::Error::NetlinkError(message) = error {
+        Some(-message.raw_code())
+    } else {
+        None
     }
 }
 

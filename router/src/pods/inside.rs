@@ -26,7 +26,7 @@ use crate::expose::cidr_of;
 /// The loopback's index, in every namespace.
 const LOOPBACK: u32 = 1;
 /// What a file system of namespaces says of itself (include/uapi/linux/magic.h, `NSFS_MAGIC`).
-const NSFS: i64 = 0x6e73_6673;
+const NSFS: rustix::fs::FsWord = 0x6e73_6673;
 /// Our own namespace.
 const OWN: &str = "/proc/thread-self/ns/net";
 
@@ -77,7 +77,7 @@ impl Netns {
     pub fn of(fd: OwnedFd) -> Result<Self, NetnsError> {
         use std::os::unix::fs::MetadataExt;
         let system = rustix::fs::fstatfs(&fd).map_err(io::Error::from)?;
-        if i64::try_from(system.f_type).ok() != Some(NSFS) {
+        if system.f_type != NSFS {
             return Err(NetnsError::Other);
         }
         let inode = rustix::fs::fstat(&fd).map_err(io::Error::from)?.st_ino;
@@ -246,6 +246,7 @@ fn is_route(there: &RouteMessage, wanted: &RouteMessage) -> bool {
         .all(|it| zero(it) || there.attributes.contains(it))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of many variants")]
 fn target(route: &RouteMessage) -> String {
     let to = route.attributes.iter().find_map(|it| match it {
         RouteAttribute::Destination(RouteAddress::Inet(to)) => Some(to.to_string()),

@@ -57,9 +57,17 @@ impl Order {
     fn body(self, limits: &Limits) -> usize {
         match self {
             Self::Gc => limits.gc_body,
-            Self::Plug => limits.body,
-            _ if self.is_of_addresses() => limits.address_body,
-            _ => limits.body,
+            Self::Connect | Self::Forget | Self::Plug => limits.body,
+            Self::Allocate
+            | Self::Claim
+            | Self::Lookup
+            | Self::Free
+            | Self::Rmpeer
+            | Self::Leave
+            | Self::Expose
+            | Self::Hide
+            | Self::Unplug
+            | Self::Check => limits.address_body,
         }
     }
 

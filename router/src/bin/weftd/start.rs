@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep};
 use crate::addresses::{self, Inquirer, Office, Post, Registry};
 use crate::args::{Config, FastPath};
 use crate::beacon::{Beacon, Links, Watcher};
-use crate::control::{Control, Inbox, Ways};
+use crate::control::{Control, Inbox, Request, Ways};
 use crate::courier::{self, Courier, Labeller};
 use crate::data::{self, Data, Listeners, Sight};
 use crate::desk::Desk;
@@ -144,15 +144,25 @@ impl Starting {
         let control = shared.control(&config, core, ways, (keyring, sighted.clone()))?;
         tasks.spawn(control.run(inputs, requested));
 
+        tasks.spawn(exposed.claim(office.clone()));
         let (asks, facts) = ((mesh, requests, asks, office), facts(&config, password));
-        tasks.spawn(exposed.claim(asks.3.clone()));
-        let pods = Pods::open(&config.state_dir, &config.bridge, (asks.3.clone(), asks.1.clone()))?;
-        pods::drain(&pods, &config.state_dir).await;
-        tasks.spawn(pods::keep(pods.clone()));
+        let pods = start_pods(&mut tasks, &config, (&asks.3, &asks.1)).await?;
         let desk = Desk::new(asks, sighted, (given, exposed, pods), facts, shared.clock);
-        let server = serve(config, desk).await?;
-        Ok(Running { server, tasks, last, _sole: sole })
+        Ok(Running { server: serve(config, desk).await?, tasks, last, _sole: sole })
     }
+}
+
+/// What was begun is undone, and what was asked for meanwhile is done, before anybody can ask for more.
+async fn start_pods(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    config: &Config,
+    (office, control): (&Office, &mpsc::Sender<Request>),
+) -> anyhow::Result<Pods> {
+    let asks = (office.clone(), control.clone());
+    let pods = Pods::open(&config.state_dir, &config.bridge, asks)?;
+    pods::drain(&pods, &config.state_dir).await;
+    tasks.spawn(pods::keep(pods.clone()));
+    Ok(pods)
 }
 
 /// Starts the task of addresses, where some are managed.

@@ -24,9 +24,11 @@ pub(super) struct Pull {
     answered: BTreeSet<PeerName>,
     /// Those of them whose word counts.
     witnesses: BTreeSet<PeerName>,
-    /// The other owners of the ring that was restored, if this node was one itself.
+    /// The owners of the ring that was restored.
+    owners: BTreeSet<Owner>,
+    /// The others of them, if this node was one itself.
     kin: BTreeSet<Owner>,
-    /// Those of them whose name somebody has under another epoch: the mesh has only one of a name.
+    /// Those owners whose name somebody has under another epoch: the mesh has only one of a name.
     ended: BTreeSet<Owner>,
     /// Who is telling all it knows, in several messages, and what is missing.
     telling: BTreeMap<PeerName, Missing>,
@@ -48,9 +50,9 @@ impl Pull {
 
     /// For a ring that was restored by one of these owners.
     pub(super) fn restored(ring: &Ring, own: Owner) -> Self {
-        let owns = ring.record(own).is_some();
-        let others = ring.owners().map(|(it, _)| it).filter(|it| owns && *it != own);
-        Self { kin: others.collect(), ..Self::default() }
+        let owners: BTreeSet<Owner> = ring.owners().map(|(owner, _)| owner).collect();
+        let others = owners.iter().copied().filter(|it| owners.contains(&own) && *it != own);
+        Self { kin: others.collect(), owners, ..Self::default() }
     }
 
     /// This node is none of its owners any more.
@@ -73,7 +75,7 @@ impl Pull {
             let other = |it: &&Owner| {
                 it.name == from && patch.tentative.is_some_and(|epoch| epoch != it.epoch)
             };
-            self.ended.extend(self.kin.iter().filter(other));
+            self.ended.extend(self.owners.iter().filter(other));
             if self.counts(from, patch) {
                 self.witnesses.insert(from);
             } else {

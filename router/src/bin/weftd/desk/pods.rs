@@ -54,7 +54,7 @@ impl Desk {
         let (addressing, _) = self.office.counter("plug the pod in")?;
         let subnet = match (own.subnet, own.claimed.first()) {
             (_, Some(it)) => {
-                Subnet::of(it.address, it.prefix.unwrap_or(addressing.subnet.prefix()))
+                Subnet::of(it.address, it.prefix.unwrap_or_else(|| addressing.subnet.prefix()))
             }
             (Some(it), None) => Subnet::of(it.addr(), it.prefix()),
             (None, None) => Some(addressing.subnet),

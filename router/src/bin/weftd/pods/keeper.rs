@@ -113,12 +113,15 @@ impl Inner {
                     info!(id, ifname, "what was begun is undone");
                 }),
                 Stage::There => match self.put_back(&pod).await {
-                    Some(true) => Ok(warn!(
-                        id,
-                        ifname,
-                        host = pod.host,
-                        "somebody has changed a pod's port, put back"
-                    )),
+                    Some(true) => {
+                        warn!(
+                            id,
+                            ifname,
+                            host = pod.host,
+                            "somebody has changed a pod's port, put back"
+                        );
+                        Ok(())
+                    }
                     Some(false) => Ok(()),
                     None if at_start && pod.boot != self.boot => {
                         let addresses = super::shown(&pod);
