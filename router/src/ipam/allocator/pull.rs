@@ -24,12 +24,10 @@ pub(super) struct Pull {
     answered: BTreeSet<PeerName>,
     /// Those of them whose word counts.
     witnesses: BTreeSet<PeerName>,
-    /// The owners of the ring that was restored.
-    owners: BTreeSet<Owner>,
-    /// The others of them, if this node was one itself.
+    /// The other owners of the ring that was restored, if this node was one itself.
     kin: BTreeSet<Owner>,
-    /// Those owners whose name somebody has under another epoch: the mesh has only one of a name.
-    ended: BTreeSet<Owner>,
+    /// Under which epoch peers own, or would, that have restored a ring as well.
+    lives: BTreeMap<PeerName, Epoch>,
     /// Who is telling all it knows, in several messages, and what is missing.
     telling: BTreeMap<PeerName, Missing>,
     /// The ring was made here a moment ago: of what has happened to it since it was begun, nothing is known here.
@@ -50,15 +48,20 @@ impl Pull {
 
     /// For a ring that was restored by one of these owners.
     pub(super) fn restored(ring: &Ring, own: Owner) -> Self {
-        let owners: BTreeSet<Owner> = ring.owners().map(|(owner, _)| owner).collect();
-        let others = owners.iter().copied().filter(|it| owners.contains(&own) && *it != own);
-        Self { kin: others.collect(), owners, ..Self::default() }
+        let owns = ring.record(own).is_some();
+        let others = ring.owners().map(|(it, _)| it).filter(|it| owns && *it != own);
+        Self { kin: others.collect(), ..Self::default() }
     }
 
     /// This node is none of its owners any more.
     pub(super) fn disown(&mut self) {
         self.kin.clear();
         self.witnesses.clear();
+    }
+
+    /// Whether somebody has an owner's name under another epoch: the mesh has only one of a name.
+    fn knows_over(&self, owner: Owner) -> bool {
+        self.lives.get(&owner.name).is_some_and(|epoch| *epoch != owner.epoch)
     }
 
     /// Whether what somebody says of the ring counts. Who has restored it, too, and has not compared it yet, may know as little; only
@@ -72,10 +75,7 @@ impl Pull {
     pub(super) fn hear(&mut self, from: PeerName, patch: &Patch) {
         if let Some(missing) = Missing::of(patch) {
             self.telling.insert(from, missing);
-            let other = |it: &&Owner| {
-                it.name == from && patch.tentative.is_some_and(|epoch| epoch != it.epoch)
-            };
-            self.ended.extend(self.owners.iter().filter(other));
+            self.lives.extend(patch.tentative.map(|epoch| (from, epoch)));
             if self.counts(from, patch) {
                 self.witnesses.insert(from);
             } else {
@@ -135,9 +135,9 @@ impl Allocator {
     /// What was restored is compared with what all who are up know.
     pub(super) fn compare(&mut self, now: Duration) {
         let up: Vec<PeerName> = self.up().collect();
-        let (own, ended) = (self.own.name, self.pull.as_ref().map(|pull| &pull.ended));
-        let is_own = |it: Owner| it.name == own || ended.is_some_and(|ended| ended.contains(&it));
-        let alone = self.ring.as_ref().is_none_or(|it| it.owners().all(|(it, _)| is_own(it)));
+        let (own, pull) = (self.own.name, self.pull.as_ref());
+        let is_over = |it: Owner| it.name == own || pull.is_some_and(|pull| pull.knows_over(it));
+        let alone = self.ring.as_ref().is_none_or(|it| it.owners().all(|(it, _)| is_over(it)));
         let taken_part = |it: Owner| it.name != own && it.epoch != Epoch::SEED;
         let lives = self.ring.iter().flat_map(Ring::owners).any(|(it, _)| taken_part(it));
         let Some(pull) = &mut self.pull else { return };
