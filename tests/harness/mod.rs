@@ -33,6 +33,7 @@ pub mod ovs;
 mod pcap;
 mod pod;
 mod proc;
+pub mod runtime;
 mod spawner;
 mod stream;
 mod traffic;
