@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weft_tests::harness::weftd::{self, Daemon};
-use weft_tests::harness::{Lab, Node, Underlay, wait_until};
+use weft_tests::harness::{Host, Lab, Node, Underlay, wait_until};
 
 /// How long what is not measured may take.
 const WAIT: Duration = Duration::from_secs(20);
@@ -43,6 +43,13 @@ fn two(lab: &Lab) -> Result<([Node; 2], Vec<Daemon>)> {
 fn pods(daemon: &Daemon) -> Result<Vec<Value>> {
     let all = daemon.ask("ps")?;
     Ok(all.get("pods").and_then(Value::as_array).context("no pods")?.clone())
+}
+
+/// A link's MAC address. What a container has in /sys is the host's.
+fn mac_of(host: &Host, link: &str) -> Result<String> {
+    let shown = host.run(&["ip", "-o", "link", "show", "dev", link])?;
+    let mac = shown.split_whitespace().skip_while(|it| *it != "link/ether").nth(1);
+    mac.map(str::to_owned).with_context(|| format!("no address: {shown}"))
 }
 
 /// Nothing is left of any pod: no link, no lease but the bridge's, nothing that is plugged in, no station.

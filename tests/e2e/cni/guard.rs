@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use weft_tests::harness::runtime::{Container, add, address};
-use weft_tests::harness::{Capture, Host, Lab, Ping, beside, pause};
+use weft_tests::harness::{Capture, Lab, Ping, beside, pause};
 
-use crate::two;
-
-fn mac_of(host: &Host, link: &str) -> Result<String> {
-    Ok(host.run(&["cat", &format!("/sys/class/net/{link}/address")])?.trim().to_owned())
-}
+use crate::{mac_of, two};
 
 #[test]
 fn a_pod_that_sends_by_anothers_mac_address_is_not_heard_and_moves_nobody() {
@@ -71,13 +67,14 @@ fn a_pods_frames_of_our_own_kind_go_nowhere() {
         let seen = Capture::start(&nodes[1], "weave", "ether proto 0x88b5")?;
         let script = format!(
             "import socket\ns=socket.socket(socket.AF_PACKET,socket.SOCK_RAW)\ns.bind(('eth0',0))\n\
-             own=bytes.fromhex(open('/sys/class/net/eth0/address').read().strip().replace(':',''))\n\
+             own=bytes.fromhex('{own}')\n\
              frame=bytes.fromhex('{}')+own+bytes.fromhex('88b5')+b'weft'+bytes(60)\n\
              [s.send(frame) for _ in range(20)]\n\
              u=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n\
              [u.sendto(bytes.fromhex('0800000000000100')+bytes(60),('{}',6784)) for _ in range(20)]\n",
             bridge.replace(':', ""),
-            nodes[1].addr()
+            nodes[1].addr(),
+            own = mac_of(liar.host(), "eth0")?.replace(':', "")
         );
         liar.host().run(&["python3", "-c", &script]).context("python3 sends frames")?;
         pause(Duration::from_millis(300));

@@ -5,7 +5,7 @@ use serde_json::json;
 use weft_tests::harness::runtime::{self, Container, add, address, call_with, code, del, network};
 use weft_tests::harness::{Lab, Ping, Stopwatch, beside, wait_until};
 
-use crate::{WAIT, nothing_left, one, pods, two};
+use crate::{WAIT, mac_of, nothing_left, one, pods, two};
 
 #[test]
 fn pods_of_two_nodes_reach_each_other_and_leave_nothing() {
@@ -21,7 +21,7 @@ fn pods_of_two_nodes_reach_each_other_and_leave_nothing() {
         let expected = json!({
             "sandbox": containers[0].netns(),
             "name": "eth0",
-            "mac": containers[0].host().run(&["cat", "/sys/class/net/eth0/address"])?.trim(),
+            "mac": mac_of(containers[0].host(), "eth0")?,
         });
         let interface = one.pointer("/interfaces/2").cloned().unwrap_or_default();
         for field in ["sandbox", "name", "mac"] {

@@ -45,7 +45,7 @@ impl Allocator {
                     self.count_peers();
                 }
                 if let Some(pull) = &mut self.pull {
-                    pull.answered_by(from);
+                    pull.has_nothing(from);
                 }
             }
             Some(Message::Ask(ask)) => self.asked(from, ask),

@@ -26,8 +26,8 @@ pub(super) struct Pull {
     witnesses: BTreeSet<PeerName>,
     /// The other owners of the ring that was restored, if this node was one itself.
     kin: BTreeSet<Owner>,
-    /// Under which epoch peers own, or would, that have restored a ring as well.
-    lives: BTreeMap<PeerName, Epoch>,
+    /// Under which epoch peers own, or would, that have restored a ring as well; `None`: they have no ring.
+    lives: BTreeMap<PeerName, Option<Epoch>>,
     /// Who is telling all it knows, in several messages, and what is missing.
     telling: BTreeMap<PeerName, Missing>,
     /// The ring was made here a moment ago: of what has happened to it since it was begun, nothing is known here.
@@ -61,13 +61,18 @@ impl Pull {
 
     /// Whether somebody has an owner's name under another epoch: the mesh has only one of a name.
     fn knows_over(&self, owner: Owner) -> bool {
-        self.lives.get(&owner.name).is_some_and(|epoch| *epoch != owner.epoch)
+        self.lives.get(&owner.name).is_some_and(|epoch| *epoch != Some(owner.epoch))
     }
 
     /// Whether what somebody says of the ring counts. Who has restored it, too, and has not compared it yet, may know as little; only
     /// among those who owned all of it has nothing been done without one of them.
     fn counts(&self, from: PeerName, patch: &Patch) -> bool {
-        patch.tentative.is_none_or(|epoch| self.kin.contains(&Owner { name: from, epoch }))
+        let Some(epoch) = patch.tentative else { return true };
+        let is_kin = |epoch| self.kin.contains(&Owner { name: from, epoch });
+        // A seed that has taken up its part since.
+        let owner = Owner { name: from, epoch };
+        let takes_part = patch.roster.as_ref().is_some_and(|(_, alive)| alive.contains(&owner));
+        is_kin(epoch) || takes_part && is_kin(Epoch::SEED)
     }
 
     /// A peer has said something of the ring. That it is all it knows counts when all of that is here: a part of it, with
@@ -75,7 +80,7 @@ impl Pull {
     pub(super) fn hear(&mut self, from: PeerName, patch: &Patch) {
         if let Some(missing) = Missing::of(patch) {
             self.telling.insert(from, missing);
-            self.lives.extend(patch.tentative.map(|epoch| (from, epoch)));
+            self.lives.extend(patch.tentative.map(|epoch| (from, Some(epoch))));
             if self.counts(from, patch) {
                 self.witnesses.insert(from);
             } else {
@@ -95,9 +100,15 @@ impl Pull {
         }
     }
 
-    /// A peer has no more to tell than that it has no ring, or another one.
+    /// A peer has no more to tell than that it has another ring.
     pub(super) fn answered_by(&mut self, from: PeerName) {
         self.answered.insert(from);
+    }
+
+    /// A peer has no ring at all.
+    pub(super) fn has_nothing(&mut self, from: PeerName) {
+        self.answered.insert(from);
+        self.lives.insert(from, None);
     }
 
     /// When those are asked again who have not answered.
@@ -126,6 +137,7 @@ impl Pull {
         self.telling.remove(&name);
         self.lively.remove(&name);
         self.witnesses.remove(&name);
+        self.lives.remove(&name);
         (self.again_at, self.met_at) = (now, Some(now));
         self.pause = Duration::ZERO;
     }
