@@ -57,7 +57,7 @@ sim: packages ## Simulations, the allocation count, and ledgers that are killed
 lab: packages ## The lab: real devices, real peers (needs root)
 	$(CARGO) build --workspace --bins --examples
 	$(CARGO) test -p weft-tests --test harness --test switch --test sleeve --test engine --test wire --test fdb --test overlap --test fastpath --test offload --test foreign
-	$(CARGO) test -p weft-tests --test guard --test expose --test ipam --test load --test mesh --test weftd --test failover --test stations -- --test-threads=64
+	$(CARGO) test -p weft-tests --test guard --test expose --test ipam --test load --test mesh --test weftd --test failover --test stations --test cni -- --test-threads=64
 
 fuzz-replay: packages ## The committed fuzz corpus
 	$(CARGO) test -p weft-tests --test fuzz_replay

@@ -15,6 +15,8 @@
 //!   port is dropped in `input`.
 //! - `exposed`: masquerades the networks that are exposed ([`crate::expose`]).
 //!
+//! The table `bridge weft` drops frames of weft's own EtherType that a pod sends ([`fence`]).
+//!
 //! What pods say of the size of packets between nodes is dropped in the same places: the kernel would believe it.
 //!
 //! TCP 6783 stays open for all other hosts: a newcomer is no peer yet. What a pod sends to an address of
@@ -25,6 +27,7 @@
 //! the chain of `netdev weft` away with the bridge, and until the next [`Guard::verify`] a new bridge has none. Installing again
 //! keeps counters. Dropping a [`Guard`] leaves the tables: they outlive the process, as the kernel's tunnel does.
 
+mod fence;
 mod listing;
 mod masquerade;
 mod nft;
@@ -46,7 +49,7 @@ use side::Side;
 use crate::cidr::Cidr;
 
 /// All that are ours.
-const TABLES: [[&str; 2]; 2] = [TABLE, pods::TABLE];
+const TABLES: [[&str; 2]; 3] = [TABLE, pods::TABLE, fence::TABLE];
 
 /// The installed guard.
 #[derive(Debug)]
@@ -59,6 +62,8 @@ pub struct Guard {
     installed: Listing,
     /// The table of [`pods`], while it is there.
     pods: Option<Side>,
+    /// The table of [`fence`], where the kernel has such.
+    fence: Option<Side>,
     /// What that table has counted before it was taken away.
     past: Tally,
 }
@@ -83,7 +88,7 @@ pub enum Damage {
     Rules,
     /// Somebody has changed the peers.
     Peers,
-    /// Somebody has removed or changed the rules for pods, the table `netdev weft`; or the bridge is a new one.
+    /// Somebody has removed or changed the rules for pods, the tables `netdev weft` and `bridge weft`; or the bridge is a new one.
     Pods,
 }
 
@@ -126,8 +131,10 @@ impl Guard {
         };
         let installed = nft.expect_listing(TABLE).await.map_err(what)?;
         let config = config.clone().with_pods(Pods::Routed);
-        let mut guard = Self { nft, config, peers, installed, pods: None, past: Tally::default() };
+        let mut guard =
+            Self { nft, config, peers, installed, pods: None, fence: None, past: Tally::default() };
         guard.verify_pods().await.map_err(what)?;
+        guard.verify_fence().await.map_err(what)?;
         Ok((guard, made))
     }
 
@@ -261,7 +268,21 @@ impl Guard {
         let what = |why| GuardError { what: "mend", why };
         let damage = self.verify_table().await.map_err(what)?;
         let raised = self.verify_pods().await.map_err(what)?;
-        Ok(damage.or_else(|| raised.then_some(Damage::Pods)))
+        let fenced = self.verify_fence().await.map_err(what)?;
+        Ok(damage.or_else(|| (raised || fenced).then_some(Damage::Pods)))
+    }
+
+    /// Has pods' ports pass no frames of ours. Tells whether somebody has changed that.
+    async fn verify_fence(&mut self) -> Result<bool, NftError> {
+        if let Some(side) = &mut self.fence {
+            return side.verify(&self.nft).await;
+        }
+        self.fence = match Side::install(&self.nft, fence::TABLE, fence::compile()).await {
+            // The kernel knows no such table.
+            Err(NftError::Refused(_)) => None,
+            outcome => Some(outcome?),
+        };
+        Ok(false)
     }
 
     /// Has pods' packets looked at where it costs least, and tells whether somebody has changed that. It costs nothing

@@ -66,7 +66,7 @@ fn undo(of: &Plugin<'_>, delegate: &Delegate<'_>, error: &api::Error) {
     let unplugged = match error {
         api::Error::Refused { .. } | api::Error::Unreached { .. } => Ok(()),
         api::Error::Unanswered(_) | api::Error::Sink(_) => {
-            of.attachment().and_then(|attachment| del::unplug(of, attachment))
+            of.attachment().and_then(|attachment| del::unplug(of, attachment, del::Where::Here))
         }
     };
     match unplugged {

@@ -11,7 +11,7 @@ use crate::netns::Netns;
 
 pub(super) fn del(of: &Plugin<'_>) -> Result<(), Error> {
     let attachment = of.attachment()?;
-    unplug(of, attachment)?;
+    unplug(of, attachment, Where::Anywhere)?;
     if let Some(delegate) = of.delegate() {
         delegate.tell(Cmd::Del)?;
     }
@@ -19,14 +19,24 @@ pub(super) fn del(of: &Plugin<'_>) -> Result<(), Error> {
     netns(attachment).map_or(Ok(()), |netns| of.not_own(&netns))
 }
 
+/// In which namespace it is unplugged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Where {
+    /// Whatever it was plugged into: DEL goes by the container's id and the interface.
+    Anywhere,
+    /// In the attachment's own: what an ADD may have begun, and no other.
+    Here,
+}
+
 /// Done, or written down to be done by the daemon as soon as it is there.
-pub(super) fn unplug(of: &Plugin<'_>, attachment: &Attachment) -> Result<(), Error> {
+pub(super) fn unplug(of: &Plugin<'_>, attachment: &Attachment, at: Where) -> Result<(), Error> {
     let unplug = Unplug {
         id: attachment.container.to_string(),
         ifname: Some(attachment.ifname.to_string()),
         inode: netns(attachment).map(|netns| netns.inode()),
     };
-    let Some(absent) = ask(of, &unplug)? else {
+    let now = Unplug { inode: unplug.inode.filter(|_| at == Where::Here), ..unplug.clone() };
+    let Some(absent) = ask(of, &now)? else {
         of.queue.remove(&attachment.container, &attachment.ifname);
         return Ok(());
     };
@@ -36,7 +46,7 @@ pub(super) fn unplug(of: &Plugin<'_>, attachment: &Attachment) -> Result<(), Err
     };
     of.queue.put(&unplug).map_err(lost)?;
     // A daemon that has begun since then may have looked into the queue before.
-    if matches!(ask(of, &unplug), Ok(None)) {
+    if matches!(ask(of, &now), Ok(None)) {
         of.queue.remove(&attachment.container, &attachment.ifname);
     }
     Ok(())

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::pods;
 use super::ruleset::{CHAINS, DROPS, PEERS, QUOTED, TARGETS};
+use super::{fence, pods};
 
 /// Elements, by the name of their set.
 pub(super) type Sets = BTreeMap<String, BTreeSet<IpAddr>>;
@@ -152,7 +152,7 @@ impl Listing {
 }
 
 fn is_ours(chain: &str) -> bool {
-    CHAINS.contains(&chain) || pods::CHAINS.contains(&chain)
+    CHAINS.contains(&chain) || pods::CHAINS.contains(&chain) || chain == fence::CHAIN
 }
 
 fn count(fields: &Map<String, Value>) -> Count {

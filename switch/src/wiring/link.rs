@@ -64,6 +64,10 @@ impl Link {
         self.kind == Some(InfoKind::Bridge)
     }
 
+    pub(super) fn is_veth(&self) -> bool {
+        self.kind == Some(InfoKind::Veth)
+    }
+
     pub(super) fn is_tap(&self) -> bool {
         self.kind == Some(InfoKind::Tun)
     }

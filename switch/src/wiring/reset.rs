@@ -10,9 +10,9 @@ use crate::{Entries, Fdb, FdbError};
 #[derive(Debug)]
 pub struct Remains {
     links: Links,
-    /// Uplinks first: a bridge goes when nothing of ours is in it.
+    /// Uplinks and pods' ports first: a bridge goes when nothing of ours is in it.
     ours: Vec<Link>,
-    /// Ports of our bridges that are not ours.
+    /// Ports of our bridges that are pods'.
     pods: Vec<String>,
 }
 
@@ -40,7 +40,8 @@ impl Remains {
         let plugged = |link: &Link| link.controller.is_some_and(|it| bridges.contains(&it));
         let pods = all.iter().filter(|link| plugged(link) && !is_uplink(link));
         let pods = pods.map(|link| link.name.clone()).collect();
-        let (uplinks, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(is_uplink);
+        let first = |link: &Link| is_uplink(link) || is_port(link);
+        let (uplinks, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(first);
         let ours = uplinks.into_iter().chain(rest.into_iter().filter(is_bridge)).collect();
         Ok(Self { links, ours, pods })
     }
@@ -84,6 +85,11 @@ impl Remains {
 
 fn is_uplink(link: &Link) -> bool {
     link.is_ours() && (link.is_tap() || link.shape.is_some())
+}
+
+/// The host's end of a pod that weft has plugged in.
+fn is_port(link: &Link) -> bool {
+    link.is_ours() && link.is_veth()
 }
 
 fn is_bridge(link: &Link) -> bool {

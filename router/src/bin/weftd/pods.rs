@@ -35,6 +35,7 @@ use crate::failure::Line;
 use crate::look::timestamp;
 use crate::tick;
 pub(crate) use keeper::{drain, keep};
+pub(crate) use shelf::FILE;
 use shelf::Shelf;
 
 /// Interfaces that are worked at at once: the kernel does one after the other anyway.

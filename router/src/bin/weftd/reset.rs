@@ -13,12 +13,12 @@ use router::guard::Guard;
 use switch::Remains;
 
 use crate::start::be_sole;
-use crate::{addresses, exposed};
+use crate::{addresses, exposed, pods};
 
 /// What is left after an end, and helps the next start.
 const LAST: [&str; 5] = ["plan", "plan.new", "plan.bad", router::expose::FILE, "exposed.new"];
 /// Who the node is, whom it was given, and what it owns.
-const IDENTITY: [&str; 9] = [
+const IDENTITY: [&str; 10] = [
     "mesh.json",
     "mesh.json.new",
     "peers.json",
@@ -26,6 +26,7 @@ const IDENTITY: [&str; 9] = [
     "peers.json.bad",
     "lock",
     router::ledger::FILE,
+    pods::FILE,
     exposed::FILE,
     exposed::FRESH,
 ];
@@ -56,9 +57,9 @@ async fn remove(reset: &Reset) -> anyhow::Result<()> {
         sole => Some(sole.context("stop weftd first, then reset")?),
     };
     let remains = Remains::find().await?;
-    let pods = remains.pods().join(", ");
+    let plugged = remains.pods().join(", ");
     if sole.is_some() {
-        check_pods(reset, &pods)?;
+        check_pods(reset, &plugged)?;
         check_addresses(reset)?;
     }
     let links: Vec<_> = remains.names().map(|name| format!("link {name}")).collect();
@@ -75,7 +76,7 @@ async fn remove(reset: &Reset) -> anyhow::Result<()> {
         let files = files.iter().map(|file| name(file));
         say(exposed.into_iter().chain(links).chain(tables).chain(files))?;
         if sole.is_none() {
-            tell_what_is_first(&pods);
+            tell_what_is_first(&plugged);
         }
         return Ok(());
     }

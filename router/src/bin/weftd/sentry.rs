@@ -126,7 +126,7 @@ fn say(damage: Damage) {
             "somebody has changed the peers in the tunnel guard (table inet weft), put back"
         }
         Damage::Pods => {
-            "the rules of the tunnel guard for pods were gone or changed (table netdev weft), put back: the bridge is a new one, or it was somebody"
+            "the rules of the tunnel guard for pods were gone or changed (tables netdev weft and bridge weft), put back: the bridge is a new one, or it was somebody"
         }
     };
     warn!("{what}");

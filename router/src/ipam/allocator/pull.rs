@@ -64,6 +64,12 @@ impl Pull {
         self.lives.get(&owner.name).is_some_and(|epoch| *epoch != Some(owner.epoch))
     }
 
+    /// Whether an owner has told all that it knows itself. Where all have, nobody is left who could know more.
+    fn has_heard(&self, owner: Owner) -> bool {
+        let is = self.lives.get(&owner.name) == Some(&Some(owner.epoch));
+        is && self.answered.contains(&owner.name)
+    }
+
     /// Whether what somebody says of the ring counts. Who has restored it, too, and has not compared it yet, may know as little; only
     /// among those who owned all of it has nothing been done without one of them.
     fn counts(&self, from: PeerName, patch: &Patch) -> bool {
@@ -150,12 +156,14 @@ impl Allocator {
         let (own, pull) = (self.own.name, self.pull.as_ref());
         let is_over = |it: Owner| it.name == own || pull.is_some_and(|pull| pull.knows_over(it));
         let alone = self.ring.as_ref().is_none_or(|it| it.owners().all(|(it, _)| is_over(it)));
+        let is_here = |it: Owner| is_over(it) || pull.is_some_and(|pull| pull.has_heard(it));
+        let all_here = self.ring.as_ref().is_none_or(|it| it.owners().all(|(it, _)| is_here(it)));
         let taken_part = |it: Owner| it.name != own && it.epoch != Epoch::SEED;
         let lives = self.ring.iter().flat_map(Ring::owners).any(|(it, _)| taken_part(it));
         let Some(pull) = &mut self.pull else { return };
         // Others have been at work in the ring that a seed has made by itself: one of them has to tell.
         let blind = pull.sown && lives && !pull.has_lively();
-        let doubts = !pull.sown && !alone && !pull.has_witness();
+        let doubts = !pull.sown && !all_here && !pull.has_witness();
         let asked = |it: &PeerName| blind || doubts || !pull.answered.contains(it);
         let missing: Vec<_> = up.iter().copied().filter(asked).collect();
         let looking_until = *pull.met_at.get_or_insert(now) + LOOKING;

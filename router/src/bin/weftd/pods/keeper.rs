@@ -38,7 +38,9 @@ pub(crate) async fn drain(pods: &Pods, state_dir: &Path) {
     let dir = state_dir.join(QUEUE);
     let Ok(files) = fs::read_dir(&dir) else { return };
     for file in files.filter_map(Result::ok).map(|it| it.path()) {
-        if file.extension().is_none_or(|it| it != "json") {
+        // One that begins with a dot is being written.
+        let hidden = file.file_name().is_none_or(|it| it.as_encoded_bytes().starts_with(b"."));
+        if hidden || file.extension().is_none_or(|it| it != "json") {
             continue;
         }
         let left = fs::metadata(&file).ok().filter(|it| it.is_file() && it.len() <= MAX);

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 /// The file's name in the state directory.
-const FILE: &str = "pods.redb";
+pub(crate) const FILE: &str = "pods.redb";
 /// The number of the form that its values have.
 const HEADER: Header = Header { format: 1 };
 
