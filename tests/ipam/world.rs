@@ -488,6 +488,7 @@ impl World {
         let span = Span::new(start, start + count).unwrap();
         let ring = self.nodes[node].alloc.as_ref().and_then(|it| it.ring()).cloned();
         let Some(ring) = ring else { return };
+        let taker = self.nodes[node].alloc.as_ref().map(Allocator::own);
         for other in (0..self.nodes.len()).filter(|it| *it != node) {
             let Some((owner, owned, given)) = self.owned(other, ring.id()) else { continue };
             let within =
@@ -497,7 +498,10 @@ impl World {
             if parts.is_empty() {
                 continue;
             }
-            let removed = ring.is_removed(owner) || owner.epoch == Epoch::SEED;
+            // Or the one that takes was removed by force while it ran, and has not heard of it: then that side loses.
+            let forced = self.nodes[other].alloc.as_ref().and_then(|it| it.ring());
+            let forced = forced.is_some_and(|it| taker.is_some_and(|taker| it.is_removed(taker)));
+            let removed = ring.is_removed(owner) || forced || owner.epoch == Epoch::SEED;
             let settled =
                 self.connected(node, other) && self.loss == 0 && self.settled_at <= self.now;
             // Of whom it knew when it decided, it must know all.
