@@ -32,7 +32,7 @@ weft-cni: ## The CNI plugin, static: target/release/weft-cni
 	CARGO_PROFILE_RELEASE_STRIP=symbols RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release -p cni-shim --bin weft-cni --target $(HOST)
 	install -D $${CARGO_TARGET_DIR:-target}/$(HOST)/release/weft-cni $${CARGO_TARGET_DIR:-target}/release/weft-cni
 
-bench: packages ## weft beside kernel vxlan, Flannel's and Open vSwitch: ratios (target/bench/); fail-over; micro benches; what a mesh, recording and durable commits cost
+bench: packages ## weft beside kernel vxlan, Flannel's and Open vSwitch: ratios (target/bench/); fail-over; ADD and DEL; micro benches; what a mesh, recording and durable commits cost
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench -p weft-benches
 	$(CARGO) bench -p router --bench journal

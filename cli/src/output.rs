@@ -22,6 +22,12 @@ pub(crate) fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Says something beside what was asked for, in one line.
+pub(crate) fn note(text: &str) {
+    // Who does not listen misses nothing.
+    drop(writeln!(io::stderr(), "weft: {}", api::printable(text)));
+}
+
 /// Says what failed, in one line; exit code 0 or 1.
 pub(crate) fn exit_code(outcome: Result<()>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };

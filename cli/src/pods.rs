@@ -37,6 +37,12 @@ pub(crate) fn attach(client: &Client, of: &Attach) -> Result<()> {
         routes: (!default_route).then(Vec::new),
     };
     let plugged = client.plug(&plug, Some(netns.as_fd())).map_err(|error| error.problem())?;
+    if let Some(other) = addresses.iter().find(|it| !plugged.addresses.contains(it)) {
+        let has: Vec<_> = plugged.addresses.iter().map(ToString::to_string).collect();
+        let why = format!("it is attached with {} already, and not with {other}", has.join(", "));
+        let what_to_do = "detach it first, or give another --ifname".to_owned();
+        return Err(Problem { what: what.into(), why, what_to_do }.into());
+    }
     let lines = plugged.addresses.iter().map(|it| format!("{}\n", it.addr()));
     output::print(&lines.collect::<String>())
 }
@@ -49,8 +55,11 @@ pub(crate) fn detach(client: &Client, of: &Detach) -> Result<()> {
         (None, Some(path)) => name(open("cannot detach it", &path)?.1),
         (None, None) => String::new(),
     };
-    let unplug = Unplug { id, ifname: Some(ifname.clone()), inode: None };
-    client.unplug(&unplug).map_err(|error| error.problem())?;
+    let unplug = Unplug { id: id.clone(), ifname: Some(ifname.clone()), inode: None };
+    let gone = client.unplug(&unplug).map_err(|error| error.problem())?;
+    if gone.pods.is_empty() {
+        output::note(&format!("{ifname} of {id} was not attached (weft ps)"));
+    }
     Ok(())
 }
 

@@ -150,8 +150,18 @@ impl Env {
             Cmd::Gc | Cmd::Status | Cmd::Version => None,
         };
         let version = plugin().negotiate(&head, self.verb)?;
-        let args = Args::parse(&self.args)?;
-        let config = Config::parse(map, (version, head.name), &args)?;
+        let (args, config) = match self.verb {
+            // What was refused at ADD keeps nobody from being taken away.
+            Cmd::Del | Cmd::Gc | Cmd::Status => {
+                let args = Args::parse(&self.args).unwrap_or_default();
+                (args, Config::parse_needed(map, (version, head.name))?)
+            }
+            Cmd::Add | Cmd::Check | Cmd::Version => {
+                let args = Args::parse(&self.args)?;
+                let config = Config::parse(map, (version, head.name), &args)?;
+                (args, config)
+            }
+        };
         if self.verb == Cmd::Check && config.previous.is_none() {
             return Err(Error::InvalidNetworkConfig("prevResult is missing".to_owned()));
         }

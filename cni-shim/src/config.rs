@@ -112,22 +112,54 @@ impl Config {
             valid: valid(all)?,
         })
     }
+
+    /// What is needed to take something away: whom to ask, and by which plugin addresses were given.
+    pub(crate) fn parse_needed(
+        map: &Map<String, Value>,
+        (version, name): (SpecVersion, String),
+    ) -> Result<Self, Error> {
+        let all = Object::new(map, "");
+        let ipam = all.object("ipam", "ipam.")?;
+        let kind = ipam.map(|it| it.get::<String>("type")).transpose()?.flatten();
+        Ok(Self {
+            version,
+            name,
+            mtu: None,
+            hairpin: true,
+            lock: true,
+            socket: socket(all)?,
+            ipam: Ipam::of(kind.unwrap_or_default())?,
+            addresses: Vec::new(),
+            mac: None,
+            dns: None,
+            previous: None,
+            valid: valid(all)?,
+        })
+    }
 }
 
 impl Ipam {
     fn parse(ipam: Option<Object<'_>>) -> Result<Self, Error> {
         let none = Self::Own { subnet: None, gateway: None, routes: None };
         let Some(ipam) = ipam else { return Ok(none) };
-        let kind: String = ipam.get("type")?.unwrap_or_default();
-        if !OWN.contains(&kind.as_str()) {
-            if kind.contains(['/', '\\']) || kind.starts_with('.') {
-                let why = format!("ipam.type: {kind:?} is no plugin's name");
-                return Err(Error::InvalidNetworkConfig(why));
-            }
-            return Ok(Self::Other(kind));
+        let other = Self::of(ipam.get("type")?.unwrap_or_default())?;
+        if let Self::Other(_) = other {
+            return Ok(other);
         }
         let (subnet, gateway) = (ipam.get::<IpNet>("subnet")?, ipam.get("gateway")?);
         Ok(Self::Own { subnet, gateway, routes: ipam.get("routes")? })
+    }
+
+    /// By its type, and nothing else.
+    fn of(kind: String) -> Result<Self, Error> {
+        if OWN.contains(&kind.as_str()) {
+            return Ok(Self::Own { subnet: None, gateway: None, routes: None });
+        }
+        if kind.contains(['/', '\\']) || kind.starts_with('.') {
+            let why = format!("ipam.type: {kind:?} is no plugin's name");
+            return Err(Error::InvalidNetworkConfig(why));
+        }
+        Ok(Self::Other(kind))
     }
 }
 

@@ -27,7 +27,7 @@ fn what_it_gives_is_plugged_in_and_told() {
         let ip = &told["ips"][0];
         assert_eq!(ip["address"], "10.9.0.5/24");
         assert_eq!((&ip["gateway"], &ip["interface"]), (&json!("10.9.0.1"), &json!(2)));
-        assert_eq!(told["routes"], json!([{ "dst": "0.0.0.0/0" }]));
+        assert_eq!(told["routes"], json!([{ "dst": "0.0.0.0/0", "gw": "10.9.0.1" }]));
         assert_eq!(told["dns"], json!({ "nameservers": ["10.9.0.1"] }));
         assert_eq!(told["interfaces"].as_array().unwrap().len(), 3);
     }

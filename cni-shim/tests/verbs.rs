@@ -167,6 +167,10 @@ fn what_the_daemon_refuses_has_its_code_and_its_words() {
 
             let done = Call::new(&scratch, verb, &config).netns(netns.path()).run();
 
+            if (verb, answer) == ("CHECK", 409) {
+                assert_eq!((done.code(), &done.json()["details"]), (101, &json!("told so")));
+                continue;
+            }
             assert_eq!(done.code(), code, "{verb}: {answer}");
             let expected = json!({
                 "cniVersion": "1.1.0", "code": code, "msg": "cannot", "details": "told so: ask again"
@@ -342,4 +346,19 @@ fn answers_of_a_later_release_are_understood() {
 
         assert_eq!(done.code(), 0, "{verb}: {done:?}");
     }
+}
+
+#[test]
+fn what_was_refused_at_add_keeps_nobody_from_being_taken_away() {
+    let scratch = Scratch::new();
+    let daemon = Daemon::willing(&scratch);
+    let mut config = config("1.0.0");
+    config["ipMasq"] = json!(true);
+    config["runtimeConfig"] = json!({ "mac": "foo", "ips": ["x"] });
+    config["prevResult"] = json!("nonsense");
+
+    let done = Call::new(&scratch, "DEL", &config).env("CNI_ARGS", "nonsense").run();
+
+    assert_eq!((done.code(), &*done.stdout), (0, ""), "{done:?}");
+    assert_eq!(daemon.only().path, "/v1/pods/unplug");
 }

@@ -15,7 +15,7 @@
 //!   port is dropped in `input`.
 //! - `exposed`: masquerades the networks that are exposed ([`crate::expose`]).
 //!
-//! The table `bridge weft` drops frames of weft's own EtherType that a pod sends ([`fence`]).
+//! The table `bridge weft` drops frames of weft's own EtherType that a pod sends.
 //!
 //! What pods say of the size of packets between nodes is dropped in the same places: the kernel would believe it.
 //!

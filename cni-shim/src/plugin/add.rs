@@ -113,7 +113,21 @@ fn plug(
 /// The same with what the other plugin has given. What was asked for was asked of that one.
 fn with_given(plug: Plug, given: &CNIResult) -> Result<Plug, Error> {
     let addresses = given.ips.iter().map(|ip| cidr(ip.address)).collect::<Result<_, _>>()?;
-    let routes = if given.routes.is_empty() { None } else { Some(pod_routes(&given.routes)?) };
+    // Each by the first gateway of its family, unless it says by whom.
+    let gateway = |route: &PodRoute| {
+        let ipv4 = route.to.addr().is_ipv4();
+        given.ips.iter().filter_map(|ip| ip.gateway).find(|it| it.is_ipv4() == ipv4)
+    };
+    let routes = match &given.routes[..] {
+        [] => None,
+        routes => {
+            let mut routes = pod_routes(routes)?;
+            for route in &mut routes {
+                route.via = route.via.or_else(|| gateway(route));
+            }
+            Some(routes)
+        }
+    };
     Ok(Plug {
         addresses: PodAddresses { given: addresses, ..PodAddresses::default() },
         gateway: given.ips.iter().find_map(|ip| ip.gateway),

@@ -24,7 +24,12 @@ pub(super) fn check(of: &Plugin<'_>) -> Result<(), Error> {
         netns: Some(path.display().to_string()),
     };
     let plugged = of.client().check(&check, Some(netns.as_fd()));
-    let plugged = plugged.map_err(|error| failure::of_daemon(&error))?;
+    let plugged = plugged.map_err(|error| {
+        if let api::Error::Refused { code: 409, problem } = error {
+            return differs(problem.why);
+        }
+        failure::of_daemon(&error)
+    })?;
     // `Call::read` has seen to it that there is one.
     let previous = of.request.config.previous.as_ref();
     previous.map_or(Ok(()), |previous| compare(previous, &plugged, path))

@@ -179,7 +179,11 @@ async fn apply(handle: &Handle, setup: &Setup) -> Result<Greeter, PlugError> {
     let up = LinkUnspec::new_with_index(index).up().build();
     handle.link().change(up).execute().await.map_err(kernel("set the pod's interface up"))?;
     for route in routes(setup, index) {
-        handle.route().add(route).execute().await.map_err(kernel("give the pod its routes"))?;
+        match handle.route().add(route).execute().await {
+            // As that of its subnet, or one that others go by.
+            Err(error) if errno(&error) == Some(libc::EEXIST) => {}
+            outcome => outcome.map_err(kernel("give the pod its routes"))?,
+        }
     }
     // Whoever asks for it has the kernel tell the other end at once that this one is up.
     index_of(handle, &setup.ifname).await?;

@@ -1,15 +1,18 @@
 //! The host's side of a pod: the veth pair, and the host's end of it as a port of the bridge.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
     BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVeth, LinkAttribute,
     LinkFlags, LinkInfo, LinkMessage,
 };
-use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState};
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourState};
 use rtnetlink::{Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use switch::{ALIAS, Mac};
 use tokio::time::sleep;
@@ -52,7 +55,8 @@ pub struct PortLink {
     pub veth: bool,
     /// As a port: learning, locked, hairpin, and whether it forwards.
     learning: bool,
-    locked: bool,
+    /// Kernels before 5.18 have no such flag.
+    locked: Option<bool>,
     hairpin: bool,
     forwards: bool,
 }
@@ -60,7 +64,9 @@ pub struct PortLink {
 impl PortLink {
     /// Whether it is a port of this bridge, as this pod's is to be.
     pub fn fits(&self, bridge: &BridgeLink, pod: &Pod) -> bool {
-        let flags = !self.learning && self.locked == pod.lock && self.hairpin == pod.hairpin;
+        let flags = !self.learning
+            && self.locked.is_none_or(|it| it == pod.lock)
+            && self.hairpin == pod.hairpin;
         self.bridge == Some(bridge.index) && self.up && flags
     }
 }
@@ -176,6 +182,28 @@ impl Ports {
         station.execute().await.map_err(kernel("tell the bridge where the pod is"))
     }
 
+    /// The stations of all bridges, each at its port.
+    ///
+    /// # Errors
+    /// Netlink refused.
+    pub async fn stations(&self) -> Result<BTreeSet<(u32, Mac)>, PlugError> {
+        let all = self.0.neighbours().get().set_address_family(AddressFamily::Bridge);
+        let mut all = pin!(all.execute());
+        let mut stations = BTreeSet::new();
+        while let Some(entry) = all.try_next().await.map_err(kernel("read the bridge's FDB"))? {
+            // Of those that the port itself keeps the bridge knows nothing.
+            let bridge = |it: &NeighbourAttribute| matches!(it, NeighbourAttribute::Controller(_));
+            if !entry.attributes.iter().any(bridge) {
+                continue;
+            }
+            stations.extend(entry.attributes.iter().filter_map(|it| {
+                let NeighbourAttribute::LinkLayerAddress(octets) = it else { return None };
+                Some((entry.header.ifindex, Mac(octets.as_slice().try_into().ok()?)))
+            }));
+        }
+        Ok(stations)
+    }
+
     /// Waits until a port forwards, which begins when the pod's end is up: the kernel tells its bridge about once in a second, or
     /// when somebody asks for the link (`linkwatch_sync_dev`, 6.8).
     ///
@@ -239,7 +267,7 @@ impl PortLink {
                 for info in infos {
                     match info {
                         InfoBridgePort::Learning(on) => self.learning = *on,
-                        InfoBridgePort::Locked(on) => self.locked = *on,
+                        InfoBridgePort::Locked(on) => self.locked = Some(*on),
                         InfoBridgePort::HairpinMode(on) => self.hairpin = *on,
                         InfoBridgePort::State(state) => {
                             self.forwards = *state == BridgePortState::Forwarding;

@@ -11,13 +11,14 @@ mod crash;
 mod keeper;
 mod shelf;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::{HostEnd, Plug, Plugged, PodRoute};
+use futures_util::{StreamExt, stream};
 use router::ipam::{Answer, Subnet, Wish};
 use router::pods::{
     BridgeLink, Key, Netns, NetnsError, PlugError, Pod, Ports, Setup, Stage, configure, host_name,
@@ -64,6 +65,9 @@ struct Inner {
     room: Semaphore,
 }
 
+/// The right to work at an interface.
+pub(crate) type Turn = OwnedMutexGuard<()>;
+
 /// What an address is taken from.
 type Leased = (Vec<api::Cidr>, bool);
 
@@ -109,27 +113,37 @@ impl Pods {
         Ok(all)
     }
 
-    /// Plugs an interface in. Goes on to the end although whoever asked has gone.
+    /// Waits until nobody else works at an interface: until this is dropped it is the caller's.
+    pub(crate) async fn turn(&self, key: &Key) -> Turn {
+        self.0.alone(key).await
+    }
+
+    /// Plugs an interface in, in its turn. Goes on to the end although whoever asked has gone.
     pub(crate) async fn plug(
         &self,
+        turn: Turn,
         request: Plug,
-        netns: Netns,
-        gateway: Option<IpAddr>,
+        (netns, gateway): (Netns, Option<IpAddr>),
     ) -> Result<Plugged, Refusal> {
         let inner = Arc::clone(&self.0);
-        let work = tokio::spawn(async move { inner.plug(request, netns, gateway).await });
+        let work = tokio::spawn(async move {
+            let outcome = inner.plug(request, netns, gateway).await;
+            drop(turn);
+            outcome
+        });
         work.await.unwrap_or_else(|error| Err(broken(PLUG, &error)))
     }
 
     /// Unplugs an interface, or all of a container. Goes on to the end likewise.
     pub(crate) async fn unplug(&self, request: api::Unplug) -> Result<Vec<Plugged>, Refusal> {
         let api::Unplug { id, ifname, inode } = request;
-        let is = move |pod: &Pod| {
-            pod.key.id == id
-                && ifname.as_ref().is_none_or(|it| *it == pod.key.ifname)
-                && inode.is_none_or(|it| it == pod.inode)
+        let is = move |pod: &Pod| inode.is_none_or(|it| it == pod.inode);
+        // What is being plugged in, or waits for its turn to be, is not on the shelf yet.
+        let keys = match ifname {
+            Some(ifname) => vec![Key { id, ifname }],
+            None => self.0.keys(|key| key.id == id),
         };
-        self.unplug_all(is).await
+        self.unplug_all(keys, is).await
     }
 
     /// Unplugs all of a network but these.
@@ -137,19 +151,27 @@ impl Pods {
         let api::Gc { network, valid } = request;
         let stays =
             move |key: &Key| valid.iter().any(|it| it.id == key.id && it.ifname == key.ifname);
-        self.unplug_all(move |pod| pod.network.as_ref() == Some(&network) && !stays(&pod.key)).await
+        let keys = self.0.keys(|key| !stays(key));
+        self.unplug_all(keys, move |pod| pod.network.as_ref() == Some(&network)).await
     }
 
+    /// Unplugs those of these that are so.
     async fn unplug_all(
         &self,
-        is: impl Fn(&Pod) -> bool + Send + 'static,
+        keys: Vec<Key>,
+        is: impl Fn(&Pod) -> bool + Send + Sync + 'static,
     ) -> Result<Vec<Plugged>, Refusal> {
         let inner = Arc::clone(&self.0);
         let work = tokio::spawn(async move {
-            let all = inner.shelf(UNPLUG)?.all();
+            let (inner, is) = (&inner, &is);
+            let each = keys.into_iter().map(|key| async move {
+                let _turn = inner.alone(&key).await;
+                inner.unplug(&key, is).await
+            });
+            let mut each = stream::iter(each).buffer_unordered(AT_ONCE);
             let (mut gone, mut outcome) = (Vec::new(), Ok(()));
-            for pod in all.into_iter().filter(is) {
-                match inner.unplug(&pod.key).await {
+            while let Some(unplugged) = each.next().await {
+                match unplugged {
                     Ok(pod) => gone.extend(pod.map(|pod| inner.plugged(&pod, None, None))),
                     // The others go all the same.
                     Err(refusal) => outcome = Err(refusal),
@@ -178,8 +200,16 @@ impl Inner {
         })
     }
 
+    /// Those that are known, or being worked at.
+    fn keys(&self, is: impl Fn(&Key) -> bool) -> Vec<Key> {
+        let known = self.shelf.iter().flat_map(Shelf::all).map(|pod| pod.key);
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: BTreeSet<Key> = known.chain(busy.keys().cloned()).filter(is).collect();
+        all.into_iter().collect()
+    }
+
     /// Waits until nobody else works at an interface.
-    async fn alone(&self, key: &Key) -> OwnedMutexGuard<()> {
+    async fn alone(&self, key: &Key) -> Turn {
         let lock = {
             let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
             busy.retain(|_, lock| Arc::strong_count(lock) > 1);
@@ -196,8 +226,6 @@ impl Inner {
     ) -> Result<Plugged, Refusal> {
         let shelf = self.shelf(PLUG)?;
         let key = Key { id: request.id.clone(), ifname: request.ifname.clone() };
-        let _alone = self.alone(&key).await;
-        let _room = self.room.acquire().await;
         let bridge = self.ports.bridge(&self.bridge).await.map_err(|it| failed(PLUG, it))?;
         if let Some(before) = shelf.get(&key) {
             if let Some(there) = self.same(&before, &netns, &bridge).await? {
@@ -208,7 +236,7 @@ impl Inner {
         let mut pod = self.begin(shelf, &request, (&netns, &bridge)).await?;
         shelf.put(&pod).await.map_err(|error| {
             // It may get there all the same, when there is room again.
-            drop(shelf.forget(&key));
+            shelf.forget(&key);
             refusal(
                 Because::Failed,
                 PLUG,
@@ -322,8 +350,11 @@ impl Inner {
                 .find_map(|it| mac_of(it.addr()))
                 .map_or_else(random_mac, Ok)?;
         }
+        self.is_nobodys(shelf, pod, bridge)?;
         pod.gateway = request.gateway.or(gateway);
         pod.routes = request.routes.clone().unwrap_or_else(|| default_routes(pod));
+        // Those that wait for an address keep nobody from going.
+        let _room = self.room.acquire().await;
         self.ports
             .make(pod, bridge, std::os::fd::AsFd::as_fd(netns))
             .await
@@ -392,12 +423,22 @@ impl Inner {
         Ok(())
     }
 
-    /// Unplugs it. What was there.
-    async fn unplug(&self, key: &Key) -> Result<Option<Pod>, Refusal> {
+    /// No two are known by one MAC address.
+    fn is_nobodys(&self, shelf: &Shelf, pod: &Pod, bridge: &BridgeLink) -> Result<(), Refusal> {
+        let other = shelf.all().into_iter().find(|it| it.key != pod.key && it.mac == pod.mac);
+        let whose = match other {
+            _ if pod.mac == bridge.mac => format!("the bridge {}", self.bridge),
+            Some(other) => format!("{} of {}", other.key.ifname, other.key.id),
+            None => return Ok(()),
+        };
+        let why = format!("the MAC address {} is that of {whose}", pod.mac);
+        Err(refusal(Because::Forbidden, PLUG, why, "give another, or none"))
+    }
+
+    /// Unplugs it in its turn, if it is so. What was there.
+    async fn unplug(&self, key: &Key, is: impl Fn(&Pod) -> bool) -> Result<Option<Pod>, Refusal> {
         let shelf = self.shelf(UNPLUG)?;
-        let _alone = self.alone(key).await;
-        let Some(pod) = shelf.get(key) else { return Ok(None) };
-        let _room = self.room.acquire().await;
+        let Some(pod) = shelf.get(key).filter(|pod| is(pod)) else { return Ok(None) };
         let going = Pod { stage: Stage::Going, ..pod.clone() };
         shelf.put(&going).await.map_err(|error| {
             refusal(
@@ -456,7 +497,12 @@ impl Inner {
                 missing
                     .push(format!("{} is not the port of {} that it was", pod.host, self.bridge));
             }
-            Some(_) => {}
+            Some(host) => {
+                let stations = self.ports.stations().await.map_err(|it| failed(CHECK, it))?;
+                if !stations.contains(&(host.index, pod.mac)) {
+                    missing.push(format!("{} in the bridge's FDB", pod.mac));
+                }
+            }
         }
         match netns {
             Err(error) => missing.push(error.to_string()),

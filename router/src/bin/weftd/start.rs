@@ -161,7 +161,7 @@ async fn start_pods(
     let asks = (office.clone(), control.clone());
     let pods = Pods::open(&config.state_dir, &config.bridge, asks)?;
     pods::drain(&pods, &config.state_dir).await;
-    tasks.spawn(pods::keep(pods.clone()));
+    tasks.spawn(pods::keep(pods.clone(), config.state_dir.clone()));
     Ok(pods)
 }
 

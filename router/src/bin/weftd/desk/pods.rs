@@ -15,8 +15,11 @@ use crate::tick;
 impl serve::Pods for Desk {
     async fn plug(&self, request: Plug, netns: Option<OwnedFd>) -> Result<Plugged, Refusal> {
         let netns = open(netns, request.netns.as_deref())?.map_err(|error| no_netns(&error))?;
+        // Before anything else: who unplugs it from now on waits.
+        let key = Key { id: request.id.clone(), ifname: request.ifname.clone() };
+        let turn = self.pods.turn(&key).await;
         let gateway = self.gateway(&request).await?;
-        self.pods.plug(request, netns, gateway).await
+        self.pods.plug(turn, request, (netns, gateway)).await
     }
 
     async fn unplug(&self, request: Unplug) -> Result<Pods, Refusal> {

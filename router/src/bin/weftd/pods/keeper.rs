@@ -1,11 +1,13 @@
 //! What becomes of pods while nobody asks: what was begun is undone, what was queued is done, and ports are put back.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
-use router::pods::{Pod, Stage};
+use router::pods::{Key, Pod, Stage};
 use serde::Deserialize;
+use switch::Mac;
 use tokio::sync::oneshot;
 use tokio::time::{interval, timeout};
 use tracing::{info, warn};
@@ -32,9 +34,14 @@ struct Left {
 
 /// Undoes what the last run had begun, and does what was asked for while there was no daemon.
 pub(crate) async fn drain(pods: &Pods, state_dir: &Path) {
-    if timeout(START, pods.0.mend(true)).await.is_err() {
+    if timeout(START, pods.0.mend()).await.is_err() {
         warn!("pods that were being plugged in when the last weftd ended are undone later");
     }
+    read_queue(pods, state_dir).await;
+}
+
+/// Does what is queued.
+async fn read_queue(pods: &Pods, state_dir: &Path) {
     let dir = state_dir.join(QUEUE);
     let Ok(files) = fs::read_dir(&dir) else { return };
     for file in files.filter_map(Result::ok).map(|it| it.path()) {
@@ -44,6 +51,7 @@ pub(crate) async fn drain(pods: &Pods, state_dir: &Path) {
             continue;
         }
         let left = fs::metadata(&file).ok().filter(|it| it.is_file() && it.len() <= MAX);
+        let written = left.as_ref().and_then(|it| it.modified().ok());
         let left = left.and_then(|_| fs::read(&file).ok());
         let Some(left) = left.and_then(|it| serde_json::from_slice::<Left>(&it).ok()) else {
             let aside = file.with_extension("bad");
@@ -52,38 +60,42 @@ pub(crate) async fn drain(pods: &Pods, state_dir: &Path) {
             continue;
         };
         let Left { id, ifname, inode } = left;
-        let request = api::Unplug { id: id.clone(), ifname: Some(ifname.clone()), inode };
-        match timeout(START, pods.unplug(request)).await {
+        let written = written.and_then(|it| it.duration_since(UNIX_EPOCH).ok());
+        let key = Key { id: id.clone(), ifname: ifname.clone() };
+        // What was plugged in since is not what was meant.
+        let is = move |pod: &Pod| {
+            let since = Duration::from_micros(pod.since);
+            inode.is_none_or(|it| it == pod.inode) && written.is_none_or(|it| since <= it)
+        };
+        match timeout(START, pods.unplug_all(vec![key], is)).await {
             Ok(Ok(gone)) => {
+                let there = !gone.is_empty();
                 info!(
                     id,
-                    ifname,
-                    there = !gone.is_empty(),
-                    "unplugged, as was asked for while there was no weftd"
+                    ifname, there, "unplugged, as was asked for while weftd could not be asked"
                 );
                 if let Err(error) = fs::remove_file(&file) {
                     warn!(file = %file.display(), %error, "cannot be removed");
                 }
             }
             Ok(Err(refusal)) => {
-                warn!(id, ifname, why = %refusal, "not unplugged, though that was asked for: tried again at the next start")
+                warn!(id, ifname, why = %refusal, "not unplugged, though that was asked for: trying again")
             }
-            Err(_) => warn!(
-                id,
-                ifname,
-                "not unplugged in time, though that was asked for: tried again at the next start"
-            ),
+            Err(_) => {
+                warn!(id, ifname, "not unplugged in time, though that was asked for: trying again")
+            }
         }
     }
 }
 
 /// Looks after all of it for as long as the daemon runs.
-pub(crate) async fn keep(pods: Pods) -> anyhow::Result<()> {
+pub(crate) async fn keep(pods: Pods, state_dir: PathBuf) -> anyhow::Result<()> {
     pods.0.tell_all().await;
     let mut again = interval(AGAIN);
     loop {
         again.tick().await;
-        pods.0.mend(false).await;
+        pods.0.mend().await;
+        read_queue(&pods, &state_dir).await;
     }
 }
 
@@ -93,18 +105,24 @@ impl Inner {
         let Ok(shelf) = &self.shelf else { return };
         for pod in shelf.all().into_iter().filter(|it| it.stage == Stage::There) {
             if self.ports.find(&pod.host).await.is_ok_and(|it| it.is_some()) {
-                let addrs = pod.addresses.iter().map(api::Cidr::addr).collect();
-                let (to, told) = oneshot::channel();
-                if self.control.send(Request::Station(pod.mac, addrs, to)).await.is_ok() {
-                    let _ = told.await;
-                }
+                self.tell(&pod).await;
             }
         }
     }
 
+    async fn tell(&self, pod: &Pod) {
+        let addrs = pod.addresses.iter().map(api::Cidr::addr).collect();
+        let (to, told) = oneshot::channel();
+        if self.control.send(Request::Station(pod.mac, addrs, to)).await.is_ok() {
+            // The daemon may be stopping.
+            let _ = told.await;
+        }
+    }
+
     /// Undoes what nobody works at and is not there; what is there is put back as it should be.
-    async fn mend(&self, at_start: bool) {
+    async fn mend(&self) {
         let Ok(shelf) = &self.shelf else { return };
+        let stations = self.ports.stations().await.unwrap_or_default();
         for pod in shelf.all() {
             let _alone = self.alone(&pod.key).await;
             // It may have changed while that was waited for.
@@ -114,24 +132,21 @@ impl Inner {
                 Stage::Coming | Stage::Going => self.undo(shelf, pod).await.map(|()| {
                     info!(id, ifname, "what was begun is undone");
                 }),
-                Stage::There => match self.put_back(&pod).await {
-                    Some(true) => {
-                        warn!(
-                            id,
-                            ifname,
-                            host = pod.host,
-                            "somebody has changed a pod's port, put back"
-                        );
+                Stage::There => match self.put_back(&pod, &stations).await {
+                    Seen::PutBack => {
+                        let host = &pod.host;
+                        warn!(id, ifname, host, "somebody has changed a pod's port, put back");
+                        self.tell(&pod).await;
                         Ok(())
                     }
-                    Some(false) => Ok(()),
-                    None if at_start && pod.boot != self.boot => {
+                    // A runtime will say so of what it has plugged in; of what was plugged in by hand nobody does.
+                    Seen::Gone if pod.boot != self.boot || pod.network.is_none() => {
                         let addresses = super::shown(&pod);
                         self.undo(shelf, pod).await.map(|()| {
-                            info!(id, ifname, ?addresses, "the host has started anew, and this pod is gone: its address is free");
+                            info!(id, ifname, ?addresses, "this pod is gone with its network namespace, or with the boot that it was of: its addresses are free");
                         })
                     }
-                    None => Ok(()),
+                    Seen::Fits | Seen::Gone | Seen::Hidden => Ok(()),
                 },
             };
             if let Err(refusal) = outcome {
@@ -140,13 +155,33 @@ impl Inner {
         }
     }
 
-    /// Whether its port had to be put back; `None`: it is gone, or cannot be looked at.
-    async fn put_back(&self, pod: &Pod) -> Option<bool> {
-        let bridge = self.ports.bridge(&self.bridge).await.ok()?;
-        let host = self.ports.find(&pod.host).await.ok()??;
-        if host.fits(&bridge, pod) {
-            return Some(false);
+    /// Puts its port back as it should be.
+    async fn put_back(&self, pod: &Pod, stations: &BTreeSet<(u32, Mac)>) -> Seen {
+        let Ok(host) = self.ports.find(&pod.host).await else { return Seen::Hidden };
+        let Some(host) = host else { return Seen::Gone };
+        let Ok(bridge) = self.ports.bridge(&self.bridge).await else { return Seen::Hidden };
+        let at = (host.index, pod.mac);
+        // It may have been plugged in since they were read.
+        let is_known = stations.contains(&at)
+            || self.ports.stations().await.is_ok_and(|stations| stations.contains(&at));
+        if is_known && host.fits(&bridge, pod) {
+            return Seen::Fits;
         }
-        self.ports.settle(host.index, &bridge, pod).await.ok().map(|()| true)
+        match self.ports.settle(host.index, &bridge, pod).await {
+            Ok(()) => Seen::PutBack,
+            Err(_) => Seen::Hidden,
+        }
     }
+}
+
+/// How a pod's port was found.
+enum Seen {
+    /// As it should be.
+    Fits,
+    /// Otherwise, and it was put back.
+    PutBack,
+    /// It is not there.
+    Gone,
+    /// That cannot be seen, or not be mended, at the moment.
+    Hidden,
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use router::ledger::{Edit, Header, Ledger, LedgerThread};
 use router::pods::{Key, Pod};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::warn;
 
 /// The file's name in the state directory.
@@ -19,13 +21,38 @@ const HEADER: Header = Header { format: 1 };
 #[error("what is plugged in cannot be saved: {0}")]
 pub(crate) struct Unsaved(String);
 
-/// Who waits for a commit, by its number.
-type Waiting = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Result<(), Unsaved>>>>>;
+/// While the disk fails, whoever asks waits no longer than this: each time all is tried again.
+const FAILING: Duration = Duration::from_secs(1);
+
+/// Who waits for commits, by their numbers, and why nothing becomes durable at the moment.
+#[derive(Default)]
+struct Waiting {
+    all: BTreeMap<u64, oneshot::Sender<Result<(), Unsaved>>>,
+    failing: Option<Unsaved>,
+}
+
+impl Waiting {
+    /// What the ledger's thread says. It says why it fails once for each reason, to one, and means all.
+    fn hear(&mut self, seq: u64, outcome: &Result<(), Unsaved>) {
+        self.failing = outcome.as_ref().err().cloned();
+        let told = match outcome {
+            Ok(()) => self.all.remove(&seq).into_iter().collect::<Vec<_>>(),
+            Err(_) => std::mem::take(&mut self.all).into_values().collect(),
+        };
+        for to in told {
+            // Who asked may have gone.
+            let _ = to.send(outcome.clone());
+        }
+    }
+}
+
+/// The answer to a submission, and why it may never come.
+type Written = (oneshot::Receiver<Result<(), Unsaved>>, Option<Unsaved>);
 
 /// All of it. What is written is on disk when that returns.
 pub(crate) struct Shelf {
     state: Mutex<State>,
-    waiting: Waiting,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
 struct State {
@@ -48,14 +75,11 @@ impl Shelf {
                 }
             }
         }
-        let waiting = Waiting::default();
+        let waiting = Arc::<Mutex<Waiting>>::default();
         let told = Arc::clone(&waiting);
         let thread = LedgerThread::start(ledger, move |seq, outcome| {
             let outcome = outcome.map(drop).map_err(|error| Unsaved(error.to_string()));
-            if let Some(to) = locked(&told).remove(&seq) {
-                // Who asked may have gone.
-                let _ = to.send(outcome);
-            }
+            locked(&told).hear(seq, &outcome);
         })?;
         Ok(Self { state: Mutex::new(State { thread, seq: 0, pods }), waiting })
     }
@@ -83,36 +107,51 @@ impl Shelf {
             state.pods.insert(pod.key.clone(), pod.clone());
             self.submit(&mut state, &pod.key, Some(value))
         };
-        written.await.unwrap_or_else(|_| Err(ended()))
+        settled(written).await
     }
 
     /// Forgets it.
     pub(crate) async fn remove(&self, key: &Key) -> Result<(), Unsaved> {
-        self.forget(key).await.unwrap_or_else(|_| Err(ended()))
+        settled(self.submit_removal(key)).await
     }
 
     /// The same for who does not wait: the disk may fail at the moment.
-    pub(crate) fn forget(&self, key: &Key) -> oneshot::Receiver<Result<(), Unsaved>> {
+    pub(crate) fn forget(&self, key: &Key) {
+        drop(self.submit_removal(key));
+    }
+
+    fn submit_removal(&self, key: &Key) -> Written {
         let mut state = locked(&self.state);
         state.pods.remove(key);
         self.submit(&mut state, key, None)
     }
 
-    fn submit(
-        &self,
-        state: &mut State,
-        key: &Key,
-        value: Option<Vec<u8>>,
-    ) -> oneshot::Receiver<Result<(), Unsaved>> {
+    fn submit(&self, state: &mut State, key: &Key, value: Option<Vec<u8>>) -> Written {
         let (to, written) = oneshot::channel();
         state.seq += 1;
-        locked(&self.waiting).insert(state.seq, to);
+        let failing = {
+            let mut waiting = locked(&self.waiting);
+            waiting.all.insert(state.seq, to);
+            waiting.failing.clone()
+        };
         let edit = Edit { key: key.lease().into_bytes(), value };
         if state.thread.submit(state.seq, vec![edit]).is_err() {
-            locked(&self.waiting).remove(&state.seq);
+            locked(&self.waiting).all.remove(&state.seq);
         }
-        written
+        (written, failing)
     }
+}
+
+/// Waits for it; where the disk fails already, for as long as it takes to try again.
+async fn settled((written, failing): Written) -> Result<(), Unsaved> {
+    let answer = match failing {
+        None => written.await,
+        Some(why) => match timeout(FAILING, written).await {
+            Ok(answer) => answer,
+            Err(_) => return Err(why),
+        },
+    };
+    answer.unwrap_or_else(|_| Err(ended()))
 }
 
 fn ended() -> Unsaved {
@@ -121,4 +160,30 @@ fn ended() -> Unsaved {
 
 fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_is_told_that_the_disk_fails_though_it_is_said_once() {
+        let mut waiting = Waiting::default();
+        let mut asked = |seq| {
+            let (to, written) = oneshot::channel();
+            waiting.all.insert(seq, to);
+            written
+        };
+        let [mut one, mut two] = [1, 2].map(&mut asked);
+
+        waiting.hear(1, &Err(Unsaved("full".into())));
+
+        for written in [&mut one, &mut two] {
+            assert_eq!(written.try_recv().unwrap(), Err(Unsaved("full".into())));
+        }
+        assert_eq!(waiting.failing, Some(Unsaved("full".into())));
+        // They become durable later all the same.
+        waiting.hear(1, &Ok(()));
+        assert_eq!(waiting.failing, None);
+    }
 }
