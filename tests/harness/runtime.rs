@@ -1,6 +1,7 @@
 //! What a container runtime does: network namespaces, and calls of a CNI plugin.
 
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use super::host::{Host, Output};
 use super::node::Node;
 use super::proc::Proc;
+use super::wait::wait_until;
 use super::weftd;
 
 /// How long a call may take.
@@ -29,6 +31,13 @@ impl Container {
     pub fn new(node: &Node, id: &str) -> Result<Self> {
         let host = node.run.namespace(&format!("{}-{id}", node.name()))?;
         let init = host.spawn_quietly(&["sleep", "3600"])?;
+        let its = format!("/proc/{}/ns/net", init.pid());
+        let named = format!("/run/netns/{}", host.netns());
+        // Until it has entered, it is in the namespace of whoever runs the lab.
+        wait_until(WAIT, "a container's process in its namespace", || {
+            let inode = |path: &str| std::fs::metadata(path).map(|it| it.ino()).ok();
+            inode(&named).is_some() && inode(&its) == inode(&named)
+        })?;
         Ok(Self { host, init, id: id.to_owned() })
     }
 
