@@ -15,7 +15,7 @@
 //!   port is dropped in `input`.
 //! - `exposed`: masquerades the networks that are exposed ([`crate::expose`]).
 //!
-//! The table `bridge weft` drops frames of weft's own EtherType that a pod sends.
+//! The table `bridge weft` drops frames of weft's own EtherType that a pod sends; it is there while there are pods.
 //!
 //! What pods say of the size of packets between nodes is dropped in the same places: the kernel would believe it.
 //!
@@ -32,6 +32,7 @@ mod listing;
 mod masquerade;
 mod nft;
 mod pods;
+mod removal;
 mod ruleset;
 mod side;
 
@@ -62,7 +63,7 @@ pub struct Guard {
     installed: Listing,
     /// The table of [`pods`], while it is there.
     pods: Option<Side>,
-    /// The table of [`fence`], where the kernel has such.
+    /// The table of [`fence`], while it is there.
     fence: Option<Side>,
     /// What that table has counted before it was taken away.
     past: Tally,
@@ -102,6 +103,11 @@ pub struct GuardError {
 }
 
 impl GuardError {
+    /// Whether the kernel, or nft, says no.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.why, NftError::Refused(_))
+    }
+
     /// Whether it is that the kernel, or nft, knows no tproxy.
     pub fn is_without_tproxy(&self) -> bool {
         matches!(self.why, NftError::NoTproxy(_))
@@ -134,7 +140,6 @@ impl Guard {
         let mut guard =
             Self { nft, config, peers, installed, pods: None, fence: None, past: Tally::default() };
         guard.verify_pods().await.map_err(what)?;
-        guard.verify_fence().await.map_err(what)?;
         Ok((guard, made))
     }
 
@@ -246,6 +251,23 @@ impl Guard {
         Ok(())
     }
 
+    /// Has pods' ports pass no frames of ours, or, where there are none, takes the rules away. Until the first call it is as an
+    /// earlier run has left it.
+    ///
+    /// # Errors
+    /// nft was refused, as where the kernel has no tables for bridges, or is gone.
+    pub async fn set_fenced(&mut self, fenced: bool) -> Result<(), GuardError> {
+        let what = |why| GuardError { what: "keep pods from sending frames of weft's own by", why };
+        self.fence = None;
+        if fenced {
+            let side = Side::install(&self.nft, fence::TABLE, fence::compile()).await;
+            self.fence = Some(side.map_err(what)?);
+        } else if self.nft.state(fence::TABLE).await.map_err(what)?.is_some() {
+            self.nft.run(&ruleset::removal(fence::TABLE)).await.map_err(what)?;
+        }
+        Ok(())
+    }
+
     /// What was dropped and what was heard, since the tables were made.
     ///
     /// # Errors
@@ -268,21 +290,11 @@ impl Guard {
         let what = |why| GuardError { what: "mend", why };
         let damage = self.verify_table().await.map_err(what)?;
         let raised = self.verify_pods().await.map_err(what)?;
-        let fenced = self.verify_fence().await.map_err(what)?;
-        Ok(damage.or_else(|| (raised || fenced).then_some(Damage::Pods)))
-    }
-
-    /// Has pods' ports pass no frames of ours. Tells whether somebody has changed that.
-    async fn verify_fence(&mut self) -> Result<bool, NftError> {
-        if let Some(side) = &mut self.fence {
-            return side.verify(&self.nft).await;
-        }
-        self.fence = match Side::install(&self.nft, fence::TABLE, fence::compile()).await {
-            // The kernel knows no such table.
-            Err(NftError::Refused(_)) => None,
-            outcome => Some(outcome?),
+        let fenced = match &mut self.fence {
+            Some(side) => side.verify(&self.nft).await.map_err(what)?,
+            None => false,
         };
-        Ok(false)
+        Ok(damage.or_else(|| (raised || fenced).then_some(Damage::Pods)))
     }
 
     /// Has pods' packets looked at where it costs least, and tells whether somebody has changed that. It costs nothing
@@ -353,38 +365,6 @@ impl Guard {
             self.installed = self.nft.expect_listing(TABLE).await?;
         }
         Ok(Some(damage))
-    }
-
-    /// The tables that are there.
-    ///
-    /// # Errors
-    /// nft was refused, or is gone.
-    pub async fn tables() -> Result<Vec<String>, GuardError> {
-        let nft = Nft::default();
-        let mut found = Vec::new();
-        for table in TABLES {
-            let state =
-                nft.state(table).await.map_err(|why| GuardError { what: "look for", why })?;
-            found.extend(state.map(|_| table.join(" ")));
-        }
-        Ok(found)
-    }
-
-    /// Takes the tables away: only when nothing listens any more. Tells whether there was one.
-    ///
-    /// # Errors
-    /// nft was refused, or is gone.
-    pub async fn remove() -> Result<bool, GuardError> {
-        let nft = Nft::default();
-        let what = |why| GuardError { what: "remove", why };
-        let mut removed = false;
-        for table in TABLES {
-            if nft.state(table).await.map_err(what)?.is_some() {
-                nft.run(&ruleset::removal(table)).await.map_err(what)?;
-                removed = true;
-            }
-        }
-        Ok(removed)
     }
 }
 

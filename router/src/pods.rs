@@ -1,9 +1,8 @@
 //! Pods: interfaces that are plugged into the bridge, each by a veth pair whose one end is in the pod's network namespace.
 //!
-//! What is plugged in is a [`Pod`], known by its [`Key`], and kept on disk by whoever calls: as [`Stage::Coming`] before the first
-//! step, as [`Stage::There`] after the last, and as [`Stage::Going`] before it is undone. So after a death at any point what was begun is
-//! known, and undone: the host's end is removed, which takes the pod's with it, and the address is freed. Undoing never
-//! needs the pod's namespace.
+//! What is plugged in is a [`Pod`], known by its [`Key`], and kept on disk by whoever calls. What was begun is known after a death at any
+//! point, and undone, without the pod's namespace: the host's end is removed, which takes the pod's with it, and the address
+//! is freed. Its lease says whose it is ([`Key::of_lease`]), and a host's end that all was done to has a mark ([`Ports::mark`]).
 //!
 //! [`Ports`] does what is done on the host, [`configure`] what is done inside.
 
@@ -32,9 +31,18 @@ pub struct Key {
 impl Key {
     /// Under which id its addresses are leased: a name of an interface has no `/`.
     pub fn lease(&self) -> String {
-        format!("{}/{}", self.id, self.ifname)
+        format!("{LEASE}{}/{}", self.id, self.ifname)
+    }
+
+    /// Whose addresses are leased under this id, if they are a pod's.
+    pub fn of_lease(id: &str) -> Option<Self> {
+        let (id, ifname) = id.strip_prefix(LEASE)?.rsplit_once('/')?;
+        Some(Self { id: id.to_owned(), ifname: ifname.to_owned() })
     }
 }
+
+/// What the ids begin with that pods' addresses are leased under.
+const LEASE: &str = "pod:";
 
 /// How far an interface is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

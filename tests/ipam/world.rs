@@ -65,7 +65,7 @@ pub(crate) struct Node {
     /// Which owners it knows, and since when.
     known: BTreeMap<Owner, Duration>,
     pub(crate) tainted: bool,
-    /// It has had a state.
+    /// It has had a state, or was removed without one.
     had: bool,
     /// It is a seed that has lost its state, and owns nothing by a new one.
     pub(crate) wiped: bool,
@@ -371,6 +371,9 @@ impl World {
         if !self.runs(node) {
             return;
         }
+        if let Wish::Remove { name: of, .. } = wish {
+            self.remove_unborn(of);
+        }
         self.tokens += 1;
         let token = self.tokens;
         self.nodes[node].waiting.insert(token, (wish.clone(), self.now));
@@ -378,6 +381,17 @@ impl World {
         let wall = u64::try_from(self.now.as_micros()).unwrap();
         self.note(&format!("node {node} is asked for {wish:?}"));
         self.step(node, Some(Input::Request(Request { token, wish, until, wall })));
+    }
+
+    /// What a seed gets that was removed before it had a state is what it would get if it had lost one.
+    fn remove_unborn(&mut self, removed: PeerName) {
+        for (it, node) in self.nodes.iter_mut().enumerate() {
+            if name(it) == removed {
+                node.had = true;
+                node.wiped |= node.disk.is_empty() && matches!(node.init, Init::Seed(_));
+            }
+        }
+        self.doubt();
     }
 
     fn step(&mut self, node: usize, input: Option<Input>) {

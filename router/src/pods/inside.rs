@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::{fs, thread};
 
@@ -15,6 +15,8 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteScope,
 };
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat};
+use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use switch::{Greeter, Mac};
 use tokio::sync::oneshot;
@@ -65,9 +67,16 @@ impl Netns {
     /// # Errors
     /// As [`NetnsError`] says.
     pub fn open(path: &str) -> Result<Self, NetnsError> {
-        let opened = fs::File::open(path);
-        let failed = |why| NetnsError::Open { path: path.to_owned(), why };
-        Self::of(opened.map_err(failed)?.into())
+        let failed = |why: Errno| NetnsError::Open { path: path.to_owned(), why: why.into() };
+        // What a pipe or a device does when it is opened is not found out.
+        let place = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let place = place.map_err(failed)?;
+        if fstatfs(&place).map_err(failed)?.f_type != NSFS {
+            return Err(NetnsError::Other);
+        }
+        let again = format!("/proc/self/fd/{}", place.as_raw_fd());
+        let opened = openat(CWD, again, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        Self::of(opened.map_err(failed)?)
     }
 
     /// That of a descriptor.
@@ -76,7 +85,7 @@ impl Netns {
     /// As [`NetnsError`] says.
     pub fn of(fd: OwnedFd) -> Result<Self, NetnsError> {
         use std::os::unix::fs::MetadataExt;
-        let system = rustix::fs::fstatfs(&fd).map_err(io::Error::from)?;
+        let system = fstatfs(&fd).map_err(io::Error::from)?;
         if system.f_type != NSFS {
             return Err(NetnsError::Other);
         }
@@ -153,8 +162,12 @@ fn enter(fd: &OwnedFd) -> Result<(), PlugError> {
     entered.map_err(|why| PlugError::Netns(NetnsError::Io(why.into())))
 }
 
-fn run<T>(work: impl AsyncFnOnce(Handle) -> Result<T, PlugError>) -> Result<T, PlugError> {
-    let failed = |why| PlugError::Socket { what: "open netlink in the pod", why };
+/// Runs this with a netlink socket of its own, which ends with it. The kernel answers while it is being asked: whoever asks for what
+/// takes long is kept.
+pub(super) fn run<T>(
+    work: impl AsyncFnOnce(Handle) -> Result<T, PlugError>,
+) -> Result<T, PlugError> {
+    let failed = |why| PlugError::Socket { what: "open netlink", why };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(failed)?.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;

@@ -15,9 +15,11 @@ use netlink_packet_route::link::{
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourState};
 use rtnetlink::{Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use switch::{ALIAS, Mac};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::{PlugError, Pod, errno, kernel};
+use super::inside::run;
+use super::{HOST_PREFIX, PlugError, Pod, errno, kernel};
 
 /// A port that does not forward yet is looked at so often, and so many times.
 const AGAIN: Duration = Duration::from_millis(2);
@@ -49,7 +51,7 @@ pub struct PortLink {
     pub bridge: Option<u32>,
     /// Whether it is set up.
     pub up: bool,
-    /// Whether weft made it.
+    /// Whether weft made it, to the end: [`Ports::mark`].
     pub ours: bool,
     /// Whether it is one of a veth pair.
     pub veth: bool,
@@ -147,15 +149,15 @@ impl Ports {
             _ => PlugError::Kernel { what: "make the veth pair", why },
         })?;
         let made = self.find(&pod.host).await?.ok_or_else(|| vanished(&pod.host))?;
-        self.settle(made.index, bridge, pod).await?;
+        self.settle(made.index, pod).await?;
         Ok(made.index)
     }
 
-    /// Sees to it that the host's end is as it should be.
+    /// Puts the host's end back as it should be.
     ///
     /// # Errors
     /// Netlink refused.
-    pub async fn settle(
+    pub async fn put_back(
         &self,
         index: u32,
         bridge: &BridgeLink,
@@ -163,23 +165,60 @@ impl Ports {
     ) -> Result<(), PlugError> {
         let plug = LinkUnspec::new_with_index(index).controller(bridge.index).up().build();
         self.change(plug, "plug the veth pair into the bridge").await?;
-        let mut port = LinkBridgePort::new(index)
-            .append_info_data(InfoBridgePort::Learning(false))
-            .append_info_data(InfoBridgePort::HairpinMode(pod.hairpin))
-            .build();
-        port.attributes.push(LinkAttribute::IfAlias(ALIAS.to_owned()));
-        self.change(port, "set the port's flags").await?;
-        let lock = LinkBridgePort::new(index).append_info_data(InfoBridgePort::Locked(pod.lock));
-        match self.0.link().change(lock.build()).execute().await {
+        self.settle(index, pod).await?;
+        self.mark(index).await
+    }
+
+    /// Says, where it outlives this process, that all has been done that makes a pod of this link.
+    ///
+    /// # Errors
+    /// Netlink refused.
+    pub async fn mark(&self, index: u32) -> Result<(), PlugError> {
+        let mut link = LinkUnspec::new_with_index(index).build();
+        link.attributes.push(LinkAttribute::IfAlias(ALIAS.to_owned()));
+        self.change(link, "mark the veth pair").await
+    }
+
+    /// The port's flags, and what the bridge knows of the pod.
+    async fn settle(&self, index: u32, pod: &Pod) -> Result<(), PlugError> {
+        let flags = || {
+            LinkBridgePort::new(index)
+                .append_info_data(InfoBridgePort::Learning(false))
+                .append_info_data(InfoBridgePort::HairpinMode(pod.hairpin))
+        };
+        let locked = flags().append_info_data(InfoBridgePort::Locked(pod.lock)).build();
+        match self.0.link().change(locked).execute().await {
             // Older than 5.18: the kernel has no such flag, and learns from nobody there either way.
-            Err(error) if errno(&error) == Some(libc::EINVAL) => {}
-            outcome => outcome.map_err(kernel("lock the port"))?,
+            Err(error) if errno(&error) == Some(libc::EINVAL) => {
+                self.change(flags().build(), "set the port's flags").await?;
+            }
+            outcome => outcome.map_err(kernel("set the port's flags"))?,
         }
         // Sticky: no other port takes it over.
         let station = self.0.neighbours().add_bridge(index, &pod.mac.0).replace();
         let station = station.state(NeighbourState::Noarp);
         let station = station.flags(NeighbourFlags::Controller | NeighbourFlags::Sticky);
         station.execute().await.map_err(kernel("tell the bridge where the pod is"))
+    }
+
+    /// Links called as hosts' ends of this bridge's pods are, of a weft that has not come to the end with them.
+    ///
+    /// # Errors
+    /// Netlink refused.
+    pub async fn begun(&self, bridge: &BridgeLink) -> Result<Vec<String>, PlugError> {
+        let mut all = pin!(self.0.link().get().execute());
+        let mut begun = Vec::new();
+        while let Some(message) = all.try_next().await.map_err(kernel("read the links"))? {
+            let link = PortLink::of(&message);
+            if !link.veth || link.ours || link.bridge.is_some_and(|it| it != bridge.index) {
+                continue;
+            }
+            begun.extend(message.attributes.into_iter().filter_map(|it| {
+                let LinkAttribute::IfName(name) = it else { return None };
+                name.starts_with(HOST_PREFIX).then_some(name)
+            }));
+        }
+        Ok(begun)
     }
 
     /// The stations of all bridges, each at its port.
@@ -209,11 +248,11 @@ impl Ports {
     ///
     /// # Errors
     /// It is gone, or does not forward within a second.
-    pub async fn wait_until_forwarding(&self, name: &str) -> Result<(), PlugError> {
+    pub async fn wait_until_forwarding(&self, name: &str) -> Result<PortLink, PlugError> {
         for _ in 0..TRIES {
             let link = self.find(name).await?.ok_or_else(|| vanished(name))?;
             if link.forwards {
-                return Ok(());
+                return Ok(link);
             }
             sleep(AGAIN).await;
         }
@@ -228,10 +267,11 @@ impl Ports {
     pub async fn remove(&self, name: &str) -> Result<bool, PlugError> {
         // Of one that was just made the mark may be missing.
         let Some(link) = self.find(name).await?.filter(|it| it.veth) else { return Ok(false) };
-        match self.0.link().del(link.index).execute().await {
+        aside(async move |handle| match handle.link().del(link.index).execute().await {
             Err(error) if errno(&error) == Some(libc::ENODEV) => Ok(false),
             outcome => outcome.map(|()| true).map_err(kernel("remove the veth pair")),
-        }
+        })
+        .await
     }
 
     async fn change(&self, message: LinkMessage, what: &'static str) -> Result<(), PlugError> {
@@ -279,6 +319,14 @@ impl PortLink {
             _ => {}
         }
     }
+}
+
+/// Asks the kernel for what it takes long for, by a socket and on a thread of its own: several at once wait for it together.
+async fn aside<T: Send + 'static>(
+    work: impl AsyncFnOnce(Handle) -> Result<T, PlugError> + Send + 'static,
+) -> Result<T, PlugError> {
+    let failed = |why| PlugError::Socket { what: "ask the kernel", why: io::Error::other(why) };
+    spawn_blocking(|| run(work)).await.map_err(failed)?
 }
 
 fn vanished(name: &str) -> PlugError {

@@ -102,6 +102,7 @@ impl Daemon for Desk {
             look.ipam = Some(Arc::new(ipam));
             look.counters.insert("ipam".to_owned(), counters);
         }
+        look.counters.insert("pods".to_owned(), self.pods.counters());
         let look = Arc::new(look);
         last.look = Some((now, Arc::clone(&look)));
         Ok(look)

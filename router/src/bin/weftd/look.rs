@@ -278,6 +278,7 @@ mod tests {
 
         let mut groups = router_groups(&view, &sight);
         groups.insert("guard".to_owned(), guard_group(&Tally::default()));
+        groups.insert("pods".to_owned(), crate::pods::Counts::default().group());
 
         for (name, group) in groups {
             let row = section.lines().find(|line| line.starts_with(&format!("| `{name}` |")));

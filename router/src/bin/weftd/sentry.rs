@@ -26,6 +26,16 @@ pub(crate) struct Told {
     pub(crate) port: watch::Receiver<Option<u16>>,
     pub(crate) links: watch::Receiver<Links>,
     pub(crate) exposed: watch::Receiver<BTreeSet<Cidr>>,
+    /// Whether there are pods.
+    pub(crate) pods: watch::Receiver<bool>,
+}
+
+/// What it tells.
+pub(crate) struct Tells {
+    /// Who receives.
+    pub(crate) receive: watch::Sender<Receive>,
+    /// Whether the rules for pods' ports are in force.
+    pub(crate) raised: watch::Sender<bool>,
 }
 
 /// Keeps the guard until nobody tells it of peers any more.
@@ -34,12 +44,15 @@ pub(crate) async fn keep(
     mut peers: watch::Receiver<BTreeSet<IpAddr>>,
     mut asks: mpsc::Receiver<Ask>,
     told: Told,
-    switched: watch::Sender<Receive>,
+    Tells { receive: switched, raised }: Tells,
 ) -> anyhow::Result<()> {
-    let Told { mut receive, mut port, mut links, mut exposed } = told;
+    let Told { mut receive, mut port, mut links, mut exposed, mut pods } = told;
     let mut verify_at = Instant::now() + VERIFY;
     // What an earlier run has exposed is not what this one is to expose.
     exposed.mark_changed();
+    pods.mark_changed();
+    // Whether pods' ports are to be fenced, as long as nft has not done it.
+    let mut unfenced = None;
     // What is to be exposed, as long as nft has not done it.
     let mut unexposed = None;
     // Who is to receive, as long as nft has not done it.
@@ -69,6 +82,11 @@ pub(crate) async fn keep(
                 let outcome = expose(&mut guard, &mut unexposed).await;
                 outcome.inspect_err(|_| verify_at = Instant::now() + RETRY)
             }
+            Ok(()) = pods.changed() => {
+                unfenced = Some(*pods.borrow_and_update());
+                let outcome = fence(&mut guard, &mut unfenced, &raised).await;
+                outcome.inspect_err(|_| verify_at = Instant::now() + RETRY)
+            }
             // A new bridge has none of the rules that are its own.
             Ok(()) = links.changed() => {
                 verify_at = Instant::now();
@@ -81,6 +99,7 @@ pub(crate) async fn keep(
             () = sleep_until(verify_at) => {
                 let outcome = switch(&mut guard, &mut owed, &switched).await;
                 let outcome = outcome.and(expose(&mut guard, &mut unexposed).await);
+                let outcome = outcome.and(fence(&mut guard, &mut unfenced, &raised).await);
                 verify_at = Instant::now() + if outcome.is_ok() { VERIFY } else { RETRY };
                 outcome.and(guard.verify().await.map(|damage| damage.into_iter().for_each(say)))
             }
@@ -111,6 +130,27 @@ async fn expose(
         guard.set_exposed(exposed).await?;
     }
     *unexposed = None;
+    Ok(())
+}
+
+/// Has pods' ports fenced that are not yet, and tells so. Where the kernel cannot, they do without.
+async fn fence(
+    guard: &mut Guard,
+    unfenced: &mut Option<bool>,
+    raised: &watch::Sender<bool>,
+) -> Result<(), GuardError> {
+    let Some(fenced) = *unfenced else { return Ok(()) };
+    if !fenced {
+        raised.send_replace(false);
+    }
+    match guard.set_fenced(fenced).await {
+        Err(error) if fenced && error.is_refusal() => {
+            warn!("{error}; pods are plugged in all the same, and their probes are not believed");
+        }
+        outcome => outcome?,
+    }
+    *unfenced = None;
+    raised.send_replace(fenced);
     Ok(())
 }
 

@@ -36,7 +36,7 @@ use crate::last::{self, Writer};
 use crate::latency::Latency;
 use crate::look::{Facts, timestamp};
 use crate::plane::Plane;
-use crate::pods::{self, Pods};
+use crate::pods::{self, Gate, Pods};
 use crate::tick::{self, Clock};
 use crate::topology::{self, Ruler};
 use crate::{ear, exposure, run, sentry};
@@ -119,7 +119,7 @@ impl Starting {
         let exposed = exposure::start(&mut tasks, &config, &links_at)?;
         let (port, placed) = (engine.intake_port(), (links_at.clone(), exposed.subscribe()));
         let (guarded, hand) = Guarded::spawn(&mut tasks, (guard, peers), port, placed);
-        let Guarded { sources, asks, port, receive: to_guard } = guarded;
+        let Guarded { sources, asks, port, receive: to_guard, gate } = guarded;
         let (own, own_at) = watch::channel(installed.mac.unwrap_or(shared.own));
         let (nameless, nameless_at) = watch::channel(false);
         let asked = (links_at.clone(), own_at.clone());
@@ -146,7 +146,7 @@ impl Starting {
 
         tasks.spawn(exposed.claim(office.clone()));
         let (asks, facts) = ((mesh, requests, asks, office), facts(&config, password));
-        let pods = start_pods(&mut tasks, &config, (&asks.3, &asks.1)).await?;
+        let pods = start_pods(&mut tasks, &config, (&asks.3, &asks.1, gate)).await?;
         let desk = Desk::new(asks, sighted, (given, exposed, pods), facts, shared.clock);
         Ok(Running { server: serve(config, desk).await?, tasks, last, _sole: sole })
     }
@@ -156,9 +156,9 @@ impl Starting {
 async fn start_pods(
     tasks: &mut JoinSet<anyhow::Result<()>>,
     config: &Config,
-    (office, control): (&Office, &mpsc::Sender<Request>),
+    (office, control, gate): (&Office, &mpsc::Sender<Request>, Gate),
 ) -> anyhow::Result<Pods> {
-    let asks = (office.clone(), control.clone());
+    let asks = (office.clone(), control.clone(), gate);
     let pods = Pods::open(&config.state_dir, &config.bridge, asks)?;
     pods::drain(&pods, &config.state_dir).await;
     tasks.spawn(pods::keep(pods.clone(), config.state_dir.clone()));
@@ -193,6 +193,7 @@ struct Guarded {
     asks: mpsc::Sender<sentry::Ask>,
     port: watch::Sender<Option<u16>>,
     receive: watch::Sender<Receive>,
+    gate: Gate,
 }
 
 impl Guarded {
@@ -208,9 +209,11 @@ impl Guarded {
         let (port, port_at) = watch::channel(intake);
         let (receive, receives) = watch::channel(Receive::Kernel);
         let (switched, does) = watch::channel(Receive::Kernel);
-        let told = sentry::Told { receive: receives, port: port_at, links, exposed };
-        tasks.spawn(sentry::keep(guard, peers, asked, told, switched));
-        (Self { sources, asks, port, receive }, does)
+        let ((wanted, pods), (raises, raised)) = (watch::channel(false), watch::channel(false));
+        let told = sentry::Told { receive: receives, port: port_at, links, exposed, pods };
+        let tells = sentry::Tells { receive: switched, raised: raises };
+        tasks.spawn(sentry::keep(guard, peers, asked, told, tells));
+        (Self { sources, asks, port, receive, gate: Gate { wanted, raised } }, does)
     }
 }
 

@@ -10,6 +10,7 @@ use api::{
 use peer_mesh::PeerName;
 use peer_mesh::shell::Snapshot;
 use router::ipam::{Answer, Lease, Reach, Subnet, Wish};
+use router::pods::Key;
 use router::serve::{Addresses, Because, OwnerLook, Refusal};
 use tokio::sync::mpsc;
 
@@ -208,13 +209,17 @@ pub(crate) fn leased(answer: &Answer) -> Option<IpAddr> {
     }
 }
 
-/// What the bridge has is not anybody's to lease or free.
+/// What the bridge has, or a pod that is plugged in, is not anybody's to lease or free.
 fn not_ours(what: &str, id: &str) -> Result<(), Refusal> {
-    if id != ID {
+    let (why, what_to_do) = if id == ID {
+        let why = format!("the id {ID:?} is that of the bridge's own addresses");
+        (why, "use weft expose or weft hide, or give another id")
+    } else if Key::of_lease(id).is_some() {
+        let why = format!("the id {id:?} is that of a pod that weft plugs in");
+        (why, "use weft attach or weft detach, or give another id")
+    } else {
         return Ok(());
-    }
-    let why = format!("the id {ID:?} is that of the bridge's own addresses");
-    let what_to_do = "use weft expose or weft hide, or give another id";
+    };
     Err(refusal(Because::Senseless, what, why, what_to_do))
 }
 

@@ -12,7 +12,9 @@ use tokio::sync::oneshot;
 use tokio::time::{interval, timeout};
 use tracing::{info, warn};
 
-use super::{Inner, Pods};
+use super::shelf::Shelf;
+use super::{Inner, PLUG, Pods};
+use crate::addresses::Office;
 use crate::control::Request;
 
 /// Where the CNI plugin leaves what it could not tell, in the state directory.
@@ -69,6 +71,7 @@ async fn read_queue(pods: &Pods, state_dir: &Path) {
         };
         match timeout(START, pods.unplug_all(vec![key], is)).await {
             Ok(Ok(gone)) => {
+                pods.0.counts.queued();
                 let there = !gone.is_empty();
                 info!(
                     id,
@@ -122,6 +125,7 @@ impl Inner {
     /// Undoes what nobody works at and is not there; what is there is put back as it should be.
     async fn mend(&self) {
         let Ok(shelf) = &self.shelf else { return };
+        self.gate.tell(|| !shelf.is_empty());
         let stations = self.ports.stations().await.unwrap_or_default();
         for pod in shelf.all() {
             let _alone = self.alone(&pod.key).await;
@@ -129,6 +133,10 @@ impl Inner {
             let Some(pod) = shelf.get(&pod.key) else { continue };
             let (id, ifname) = (pod.key.id.clone(), pod.key.ifname.clone());
             let outcome = match pod.stage {
+                Stage::Coming if self.is_done(&pod).await => {
+                    drop(shelf.put(&Pod { stage: Stage::There, ..pod }));
+                    Ok(())
+                }
                 Stage::Coming | Stage::Going => self.undo(shelf, pod).await.map(|()| {
                     info!(id, ifname, "what was begun is undone");
                 }),
@@ -136,6 +144,7 @@ impl Inner {
                     Seen::PutBack => {
                         let host = &pod.host;
                         warn!(id, ifname, host, "somebody has changed a pod's port, put back");
+                        self.counts.put_back();
                         self.tell(&pod).await;
                         Ok(())
                     }
@@ -153,6 +162,39 @@ impl Inner {
                 warn!(id, ifname, why = %refusal, "trying again");
             }
         }
+        self.mend_unknown(shelf).await;
+    }
+
+    /// Whether all was done that makes it one, though whoever did it died before that was kept.
+    async fn is_done(&self, pod: &Pod) -> bool {
+        let host = self.ports.find(&pod.host).await.ok().flatten();
+        pod.boot == self.boot && host.is_some_and(|it| it.veth && it.ours)
+    }
+
+    /// Undoes what was begun by one who died before it was kept: links without a mark, and leases without a pod.
+    async fn mend_unknown(&self, shelf: &Shelf) {
+        let Ok(bridge) = self.ports.bridge(&self.bridge).await else { return };
+        let links = self.ports.begun(&bridge).await.unwrap_or_default();
+        for host in links.into_iter().filter(|it| !shelf.has_host(it)) {
+            let removed = self.ports.remove(&host).await.is_ok();
+            warn!(host, removed, "a link that nobody knows was being plugged in when weftd ended");
+        }
+        let Ok((_, asks)) = self.office.counter(PLUG) else { return };
+        let leases = Office::leases(asks, None).await.unwrap_or_default();
+        let keys: BTreeSet<Key> =
+            leases.iter().filter_map(|(_, lease)| Key::of_lease(&lease.id)).collect();
+        for key in keys.into_iter().filter(|key| shelf.get(key).is_none()) {
+            let Some(_alone) = self.alone_now(&key) else { continue };
+            if shelf.get(&key).is_some() {
+                continue;
+            }
+            let Key { id, ifname } = &key;
+            match self.undo_unknown(&key).await {
+                Ok(true) => info!(id, ifname, "an address without a pod is free"),
+                Ok(false) => {}
+                Err(refusal) => warn!(id, ifname, why = %refusal, "trying again"),
+            }
+        }
     }
 
     /// Puts its port back as it should be.
@@ -167,7 +209,7 @@ impl Inner {
         if is_known && host.fits(&bridge, pod) {
             return Seen::Fits;
         }
-        match self.ports.settle(host.index, &bridge, pod).await {
+        match self.ports.put_back(host.index, &bridge, pod).await {
             Ok(()) => Seen::PutBack,
             Err(_) => Seen::Hidden,
         }

@@ -34,7 +34,10 @@ struct Waiting {
 impl Waiting {
     /// What the ledger's thread says. It says why it fails once for each reason, to one, and means all.
     fn hear(&mut self, seq: u64, outcome: &Result<(), Unsaved>) {
-        self.failing = outcome.as_ref().err().cloned();
+        let before = std::mem::replace(&mut self.failing, outcome.as_ref().err().cloned());
+        if let Some(why) = self.failing.as_ref().filter(|_| before.is_none()) {
+            warn!(%why, "no pods are plugged in or unplugged; trying again");
+        }
         let told = match outcome {
             Ok(()) => self.all.remove(&seq).into_iter().collect::<Vec<_>>(),
             Err(_) => std::mem::take(&mut self.all).into_values().collect(),
@@ -46,10 +49,28 @@ impl Waiting {
     }
 }
 
-/// The answer to a submission, and why it may never come.
-type Written = (oneshot::Receiver<Result<(), Unsaved>>, Option<Unsaved>);
+/// What becomes durable.
+pub(super) struct Written {
+    told: oneshot::Receiver<Result<(), Unsaved>>,
+    /// Why that may never be.
+    failing: Option<Unsaved>,
+}
 
-/// All of it. What is written is on disk when that returns.
+impl Written {
+    /// Waits until it is; where the disk fails already, for as long as it takes to try again.
+    pub(super) async fn settled(self) -> Result<(), Unsaved> {
+        let answer = match self.failing {
+            None => self.told.await,
+            Some(why) => match timeout(FAILING, self.told).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(why),
+            },
+        };
+        answer.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+/// All of it. What is put or removed is so at once, and on disk when what is returned has settled.
 pub(crate) struct Shelf {
     state: Mutex<State>,
     waiting: Arc<Mutex<Waiting>>,
@@ -94,33 +115,29 @@ impl Shelf {
         locked(&self.state).pods.values().cloned().collect()
     }
 
+    /// Whether nothing is known.
+    pub(super) fn is_empty(&self) -> bool {
+        locked(&self.state).pods.is_empty()
+    }
+
     /// Whether a host's end is called that.
     pub(crate) fn has_host(&self, name: &str) -> bool {
         locked(&self.state).pods.values().any(|pod| pod.host == name)
     }
 
     /// Keeps it.
-    pub(crate) async fn put(&self, pod: &Pod) -> Result<(), Unsaved> {
-        let value = rmp_serde::to_vec_named(pod).map_err(|why| Unsaved(why.to_string()))?;
-        let written = {
-            let mut state = locked(&self.state);
-            state.pods.insert(pod.key.clone(), pod.clone());
-            self.submit(&mut state, &pod.key, Some(value))
+    pub(super) fn put(&self, pod: &Pod) -> Written {
+        let value = match rmp_serde::to_vec_named(pod) {
+            Ok(value) => value,
+            Err(why) => return refused(&Unsaved(why.to_string())),
         };
-        settled(written).await
+        let mut state = locked(&self.state);
+        state.pods.insert(pod.key.clone(), pod.clone());
+        self.submit(&mut state, &pod.key, Some(value))
     }
 
     /// Forgets it.
-    pub(crate) async fn remove(&self, key: &Key) -> Result<(), Unsaved> {
-        settled(self.submit_removal(key)).await
-    }
-
-    /// The same for who does not wait: the disk may fail at the moment.
-    pub(crate) fn forget(&self, key: &Key) {
-        drop(self.submit_removal(key));
-    }
-
-    fn submit_removal(&self, key: &Key) -> Written {
+    pub(super) fn remove(&self, key: &Key) -> Written {
         let mut state = locked(&self.state);
         state.pods.remove(key);
         self.submit(&mut state, key, None)
@@ -138,20 +155,16 @@ impl Shelf {
         if state.thread.submit(state.seq, vec![edit]).is_err() {
             locked(&self.waiting).all.remove(&state.seq);
         }
-        (written, failing)
+        Written { told: written, failing }
     }
 }
 
-/// Waits for it; where the disk fails already, for as long as it takes to try again.
-async fn settled((written, failing): Written) -> Result<(), Unsaved> {
-    let answer = match failing {
-        None => written.await,
-        Some(why) => match timeout(FAILING, written).await {
-            Ok(answer) => answer,
-            Err(_) => return Err(why),
-        },
-    };
-    answer.unwrap_or_else(|_| Err(ended()))
+/// What never will be.
+fn refused(why: &Unsaved) -> Written {
+    let (to, told) = oneshot::channel();
+    // It is not full.
+    let _ = to.send(Err(why.clone()));
+    Written { told, failing: None }
 }
 
 fn ended() -> Unsaved {

@@ -1,0 +1,268 @@
+//! Plugging in. What is durable before the kernel is asked for anything is the lease, whose id says whose it is, or where the
+//! addresses are another's the record; what says that all was done is the mark of the host's end. So nobody waits for more
+//! than two commits, the second of which takes its time while the kernel works (docs/decisions/0016).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+
+use api::{Plug, Plugged, PodRoute};
+use router::ipam::{Subnet, Wish};
+use router::pods::{BridgeLink, Key, Netns, Pod, PortLink, Stage, configure, host_name, mac_of};
+use router::serve::{Because, Refusal};
+use rustix::rand::{GetRandomFlags, getrandom};
+use switch::{Greeter, Mac};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
+
+use super::shelf::{Shelf, Written};
+use super::{Inner, NAMES, PLUG, crash, failed, setup, shown, unsaved};
+use crate::control::Request;
+use crate::desk::{leased, mixed_up, refusal, stopped, wish_for};
+use crate::tick;
+
+/// What is asked for, and where.
+pub(super) struct Asked {
+    pub(super) request: Plug,
+    pub(super) netns: Netns,
+    /// By whom its routes go, unless the request says.
+    pub(super) gateway: Option<IpAddr>,
+}
+
+/// Addresses, and whether they are leased.
+type Addresses = (Vec<api::Cidr>, bool);
+
+impl Inner {
+    /// Plugs an interface in, in its turn.
+    pub(super) async fn plug(&self, asked: Asked) -> Result<Plugged, Refusal> {
+        let shelf = self.shelf(PLUG)?;
+        let key = Key { id: asked.request.id.clone(), ifname: asked.request.ifname.clone() };
+        let bridge = self.ports.bridge(&self.bridge).await.map_err(|it| failed(PLUG, it))?;
+        if let Some(before) = shelf.get(&key) {
+            if let Some(there) = self.same(&before, &asked.netns, &bridge).await? {
+                return Ok(there);
+            }
+            self.undo(shelf, before).await?;
+        }
+        let mut pod = self.begin(shelf, key, &asked, &bridge).await?;
+        match self.steps(shelf, &mut pod, &asked, &bridge).await {
+            Ok(host) => {
+                self.counts.plugged();
+                let Key { id, ifname } = &pod.key;
+                info!(id, ifname, addresses = ?shown(&pod), host = pod.host, "plugged in");
+                Ok(self.plugged(&pod, host.mac, Some(&bridge)))
+            }
+            Err(refusal) => {
+                let Key { id, ifname } = pod.key.clone();
+                match self.undo(shelf, pod).await {
+                    Ok(()) => self.counts.undone(),
+                    Err(why) => warn!(id, ifname, %why, "what was begun is not undone yet"),
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// What is there, if that is what is asked for; `None` if it is dead, and may be undone.
+    async fn same(
+        &self,
+        before: &Pod,
+        netns: &Netns,
+        bridge: &BridgeLink,
+    ) -> Result<Option<Plugged>, Refusal> {
+        let host = self.ports.find(&before.host).await.map_err(|it| failed(PLUG, it))?;
+        let Some(host) = host.filter(|_| before.stage == Stage::There) else { return Ok(None) };
+        if before.inode != netns.inode() {
+            let (id, ifname) = (&before.key.id, &before.key.ifname);
+            let there = before.netns.as_deref().unwrap_or("another network namespace");
+            let why = format!("{ifname} of {id} is plugged in in {there}");
+            return Err(refusal(Because::Forbidden, PLUG, why, "unplug it first"));
+        }
+        Ok(Some(self.plugged(before, host.mac, Some(bridge))))
+    }
+
+    /// What it is to be, without its addresses.
+    async fn begin(
+        &self,
+        shelf: &Shelf,
+        key: Key,
+        Asked { request, netns, gateway }: &Asked,
+        bridge: &BridgeLink,
+    ) -> Result<Pod, Refusal> {
+        let mac = match &request.mac {
+            Some(text) => text.parse::<Mac>().map_err(|error| {
+                let what_to_do = "give one such as 0a:58:0a:20:00:01";
+                refusal(Because::Senseless, PLUG, error.to_string(), what_to_do)
+            })?,
+            // Known once there is an address.
+            None => Mac([0; 6]),
+        };
+        Ok(Pod {
+            host: self.free_name(shelf, &key).await?,
+            key,
+            stage: Stage::Coming,
+            inode: netns.inode(),
+            boot: self.boot.clone(),
+            netns: request.netns.clone(),
+            network: request.network.clone(),
+            name: request.pod.clone(),
+            mac,
+            mtu: request.mtu.unwrap_or(bridge.mtu),
+            hairpin: request.hairpin,
+            lock: request.lock,
+            leased: request.addresses.given.is_empty(),
+            addresses: Vec::new(),
+            gateway: request.gateway.or(*gateway),
+            routes: Vec::new(),
+            since: u64::try_from(tick::wall().as_micros()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// What the host's end is called.
+    async fn free_name(&self, shelf: &Shelf, key: &Key) -> Result<String, Refusal> {
+        for name in (0..NAMES).map(|it| host_name(key, it)) {
+            let taken = self.ports.find(&name).await.map_err(|it| failed(PLUG, it))?.is_some();
+            if !taken && !shelf.has_host(&name) {
+                return Ok(name);
+            }
+        }
+        let first = host_name(key, 0);
+        let why = format!("the host has links of all names that are tried, such as {first}");
+        Err(refusal(Because::Failed, PLUG, why, "see who made them (ip -d link)"))
+    }
+
+    /// All steps. The host's end.
+    async fn steps(
+        &self,
+        shelf: &Shelf,
+        pod: &mut Pod,
+        asked: &Asked,
+        bridge: &BridgeLink,
+    ) -> Result<PortLink, Refusal> {
+        let Asked { request, netns, .. } = asked;
+        (pod.addresses, pod.leased) = self.addresses(&pod.key, request).await?;
+        crash::point("leased");
+        if pod.mac == Mac([0; 6]) {
+            let mac = pod.addresses.iter().find_map(|it| mac_of(it.addr()));
+            pod.mac = mac.map_or_else(random_mac, Ok)?;
+        }
+        self.is_nobodys(shelf, pod, bridge)?;
+        pod.routes = request.routes.clone().unwrap_or_else(|| default_routes(pod));
+        let mut written = Some(shelf.put(pod));
+        if !pod.leased {
+            // Nothing else tells the next run of it.
+            is_kept(&mut written).await?;
+        }
+        crash::point("coming");
+        // Those that wait for an address keep nobody from going.
+        let _room = self.room.acquire().await;
+        let made = self.ports.make(pod, bridge, netns.as_fd()).await;
+        let index = made.map_err(|it| failed(PLUG, it))?;
+        crash::point("made");
+        self.gate.open(pod).await?;
+        let greeter = configure(netns, setup(pod)).await.map_err(|it| failed(PLUG, it))?;
+        crash::point("configured");
+        let waited = self.ports.wait_until_forwarding(&pod.host).await;
+        let host = waited.map_err(|it| failed(PLUG, it))?;
+        self.announce(pod, greeter).await?;
+        crash::point("announced");
+        is_kept(&mut written).await?;
+        self.ports.mark(index).await.map_err(|it| failed(PLUG, it))?;
+        pod.stage = Stage::There;
+        drop(shelf.put(pod));
+        crash::point("there");
+        Ok(host)
+    }
+
+    /// Those that were given, or that are leased.
+    async fn addresses(&self, key: &Key, request: &Plug) -> Result<Addresses, Refusal> {
+        let wanted = &request.addresses;
+        if !wanted.given.is_empty() {
+            return Ok((wanted.given.clone(), false));
+        }
+        let (addressing, asks) = self.office.counter(PLUG)?;
+        let subnet = match wanted.subnet {
+            None => addressing.subnet,
+            Some(it) => Subnet::of(it.addr(), it.prefix()).ok_or_else(|| mixed_up(PLUG))?,
+        };
+        let cidr = |addr, prefix| api::Cidr::new(addr, prefix).ok_or_else(|| mixed_up(PLUG));
+        let id = key.lease();
+        if wanted.claimed.is_empty() {
+            let answer = wish_for(PLUG, asks, Wish::Allocate { id, subnet }).await?;
+            let addr = leased(&answer).ok_or_else(|| mixed_up(PLUG))?;
+            return Ok((vec![cidr(addr, subnet.prefix())?], true));
+        }
+        let mut all = Vec::new();
+        for it in &wanted.claimed {
+            let prefix = it.prefix.unwrap_or_else(|| subnet.prefix());
+            let of = Subnet::of(it.address, prefix).ok_or_else(|| mixed_up(PLUG))?;
+            let wish = Wish::Claim { id: id.clone(), addr: it.address, subnet: of };
+            wish_for(PLUG, asks, wish).await?;
+            all.push(cidr(it.address, prefix)?);
+        }
+        Ok((all, true))
+    }
+
+    /// Tells control, and with it all peers, where the pod is, and whoever knew another by its address.
+    async fn announce(&self, pod: &Pod, greeter: Greeter) -> Result<(), Refusal> {
+        let addrs: Vec<IpAddr> = pod.addresses.iter().map(api::Cidr::addr).collect();
+        let (to, told) = oneshot::channel();
+        let station = Request::Station(pod.mac, addrs.clone(), to);
+        self.control.send(station).await.map_err(|_| stopped(PLUG))?;
+        told.await.map_err(|_| stopped(PLUG))?;
+        for addr in addrs {
+            if let Err(error) = greeter.greet(addr) {
+                warn!(%addr, %error, "the pod is not announced: whoever knew another by its address finds it late");
+            }
+        }
+        // The kernel has whoever closes a packet socket wait until nobody can be looking at it (`packet_release`): 10 ms.
+        spawn_blocking(move || drop(greeter));
+        Ok(())
+    }
+
+    /// No two are known by one MAC address.
+    fn is_nobodys(&self, shelf: &Shelf, pod: &Pod, bridge: &BridgeLink) -> Result<(), Refusal> {
+        let other = shelf.all().into_iter().find(|it| it.key != pod.key && it.mac == pod.mac);
+        let whose = match other {
+            _ if pod.mac == bridge.mac => format!("the bridge {}", self.bridge),
+            Some(other) => format!("{} of {}", other.key.ifname, other.key.id),
+            None => return Ok(()),
+        };
+        let why = format!("the MAC address {} is that of {whose}", pod.mac);
+        Err(refusal(Because::Forbidden, PLUG, why, "give another, or none"))
+    }
+}
+
+/// Waits until it is, if nobody has yet.
+async fn is_kept(written: &mut Option<Written>) -> Result<(), Refusal> {
+    match written.take() {
+        None => Ok(()),
+        Some(written) => written.settled().await.map_err(|error| unsaved(PLUG, &error)),
+    }
+}
+
+/// One for each family that has a gateway.
+fn default_routes(pod: &Pod) -> Vec<PodRoute> {
+    let any = |gateway: IpAddr| {
+        let all: IpAddr = match gateway {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let to = api::Cidr::new(all, 0)?;
+        let (mtu, advmss, priority) = (None, None, None);
+        Some(PodRoute { to, via: Some(gateway), mtu, advmss, priority, table: None, scope: None })
+    };
+    pod.gateway.and_then(any).into_iter().collect()
+}
+
+/// Of a pod that has no IPv4 address: locally administered, and nobody else's.
+fn random_mac() -> Result<Mac, Refusal> {
+    let mut octets = [0; 6];
+    let got = getrandom(&mut octets, GetRandomFlags::empty());
+    if got.is_ok_and(|got| got == octets.len()) {
+        let [first, rest @ ..] = octets;
+        let [b, c, d, e, f] = rest;
+        return Ok(Mac([first & 0xfc | 0x02, b, c, d, e, f]));
+    }
+    Err(refusal(Because::Failed, PLUG, "there are no random numbers".to_owned(), "try again"))
+}
