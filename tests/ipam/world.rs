@@ -65,12 +65,29 @@ pub(crate) struct Node {
     /// Which owners it knows, and since when.
     known: BTreeMap<Owner, Duration>,
     pub(crate) tainted: bool,
-    /// It has had a state, or was removed without one.
+    /// It has had a state, or was removed before it had a part.
     had: bool,
     /// It is a seed that has lost its state, and owns nothing by a new one.
     pub(crate) wiped: bool,
     /// Its operator has given it up.
     pub(crate) dead: bool,
+}
+
+impl Node {
+    /// It runs, and has taken a part.
+    fn owns(&self) -> bool {
+        let owns = |it: &Allocator| {
+            it.ring().and_then(|ring| ring.record(it.own())).is_some_and(|own| own.owned() > 0)
+        };
+        self.alloc.as_ref().is_some_and(owns)
+    }
+
+    /// Its disk says that it has taken one.
+    fn owned(&self, range: Range) -> bool {
+        let Ok(kept) = Kept::read(&self.disk, self.name, range) else { return false };
+        let Some((ring, epoch)) = kept.ring.zip(kept.epoch) else { return false };
+        ring.record(Owner { name: self.name, epoch }).is_some_and(|own| own.owned() > 0)
+    }
 }
 
 #[derive(Debug)]
@@ -274,10 +291,7 @@ impl World {
             if !self.nodes[node].wiped {
                 continue;
             }
-            let owns = |it: &Allocator| {
-                it.ring().and_then(|ring| ring.record(it.own())).is_some_and(|own| own.owned() > 0)
-            };
-            if self.nodes[node].alloc.as_ref().is_some_and(owns) {
+            if self.nodes[node].owns() {
                 self.nodes[node].wiped = false;
                 continue;
             }
@@ -383,13 +397,13 @@ impl World {
         self.step(node, Some(Input::Request(Request { token, wish, until, wall })));
     }
 
-    /// What a seed gets that was removed before it had a state is what it would get if it had lost one.
+    /// A seed that was removed before it took its part is as one that has lost its state.
     fn remove_unborn(&mut self, removed: PeerName) {
-        for (it, node) in self.nodes.iter_mut().enumerate() {
-            if name(it) == removed {
-                node.had = true;
-                node.wiped |= node.disk.is_empty() && matches!(node.init, Init::Seed(_));
-            }
+        let range = self.plan.range;
+        for node in self.nodes.iter_mut().filter(|it| it.name == removed) {
+            let seed = matches!(node.init, Init::Seed(_));
+            node.had = true;
+            node.wiped |= seed && !node.owns() && !node.owned(range);
         }
         self.doubt();
     }
