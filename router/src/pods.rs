@@ -6,6 +6,7 @@
 //!
 //! [`Ports`] does what is done on the host, [`configure`] what is done inside.
 
+mod conntrack;
 mod inside;
 mod port;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use switch::Mac;
 
 use crate::cidr::Cidr;
+pub use conntrack::forget_flows;
 pub use inside::{Netns, NetnsError, Setup, configure, lacks};
 pub use port::{BridgeLink, PortLink, Ports};
 

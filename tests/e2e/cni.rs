@@ -11,6 +11,8 @@ mod crash;
 mod crowd;
 #[path = "cni/guard.rs"]
 mod guard;
+#[path = "cni/late.rs"]
+mod late;
 #[path = "cni/life.rs"]
 mod life;
 #[path = "cni/look.rs"]

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weft_tests::harness::runtime::{Container, add, call, code, network};
-use weft_tests::harness::{Lab, Node, beside};
+use weft_tests::harness::{Lab, Node, beside, wait_until};
 
-use crate::{nothing_left, one, pods};
+use crate::{WAIT, mac_of, nothing_left, one, pods};
 
 /// CHECK of a container, after this result.
 fn check(node: &Node, of: &Container, previous: &Value) -> Result<Option<u64>> {
@@ -42,6 +42,19 @@ fn check_notices_each_thing_that_is_taken_away() {
             let found = check(&node, &container, &result)?;
             ensure!(found.is_some_and(|code| code >= 100), "{taken}: {found:?}");
         }
+        // The bridge's entry of it is missed, and back before long.
+        let container = Container::new(&node, "entry")?;
+        let result = add(&node, &container)?;
+        let mac = mac_of(container.host(), "eth0")?;
+        let known = || node.run(&["bridge", "fdb"]).unwrap_or_default();
+        let entry = known().lines().find(|it| it.contains(&mac)).map(str::to_owned);
+        let port =
+            entry.as_deref().and_then(|it| it.split_whitespace().nth(2)).context("no entry")?;
+        node.run(&["bridge", "fdb", "del", &mac, "dev", port, "master"])?;
+        ensure!(check(&node, &container, &result)?.is_some(), "the entry is not missed");
+        wait_until(WAIT, "the entry is back", || known().contains(&mac))?;
+        let fine = check(&node, &container, &result)?;
+        ensure!(fine.is_none(), "{fine:?} when it is back");
         let container = Container::new(&node, "lease")?;
         let result = add(&node, &container)?;
         // What is a pod's is not anybody's to free, but the disk may lose it.

@@ -67,7 +67,7 @@ struct Inner {
     busy: Mutex<BTreeMap<Key, Arc<AsyncMutex<()>>>>,
     room: Semaphore,
     gate: Gate,
-    counts: Counts,
+    counts: Arc<Counts>,
 }
 
 /// The right to work at an interface.
@@ -98,7 +98,7 @@ impl Pods {
             boot,
             busy: Mutex::default(),
             gate,
-            counts: Counts::default(),
+            counts: Arc::default(),
             room: Semaphore::new(AT_ONCE),
         })))
     }

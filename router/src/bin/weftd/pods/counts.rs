@@ -12,6 +12,7 @@ pub(crate) struct Counts {
     undone: AtomicU64,
     put_back: AtomicU64,
     queued: AtomicU64,
+    flows_forgotten: AtomicU64,
 }
 
 impl Counts {
@@ -45,6 +46,11 @@ impl Counts {
         self.queued.fetch_add(1, Relaxed);
     }
 
+    /// Flows that conntrack has forgotten of an address that was given anew.
+    pub(super) fn forgotten(&self, flows: u64) {
+        self.flows_forgotten.fetch_add(flows, Relaxed);
+    }
+
     /// As a report has them.
     pub(crate) fn group(&self) -> BTreeMap<String, u64> {
         let all = [
@@ -54,6 +60,7 @@ impl Counts {
             ("undone", &self.undone),
             ("put_back", &self.put_back),
             ("queued", &self.queued),
+            ("flows_forgotten", &self.flows_forgotten),
         ];
         all.map(|(name, count)| (name.to_owned(), count.load(Relaxed))).into()
     }

@@ -1,0 +1,171 @@
+//! Flows of UDP that the kernel remembers of whoever had an address before.
+//!
+//! A client that goes on sending keeps its entry alive, and with it where a service's address was translated to, or from which port the pod
+//! before was masqueraded: what it sends would reach the new pod as what it is not. TCP finds that out by itself.
+//!
+//! Netlink's subsystem `ctnetlink` (`net/netfilter/nf_conntrack_netlink.c`).
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+
+use futures_util::StreamExt;
+use netlink_packet_core::{
+    DefaultNla, Emitable, NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_netfilter::conntrack::{
+    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Tuple,
+};
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+};
+use netlink_proto::ConnectionHandle;
+use netlink_proto::sys::{SocketAddr, protocols::NETLINK_NETFILTER};
+
+/// How many flows are remembered in this network namespace; there is none without the module.
+const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+/// `IPCTNL_MSG_CT_GET` (`include/uapi/linux/netfilter/nfnetlink_conntrack.h`).
+const GET: u8 = 1;
+/// `CTA_TUPLE_ORIG` and `CTA_TUPLE_REPLY`: the ends of a flow, as its first packet named them, and as an answer does.
+const TUPLE_ORIG: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+/// `CTA_ZONE`: two flows of one tuple may differ in it.
+const ZONE: u16 = 18;
+/// `CTA_FILTER`, since 5.8: the kernel sends what is asked for only. Earlier ones send all.
+const FILTER: u16 = 25;
+/// `CTA_FILTER_ORIG_FLAGS` and `CTA_FILTER_REPLY_FLAGS`: what of the tuples counts.
+const FILTER_ORIG: u16 = 1;
+const FILTER_REPLY: u16 = 2;
+/// `CTA_FILTER_F_CTA_IP_SRC` and `CTA_FILTER_F_CTA_PROTO_NUM` (`include/net/netfilter/nf_internals.h`).
+const SOURCE_AND_PROTOCOL: u32 = 0b1001;
+
+type Handle = ConnectionHandle<NetfilterMessage>;
+
+/// A flow, by what it is deleted by.
+type Flow = Vec<ConntrackAttribute>;
+
+/// Which end of a flow sends from an address: who began it, or who answers.
+#[derive(Clone, Copy)]
+enum By {
+    Original,
+    Reply,
+}
+
+/// Has the kernel forget all flows of UDP from and to this address, translated or not. Tells how many there were.
+///
+/// # Errors
+/// The kernel refuses.
+pub async fn forget_flows(addr: IpAddr) -> io::Result<u64> {
+    if !fs::read_to_string(COUNT).is_ok_and(|it| it.trim() != "0") {
+        return Ok(0);
+    }
+    let (connection, handle, _) = netlink_proto::new_connection(NETLINK_NETFILTER)?;
+    let connection = tokio::spawn(connection);
+    let mut forgotten = 0;
+    for by in [By::Original, By::Reply] {
+        for flow in flows(&handle, addr, by).await? {
+            forgotten += u64::from(forget(&handle, addr, flow).await?);
+        }
+    }
+    connection.abort();
+    Ok(forgotten)
+}
+
+async fn flows(handle: &Handle, addr: IpAddr, by: By) -> io::Result<Vec<Flow>> {
+    let tuple = vec![
+        Tuple::Ip(vec![IPTuple::SourceAddress(addr)]),
+        Tuple::Proto(vec![ProtoTuple::Protocol(Protocol::Udp)]),
+    ];
+    let mut octets = vec![0; tuple.as_slice().buffer_len()];
+    tuple.as_slice().emit(&mut octets);
+    let (kind, flags) = match by {
+        By::Original => (TUPLE_ORIG, FILTER_ORIG),
+        By::Reply => (TUPLE_REPLY, FILTER_REPLY),
+    };
+    let attributes = vec![
+        DefaultNla::new(kind | NLA_F_NESTED, octets),
+        DefaultNla::new(FILTER | NLA_F_NESTED, number(flags, SOURCE_AND_PROTOCOL)),
+    ];
+    // The crate's own `Get` would say of the filter that it is not nested.
+    let what = ConntrackMessage::Other { message_type: GET, attributes };
+    let asked = message(addr, what, NLM_F_DUMP);
+    let mut told = handle.request(asked, kernel()).map_err(io::Error::other)?;
+    let mut flows = Vec::new();
+    while let Some(message) = told.next().await {
+        check(&message)?;
+        if let NetlinkPayload::InnerMessage(message) = message.payload
+            && let NetfilterMessageInner::Conntrack(ConntrackMessage::New(flow)) = message.inner
+            && flow.iter().any(|it| is_from(it, addr, by))
+        {
+            flows.push(flow.into_iter().filter(names).collect());
+        }
+    }
+    Ok(flows)
+}
+
+/// Whether it was still there.
+async fn forget(handle: &Handle, addr: IpAddr, flow: Flow) -> io::Result<bool> {
+    let asked = message(addr, ConntrackMessage::Delete(flow), NLM_F_ACK);
+    let mut told = handle.request(asked, kernel()).map_err(io::Error::other)?;
+    while let Some(message) = told.next().await {
+        match check(&message) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            outcome => outcome?,
+        }
+    }
+    Ok(true)
+}
+
+/// An acknowledgement is an error without a number.
+fn check(message: &NetlinkMessage<NetfilterMessage>) -> io::Result<()> {
+    if let NetlinkPayload::Error(error) = &message.payload
+        && error.code.is_some()
+    {
+        return Err(error.to_io());
+    }
+    Ok(())
+}
+
+fn message(addr: IpAddr, what: ConntrackMessage, flags: u16) -> NetlinkMessage<NetfilterMessage> {
+    let family = match addr {
+        IpAddr::V4(_) => NetfilterProtoFamily::IPv4,
+        IpAddr::V6(_) => NetfilterProtoFamily::IPv6,
+    };
+    let message = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), what);
+    let mut message = NetlinkMessage::from(message);
+    message.header.flags = NLM_F_REQUEST | flags;
+    message
+}
+
+fn kernel() -> SocketAddr {
+    SocketAddr::new(0, 0)
+}
+
+/// An attribute of one number, in the order of this machine's octets.
+fn number(kind: u16, number: u32) -> Vec<u8> {
+    let mut octets = Vec::new();
+    octets.extend(8u16.to_ne_bytes());
+    octets.extend(kind.to_ne_bytes());
+    octets.extend(number.to_ne_bytes());
+    octets
+}
+
+/// Whether it belongs to what a flow is deleted by.
+fn names(attribute: &ConntrackAttribute) -> bool {
+    matches!(attribute, ConntrackAttribute::CtaTupleOrig(_))
+        || matches!(attribute, ConntrackAttribute::Other(it) if netlink_packet_core::Nla::kind(it) == ZONE)
+}
+
+/// Whether this end of a flow of UDP is at the address: kernels that know no filter send all.
+fn is_from(attribute: &ConntrackAttribute, addr: IpAddr, by: By) -> bool {
+    let ((By::Original, ConntrackAttribute::CtaTupleOrig(tuple))
+    | (By::Reply, ConntrackAttribute::CtaTupleReply(tuple))) = (by, attribute)
+    else {
+        return false;
+    };
+    let from =
+        |it: &Tuple| matches!(it, Tuple::Ip(of) if of.contains(&IPTuple::SourceAddress(addr)));
+    let udp = |it: &Tuple| matches!(it, Tuple::Proto(of) if of.contains(&ProtoTuple::Protocol(Protocol::Udp)));
+    tuple.iter().any(from) && tuple.iter().any(udp)
+}
