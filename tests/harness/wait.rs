@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::clean::runs_dir;
 
 /// How many tests run beside each other: two processors, and most of the time they wait.
-const PLACES: usize = 3;
+const PLACES: usize = 6;
 /// How long a test waits for the ones before it.
 const TURN_WAIT: Duration = Duration::from_secs(25 * 60);
 /// Pause between two looks: short at first, for commands that end at once.

@@ -241,7 +241,9 @@ impl World {
             self.contested.clear();
         }
         for node in 0..count {
-            self.nodes[node].tainted &= self.nodes[node].pods.values().any(|it| it.tainted);
+            let cut_off = self.is_cut_off(node);
+            self.nodes[node].tainted &=
+                cut_off || self.nodes[node].pods.values().any(|it| it.tainted);
         }
     }
 

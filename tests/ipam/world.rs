@@ -295,10 +295,15 @@ impl World {
                 self.nodes[node].wiped = false;
                 continue;
             }
-            let knows = |it: &usize| *it != node && !self.nodes[*it].disk.is_empty();
-            let away = all.clone().filter(knows).any(|it| !self.connected(node, it));
-            self.nodes[node].tainted |= self.runs(node) && away;
+            self.nodes[node].tainted |= self.runs(node) && self.is_cut_off(node);
         }
+    }
+
+    /// Somebody has a state whom it cannot hear.
+    pub(crate) fn is_cut_off(&self, node: usize) -> bool {
+        let knows = |it: &usize| *it != node && !self.nodes[*it].disk.is_empty();
+        let hears = |it: usize| self.runs(it) && self.connected(node, it);
+        (0..self.nodes.len()).filter(knows).any(|it| !hears(it))
     }
 
     fn sync(&mut self) {
