@@ -3,6 +3,10 @@
 
 #[path = "cni/again.rs"]
 mod again;
+#[path = "cni/chain.rs"]
+mod chain;
+#[path = "cni/cnitool.rs"]
+mod cnitool;
 #[path = "cni/containerd.rs"]
 mod containerd;
 #[path = "cni/crash.rs"]

@@ -21,6 +21,7 @@ mod api;
 mod capture;
 pub mod clean;
 mod cluster;
+pub mod cnitool;
 mod fault;
 mod flow;
 mod foreign;
