@@ -3,6 +3,8 @@
 
 #[path = "cni/again.rs"]
 mod again;
+#[path = "cni/bare.rs"]
+mod bare;
 #[path = "cni/chain.rs"]
 mod chain;
 #[path = "cni/cnitool.rs"]

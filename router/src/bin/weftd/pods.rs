@@ -17,6 +17,7 @@ mod shelf;
 mod unplug;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -281,6 +282,9 @@ fn failed(what: &str, error: PlugError) -> Refusal {
     let (because, what_to_do) = match &error {
         PlugError::NoBridge(_) => (Because::NotReady, "wait until weftd has made it again"),
         PlugError::Taken(_) => (Because::Forbidden, "remove that interface, or give another name"),
+        PlugError::Netns(NetnsError::Io(why)) if why.kind() == ErrorKind::PermissionDenied => {
+            (Because::Failed, "start weftd with CAP_SYS_ADMIN, or as root")
+        }
         PlugError::Netns(_) => (Because::Senseless, "give a network namespace that is there"),
         PlugError::Kernel { .. } | PlugError::Socket { .. } => {
             (Because::Failed, "see what the kernel says (dmesg), and try again")
