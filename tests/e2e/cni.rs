@@ -23,6 +23,8 @@ mod late;
 mod life;
 #[path = "cni/look.rs"]
 mod look;
+#[path = "cni/replay.rs"]
+mod replay;
 
 use std::time::Duration;
 

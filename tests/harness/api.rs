@@ -1,11 +1,14 @@
 //! The daemon's API as a program sees it: HTTP over its unix socket.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 
 use super::weftd::{Daemon, text};
@@ -25,16 +28,26 @@ pub struct Replied {
 impl Daemon {
     /// Asks something that only reads.
     pub fn get(&self, path: &str) -> Result<Replied> {
-        self.http(&format!("GET {path} HTTP/1.1\r\nHost: weft\r\n\r\n"))
+        self.http(&format!("GET {path} HTTP/1.1\r\nHost: weft\r\n\r\n"), None)
     }
 
     /// Asks for a change.
     pub fn post(&self, path: &str, body: &Value) -> Result<Replied> {
+        self.post_with(path, body, None)
+    }
+
+    /// The same with a descriptor, which comes with the first octet.
+    pub fn post_with(
+        &self,
+        path: &str,
+        body: &Value,
+        given: Option<BorrowedFd<'_>>,
+    ) -> Result<Replied> {
         let body = body.to_string();
         let len = body.len();
-        self.http(&format!(
-            "POST {path} HTTP/1.1\r\nHost: weft\r\nContent-Length: {len}\r\n\r\n{body}"
-        ))
+        let request =
+            format!("POST {path} HTTP/1.1\r\nHost: weft\r\nContent-Length: {len}\r\n\r\n{body}");
+        self.http(&request, given)
     }
 
     /// Leases an address to this id.
@@ -50,12 +63,13 @@ impl Daemon {
         rows.iter().map(|row| Ok((text(row, "/id")?, address(row)?))).collect()
     }
 
-    fn http(&self, request: &str) -> Result<Replied> {
+    fn http(&self, request: &str, given: Option<BorrowedFd<'_>>) -> Result<Replied> {
         // The socket as the daemon has it, in its own mount namespace.
         let path = format!("/proc/{}/root/run/weft/weft.sock", self.proc.pid());
         let mut stream = UnixStream::connect(&path).with_context(|| format!("no way to {path}"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(request.as_bytes())?;
+        let sent = given.map(|fd| send_with(&stream, request.as_bytes(), fd)).transpose()?;
+        stream.write_all(request.as_bytes().get(sent.unwrap_or_default()..).unwrap_or_default())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
@@ -73,6 +87,15 @@ impl Replied {
         }
         address(&self.body)
     }
+}
+
+/// How many octets were sent with it.
+fn send_with(stream: &UnixStream, octets: &[u8], fd: BorrowedFd<'_>) -> Result<usize> {
+    let fds = [fd];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    ensure!(control.push(SendAncillaryMessage::ScmRights(&fds)), "no room for a descriptor");
+    Ok(sendmsg(stream, &[IoSlice::new(octets)], &mut control, SendFlags::NOSIGNAL)?)
 }
 
 fn address(of: &Value) -> Result<IpAddr> {
