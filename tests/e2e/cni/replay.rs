@@ -5,8 +5,8 @@ use std::fs::File;
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
-use weft_tests::harness::runtime::Container;
+use serde_json::{Value, json};
+use weft_tests::harness::runtime::{Container, add};
 use weft_tests::harness::weftd::text;
 use weft_tests::harness::{Lab, beside};
 
@@ -14,6 +14,8 @@ use crate::{nothing_left, one};
 
 const THIS: &str = include_str!("../../../cni-shim/tests/recorded/0.1.0.json");
 const NEXT: &str = include_str!("../../../cni-shim/tests/recorded/next.json");
+/// Where a plugin leaves what it cannot ask.
+const QUEUE: &str = "/var/lib/weft/unplug";
 
 #[test]
 fn plugins_of_other_releases_are_served() {
@@ -25,7 +27,7 @@ fn plugins_of_other_releases_are_served() {
             // What a later one is answered nobody knows; this release answers as it does.
             let known: Vec<Value> = serde_json::from_str(THIS)?;
             ensure!(asked.len() == known.len());
-            // By their first letters they are the namespaces that the plugin was given.
+            // Each is called as a namespace that the plugin was given.
             let all = ["cni-8c3f0d52", "cni-2e91b7aa", "cni-c0ffee00"];
             let all = all.map(|id| Container::new(&node, id));
             let all = all.into_iter().collect::<Result<Vec<_>>>()?;
@@ -53,6 +55,34 @@ fn plugins_of_other_releases_are_served() {
                 still_told(answer, &told.body).with_context(|| format!("{name}: {}", told.body))?;
             }
             nothing_left(&node, &daemon)
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn what_a_plugin_of_another_release_has_left_to_be_unplugged_is_unplugged() {
+    let _turn = beside().unwrap();
+    for recorded in [THIS, NEXT] {
+        Lab::with("cni-replay-queue", |lab| {
+            let (node, mut daemon) = one(lab, &[])?;
+            let all: Vec<Value> = serde_json::from_str(recorded)?;
+            let unplug = Some(&json!("/v1/pods/unplug"));
+            let asked = all.iter().find(|it| it.pointer("/request/path") == unplug);
+            let asked = asked.and_then(|it| it.pointer("/request/body")).context("none")?;
+            let container = Container::new(&node, &text(asked, "/id")?)?;
+            add(&node, &container)?;
+            daemon.kill()?;
+            node.sh(&format!(
+                "mkdir -p {QUEUE}; cat >{QUEUE}/{}:eth0.json <<'END'\n{asked}\nEND",
+                container.id
+            ))?;
+
+            daemon.restart()?;
+
+            nothing_left(&node, &daemon)?;
+            ensure!(node.run(&["ls", "-A", QUEUE])?.is_empty(), "it is still in the queue");
+            Ok(())
         })
         .unwrap();
     }
