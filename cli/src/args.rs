@@ -229,6 +229,10 @@ pub(crate) struct SetupCni {
     #[arg(long = "cni-conf", value_name = "DIR", default_value = "/etc/cni/net.d")]
     pub(crate) configurations: PathBuf,
 
+    /// Where weftd keeps its state, if not in /var/lib/weft [default: $WEFT_STATE_DIR]
+    #[arg(long, value_name = "DIR", env = "WEFT_STATE_DIR", hide_env = true)]
+    pub(crate) state_dir: Option<PathBuf>,
+
     /// Take away what was put there, and nobody else's
     #[arg(long)]
     pub(crate) remove: bool,

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Arguments) -> Result<()> {
         Command::Attach(of) => pods::attach(&client, of),
         Command::Detach(of) => pods::detach(&client, of),
         Command::Ps { output } => show::<api::Pods>(&client, output.format),
-        Command::SetupCni(of) => setup_cni::run(of),
+        Command::SetupCni(of) => setup_cni::run(of, &socket(args)),
         Command::Report(of) => report(&client, of),
         Command::Version { output } => version(&client, output.format),
     }

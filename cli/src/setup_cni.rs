@@ -26,28 +26,21 @@ const CONFIGURATION: &str = "10-weft.conflist";
 /// By this every release of the plugin is known: it is what it says of itself.
 const MARK: &[u8] = b"weft-cni: connects containers to the pod network of weftd";
 /// containerd 1.6 knows no later version than this.
-const CONFLIST: &str = r#"{
-  "cniVersion": "1.0.0",
-  "name": "weft",
-  "plugins": [
-    { "type": "weft-cni" },
-    { "type": "portmap", "capabilities": { "portMappings": true }, "snat": true },
-    { "type": "bandwidth", "capabilities": { "bandwidth": true } }
-  ]
-}
-"#;
+const VERSION: &str = "1.0.0";
+/// Where weftd keeps its state unless it is told otherwise.
+const STATE_DIR: &str = "/var/lib/weft";
 /// Plugins of the configuration that are others'.
 const CHAINED: [&str; 2] = ["portmap", "bandwidth"];
 /// What runtimes take for configurations.
 const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
 
-pub(crate) fn run(of: &SetupCni) -> Result<()> {
+pub(crate) fn run(of: &SetupCni, socket: &Path) -> Result<()> {
     let places = Places {
         plugin: of.plugins.join(PLUGIN),
         old_name: of.plugins.join(OLD_NAME),
         configuration: of.configurations.join(CONFIGURATION),
     };
-    if of.remove { places.remove() } else { places.install(of) }
+    if of.remove { places.remove() } else { places.install(of, socket) }
 }
 
 /// Where everything is to be.
@@ -58,7 +51,7 @@ struct Places {
 }
 
 impl Places {
-    fn install(&self, of: &SetupCni) -> Result<()> {
+    fn install(&self, of: &SetupCni, socket: &Path) -> Result<()> {
         let own = own_plugin()?;
         let (there, configured) = (read(&self.plugin)?, read(&self.configuration)?);
         // All that forbids it comes before anything is done.
@@ -79,7 +72,7 @@ impl Places {
         }
         // What was changed by hand stays so.
         if configured.is_none() {
-            put(&self.configuration, CONFLIST.as_bytes(), 0o600)?;
+            put(&self.configuration, conflist(of, socket)?.as_bytes(), 0o600)?;
         }
         warn(of)
     }
@@ -96,6 +89,32 @@ impl Places {
         }
         Ok(())
     }
+}
+
+/// The configuration. Where the daemon is, if it is elsewhere than the plugin looks.
+fn conflist(of: &SetupCni, socket: &Path) -> Result<String> {
+    let state_dir = of.state_dir.as_deref().unwrap_or_else(|| Path::new(STATE_DIR));
+    let mut own = format!(r#"{{ "type": "{PLUGIN}""#);
+    for (key, path, usual) in
+        [("socket", socket, api::DEFAULT_SOCKET), ("stateDir", state_dir, STATE_DIR)]
+    {
+        if path != Path::new(usual) {
+            let path = std::path::absolute(path)?;
+            own += &format!(r#", "{key}": {}"#, serde_json::to_string(&path)?);
+        }
+    }
+    Ok(format!(
+        r#"{{
+  "cniVersion": "{VERSION}",
+  "name": "weft",
+  "plugins": [
+    {own} }},
+    {{ "type": "portmap", "capabilities": {{ "portMappings": true }}, "snat": true }},
+    {{ "type": "bandwidth", "capabilities": {{ "bandwidth": true }} }}
+  ]
+}}
+"#
+    ))
 }
 
 /// The plugin that is beside this program.
@@ -207,9 +226,19 @@ mod tests {
         assert!(!is_plugin(b"weft-cni"));
     }
 
+    fn usual() -> String {
+        let of = SetupCni {
+            plugins: PathBuf::new(),
+            configurations: PathBuf::new(),
+            state_dir: None,
+            remove: false,
+        };
+        conflist(&of, Path::new(api::DEFAULT_SOCKET)).unwrap()
+    }
+
     #[test]
     fn a_configuration_is_ours_if_our_plugin_is_in_it() {
-        assert!(is_configuration(CONFLIST.as_bytes()));
+        assert!(is_configuration(usual().as_bytes()));
         for other in ["", "{}", "weft-cni", r#"{"plugins": [{"type": "bridge"}]}"#, "[]"] {
             assert!(!is_configuration(other.as_bytes()), "{other}");
         }
@@ -219,6 +248,6 @@ mod tests {
     fn the_documentation_has_the_same_configuration() {
         let doc = include_str!("../../docs/CNI.md");
 
-        assert!(doc.contains(CONFLIST));
+        assert!(doc.contains(&usual()));
     }
 }

@@ -57,6 +57,18 @@ fn plugin_and_configuration_are_installed_and_removed_and_either_may_be_said_twi
 }
 
 #[test]
+fn where_the_daemon_is_when_it_is_elsewhere_is_in_the_configuration() {
+    let node = Node::new();
+
+    let said = node.setup(&["--socket", "/srv/weft.sock", "--state-dir", "/srv/weft"]);
+
+    assert_eq!(said.code, 0, "{said:?}");
+    let conflist: Value = serde_json::from_str(&node.read("conf/10-weft.conflist")).unwrap();
+    let expected = serde_json::json!({ "type": "weft-cni", "socket": "/srv/weft.sock", "stateDir": "/srv/weft" });
+    assert_eq!(conflist["plugins"][0], expected);
+}
+
+#[test]
 fn a_plugin_of_another_release_is_replaced_and_a_configuration_changed_by_hand_is_not() {
     let node = Node::new();
     assert_eq!(node.setup(&[]).code, 0);

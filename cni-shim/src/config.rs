@@ -32,6 +32,8 @@ pub struct Config {
     pub lock: bool,
     /// Where weftd listens; where it does unless told otherwise, if this does not say.
     pub socket: Option<PathBuf>,
+    /// Where weftd keeps its state, likewise.
+    pub state_dir: Option<PathBuf>,
     /// Where addresses come from.
     pub ipam: Ipam,
     /// Addresses that are wanted, and no others.
@@ -103,7 +105,8 @@ impl Config {
             mtu,
             hairpin: all.get("hairpinMode")?.unwrap_or(true),
             lock: all.get("macspoofchk")?.unwrap_or(true),
-            socket: socket(all)?,
+            socket: path(all, "socket")?,
+            state_dir: path(all, "stateDir")?,
             addresses: addresses([runtime, inner], args, ipam)?,
             mac: mac([runtime, inner], args)?,
             ipam: Ipam::parse(ipam)?,
@@ -127,7 +130,8 @@ impl Config {
             mtu: None,
             hairpin: true,
             lock: true,
-            socket: socket(all)?,
+            socket: path(all, "socket")?,
+            state_dir: path(all, "stateDir")?,
             ipam: Ipam::of(kind.unwrap_or_default())?,
             addresses: Vec::new(),
             mac: None,
@@ -218,11 +222,11 @@ fn unicast(text: &str) -> Option<[u8; 6]> {
     (octets[0] & 1 == 0 && octets != [0; 6]).then_some(octets)
 }
 
-fn socket(all: Object<'_>) -> Result<Option<PathBuf>, Error> {
-    let path = all.get::<PathBuf>("socket")?.filter(|path| !path.as_os_str().is_empty());
+fn path(all: Object<'_>, key: &str) -> Result<Option<PathBuf>, Error> {
+    let path = all.get::<PathBuf>(key)?.filter(|path| !path.as_os_str().is_empty());
     match path {
         Some(path) if !path.is_absolute() => {
-            let why = format!("socket: {} is no absolute path", path.display());
+            let why = format!("{key}: {} is no absolute path", path.display());
             Err(Error::InvalidNetworkConfig(why))
         }
         path => Ok(path),

@@ -98,12 +98,13 @@ impl<'a> Plugin<'a> {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
         let socket =
             env("WEFT_SOCKET").map(PathBuf::from).or_else(|| request.config.socket.clone());
-        let state_dir = env("WEFT_STATE_DIR").unwrap_or_else(|| STATE_DIR.into());
+        let state_dir = env("WEFT_STATE_DIR").map(PathBuf::from);
+        let state_dir = state_dir.or_else(|| request.config.state_dir.clone());
         let may = env("CNI_NETNS_OVERRIDE");
         Self {
             request,
             socket: socket.unwrap_or_else(|| api::DEFAULT_SOCKET.into()),
-            queue: Queue::of(Path::new(&state_dir)),
+            queue: Queue::of(state_dir.as_deref().unwrap_or_else(|| Path::new(STATE_DIR))),
             may_be_own: may.is_some_and(|may| may == "1" || may.eq_ignore_ascii_case("true")),
         }
     }

@@ -261,6 +261,26 @@ fn status_is_the_daemons() {
 }
 
 #[test]
+fn status_is_50_where_weftd_leases_no_addresses_unless_another_plugin_does() {
+    let scratch = Scratch::new();
+    for state in [json!("refused"), json!("left"), json!("quarantined"), Value::Null] {
+        let mut status = daemon::status(true);
+        if state.is_null() {
+            status["ipam"] = Value::Null;
+        } else {
+            status["ipam"]["state"] = state.clone();
+            status["ipam"]["reason"] = json!("told so");
+        }
+        let _daemon = Daemon::answering(&scratch, move |_| daemon::ok(&status));
+
+        let done = Call::new(&scratch, "STATUS", &config("1.1.0")).run();
+
+        assert_eq!(done.code(), 50, "{state}: {done:?}");
+        assert_eq!(done.stdout.contains("told so"), !state.is_null(), "{done:?}");
+    }
+}
+
+#[test]
 fn versions_are_told_while_stdin_stays_open() {
     let mut command = Command::new(PLUGIN);
     command.env_clear().env("CNI_COMMAND", "VERSION").stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -285,8 +285,7 @@ impl World {
 
     /// A seed that has lost its state, and takes its part before it hears those who could tell what became of it, cannot know.
     fn doubt(&mut self) {
-        let all = 0..self.nodes.len();
-        for node in all.clone() {
+        for node in 0..self.nodes.len() {
             self.nodes[node].had |= !self.nodes[node].disk.is_empty();
             if !self.nodes[node].wiped {
                 continue;

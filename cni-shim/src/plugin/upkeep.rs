@@ -1,6 +1,6 @@
 //! GC and STATUS: what runtimes ask for without a container.
 
-use api::{Client, Gc, Problem, Status, Valid};
+use api::{Client, Gc, IpamState, Problem, Status, Valid};
 use rscni_types::error::Error;
 use rscni_types::types::Cmd;
 
@@ -32,5 +32,19 @@ pub(super) fn status(of: &Plugin<'_>) -> Result<(), Error> {
             what_to_do: "see weft status".to_owned(),
         }));
     }
-    of.delegate().map_or(Ok(()), |delegate| delegate.tell(Cmd::Status))
+    if let Some(delegate) = of.delegate() {
+        return delegate.tell(Cmd::Status);
+    }
+    let never = [IpamState::Off, IpamState::Quarantined, IpamState::Refused, IpamState::Left];
+    let why = match &status.ipam {
+        Some(it) if never.contains(&it.state) => it.reason.clone().unwrap_or_default(),
+        None => "it manages none".to_owned(),
+        // Those who wait get one, or are told why not.
+        Some(_) => return Ok(()),
+    };
+    Err(failure::not_available(&Problem {
+        what: "weftd leases no addresses".to_owned(),
+        why,
+        what_to_do: "see weft status ipam, or name another plugin in ipam".to_owned(),
+    }))
 }
