@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use api::{PodName, PodRoute};
 use serde::{Deserialize, Serialize};
-use switch::Mac;
+use switch::{Mac, POD_PREFIX};
 
 use crate::cidr::Cidr;
 pub use conntrack::forget_flows;
@@ -116,9 +116,6 @@ pub fn mac_of(addr: IpAddr) -> Option<Mac> {
     }
 }
 
-/// What the names of hosts' ends begin with.
-pub(crate) const HOST_PREFIX: &str = "vethweft";
-
 /// What the host's end is called, at the `try`th attempt. Links of weft's begin with `weft`, and those that begin with `veth` are left alone by
 /// whoever configures a host's own (NetworkManager, systemd-networkd).
 pub fn host_name(key: &Key, try_: u8) -> String {
@@ -129,7 +126,7 @@ pub fn host_name(key: &Key, try_: u8) -> String {
     hash.update(key.lease());
     let letter = |octet: &u8| LETTERS.get(usize::from(octet % 32)).copied().map(char::from);
     let tail = hash.finalize().iter().take(7).filter_map(letter).collect::<String>();
-    format!("{HOST_PREFIX}{tail}")
+    format!("{POD_PREFIX}{tail}")
 }
 
 /// As text: what is on disk is read by people, too.

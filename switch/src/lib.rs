@@ -96,7 +96,7 @@ pub use underlay::{
 pub use vxlan::Vni;
 pub use watch::{Notice, Watch, notices_in};
 pub use wiring::{
-    ALIAS, Change, FastSpec, FastState, Installed, Link, Remains, ResetError, Spec, Stations,
-    Wiring, WiringError,
+    ALIAS, Change, FastSpec, FastState, Installed, Link, POD_PREFIX, Remains, ResetError, Spec,
+    Stations, Wiring, WiringError,
 };
 pub use worker::{Fault, Moved, Worker};

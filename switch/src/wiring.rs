@@ -34,6 +34,8 @@ pub(crate) use stations::{Entry, Message, messages};
 
 /// What the links that weft makes are marked with (`ip link show` prints it).
 pub const ALIAS: &str = "weft";
+/// What the hosts' ends of pods that weft plugs in are called at first: one that is being plugged in is not marked yet.
+pub const POD_PREFIX: &str = "vethweft";
 
 /// What is to be there.
 #[derive(Clone, Debug)]

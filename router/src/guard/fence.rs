@@ -3,9 +3,7 @@
 //! Probes go from bridge to bridge as frames of an EtherType of their own. One that a pod forges is not believed, as it is not sealed;
 //! but it does not even leave the port of a pod that weft has plugged in.
 
-use switch::PROBE;
-
-use crate::pods::HOST_PREFIX;
+use switch::{POD_PREFIX, PROBE};
 
 /// Family and name of the table.
 pub(super) const TABLE: [&str; 2] = ["bridge", "weft"];
@@ -21,7 +19,7 @@ pub(super) fn compile() -> String {
         "add table {table}
 add chain {table} {CHAIN} {{ type filter hook prerouting priority {FIRST}; policy accept; }}
 flush chain {table} {CHAIN}
-add rule {table} {CHAIN} iifname \"{HOST_PREFIX}*\" ether type {PROBE:#06x} counter drop
+add rule {table} {CHAIN} iifname \"{POD_PREFIX}*\" ether type {PROBE:#06x} counter drop
 "
     )
 }

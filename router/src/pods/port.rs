@@ -14,12 +14,12 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourState};
 use rtnetlink::{Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth};
-use switch::{ALIAS, Mac};
+use switch::{ALIAS, Mac, POD_PREFIX};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::inside::run;
-use super::{HOST_PREFIX, PlugError, Pod, errno, kernel};
+use super::{PlugError, Pod, errno, kernel};
 
 /// A port that does not forward yet is looked at so often, and so many times.
 const AGAIN: Duration = Duration::from_millis(2);
@@ -215,7 +215,7 @@ impl Ports {
             }
             begun.extend(message.attributes.into_iter().filter_map(|it| {
                 let LinkAttribute::IfName(name) = it else { return None };
-                name.starts_with(HOST_PREFIX).then_some(name)
+                name.starts_with(POD_PREFIX).then_some(name)
             }));
         }
         Ok(begun)

@@ -55,19 +55,12 @@ impl Order {
     }
 
     fn body(self, limits: &Limits) -> usize {
-        match self {
-            Self::Gc => limits.gc_body,
-            Self::Connect | Self::Forget | Self::Plug => limits.body,
-            Self::Allocate
-            | Self::Claim
-            | Self::Lookup
-            | Self::Free
-            | Self::Rmpeer
-            | Self::Leave
-            | Self::Expose
-            | Self::Hide
-            | Self::Unplug
-            | Self::Check => limits.address_body,
+        if matches!(self, Self::Gc) {
+            limits.gc_body
+        } else if self.is_of_addresses() && !matches!(self, Self::Plug) {
+            limits.address_body
+        } else {
+            limits.body
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::link::{Link, Links};
-use super::{Backend, KernelTap, WiringError};
+use super::{Backend, KernelTap, POD_PREFIX, WiringError};
 use crate::{Entries, Fdb, FdbError};
 
 /// The links that weft has made in this network namespace.
@@ -87,9 +87,9 @@ fn is_uplink(link: &Link) -> bool {
     link.is_ours() && (link.is_tap() || link.shape.is_some())
 }
 
-/// The host's end of a pod that weft has plugged in.
+/// The host's end of a pod that weft has plugged in, or has begun to.
 fn is_port(link: &Link) -> bool {
-    link.is_ours() && link.is_veth()
+    link.is_veth() && (link.is_ours() || link.name.starts_with(POD_PREFIX))
 }
 
 fn is_bridge(link: &Link) -> bool {

@@ -145,6 +145,32 @@ fn a_pod_by_hand_is_freed_when_its_namespace_is_gone_and_one_of_a_runtime_is_not
 }
 
 #[test]
+fn a_pod_whose_record_was_lost_keeps_its_address_until_it_is_unplugged() {
+    let _turn = beside().unwrap();
+    Lab::with("cni-lost", |lab| {
+        let (node, mut daemon) = one(lab, &[])?;
+        let container = Container::new(&node, "a")?;
+        let addr = address(&add(&node, &container)?)?;
+        daemon.stop()?;
+        node.run(&["rm", "/var/lib/weft/pods.redb"])?;
+        daemon.restart()?;
+
+        let of = ("a", "eth0", &*container.netns());
+        let again = call(&node, "ADD", of, &network("1.1.0"))?;
+
+        ensure!(code(&again)? >= 100 && again.stdout.contains("record was lost"), "{again:?}");
+        let leases = daemon.leases()?;
+        ensure!(leases.iter().any(|(_, it)| *it == addr), "{addr} is not among {leases:?}");
+        ensure!(node.ping(addr, 3)?.perfect(), "it has no network any more");
+        del(&node, "a")?;
+        nothing_left(&node, &daemon)?;
+        add(&node, &container)?;
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn what_was_queued_while_the_daemon_ran_is_done_too() {
     let _turn = beside().unwrap();
     Lab::with("cni-queue", |lab| {

@@ -38,10 +38,11 @@ use crate::failure::Line;
 use crate::look::timestamp;
 pub(crate) use counts::Counts;
 pub(crate) use gate::Gate;
-pub(crate) use keeper::{drain, keep};
+pub(crate) use keeper::start;
 use plug::Asked;
 pub(crate) use shelf::FILE;
 use shelf::{Shelf, Unsaved};
+use unplug::Lost;
 
 /// Interfaces that are worked at at once: the kernel does one after the other anyway.
 const AT_ONCE: usize = 16;
@@ -76,7 +77,7 @@ pub(crate) type Turn = OwnedMutexGuard<()>;
 
 impl Pods {
     /// Opens what is stored in this directory. Where that cannot be used, nothing is plugged in, and all else goes on.
-    pub(crate) fn open(
+    fn open(
         state_dir: &Path,
         bridge: &str,
         (office, control, gate): (Office, mpsc::Sender<Request>, Gate),
@@ -148,12 +149,14 @@ impl Pods {
     pub(crate) async fn unplug(&self, request: api::Unplug) -> Result<Vec<Plugged>, Refusal> {
         let api::Unplug { id, ifname, inode } = request;
         let is = move |pod: &Pod| inode.is_none_or(|it| it == pod.inode);
+        // Of what is unknown nobody can tell in which namespace it is.
+        let lost = if ifname.is_some() && inode.is_none() { Lost::Too } else { Lost::Stays };
         // What is being plugged in, or waits for its turn to be, is not on the shelf yet.
         let keys = match ifname {
             Some(ifname) => vec![Key { id, ifname }],
             None => self.0.keys(|key| key.id == id),
         };
-        self.unplug_all(keys, is).await
+        self.unplug_all(keys, lost, is).await
     }
 
     /// Unplugs all of a network but these.
@@ -162,13 +165,14 @@ impl Pods {
         let stays =
             move |key: &Key| valid.iter().any(|it| it.id == key.id && it.ifname == key.ifname);
         let keys = self.0.keys(|key| !stays(key));
-        self.unplug_all(keys, move |pod| pod.network.as_ref() == Some(&network)).await
+        self.unplug_all(keys, Lost::Stays, move |pod| pod.network.as_ref() == Some(&network)).await
     }
 
     /// Unplugs those of these that are so.
     async fn unplug_all(
         &self,
         keys: Vec<Key>,
+        lost: Lost,
         is: impl Fn(&Pod) -> bool + Send + Sync + 'static,
     ) -> Result<Vec<Plugged>, Refusal> {
         let inner = Arc::clone(&self.0);
@@ -176,7 +180,7 @@ impl Pods {
             let (inner, is) = (&inner, &is);
             let each = keys.into_iter().map(|key| async move {
                 let _turn = inner.alone(&key).await;
-                inner.unplug(&key, is).await
+                inner.unplug(&key, lost, is).await
             });
             let mut each = stream::iter(each).buffer_unordered(AT_ONCE);
             let (mut gone, mut outcome) = (Vec::new(), Ok(()));

@@ -26,8 +26,8 @@ pub(crate) struct Told {
     pub(crate) port: watch::Receiver<Option<u16>>,
     pub(crate) links: watch::Receiver<Links>,
     pub(crate) exposed: watch::Receiver<BTreeSet<Cidr>>,
-    /// Whether there are pods.
-    pub(crate) pods: watch::Receiver<bool>,
+    /// Whether there are pods, once that is known.
+    pub(crate) pods: watch::Receiver<Option<bool>>,
 }
 
 /// What it tells.
@@ -50,9 +50,7 @@ pub(crate) async fn keep(
     let mut verify_at = Instant::now() + VERIFY;
     // What an earlier run has exposed is not what this one is to expose.
     exposed.mark_changed();
-    pods.mark_changed();
-    // Whether pods' ports are to be fenced, as long as nft has not done it.
-    let mut unfenced = None;
+    let mut fence = Fence { raised, unfenced: None, refused: None };
     // What is to be exposed, as long as nft has not done it.
     let mut unexposed = None;
     // Who is to receive, as long as nft has not done it.
@@ -83,8 +81,8 @@ pub(crate) async fn keep(
                 outcome.inspect_err(|_| verify_at = Instant::now() + RETRY)
             }
             Ok(()) = pods.changed() => {
-                unfenced = Some(*pods.borrow_and_update());
-                let outcome = fence(&mut guard, &mut unfenced, &raised).await;
+                fence.unfenced = *pods.borrow_and_update();
+                let outcome = fence.mend(&mut guard).await;
                 outcome.inspect_err(|_| verify_at = Instant::now() + RETRY)
             }
             // A new bridge has none of the rules that are its own.
@@ -99,7 +97,7 @@ pub(crate) async fn keep(
             () = sleep_until(verify_at) => {
                 let outcome = switch(&mut guard, &mut owed, &switched).await;
                 let outcome = outcome.and(expose(&mut guard, &mut unexposed).await);
-                let outcome = outcome.and(fence(&mut guard, &mut unfenced, &raised).await);
+                let outcome = outcome.and(fence.mend(&mut guard).await);
                 verify_at = Instant::now() + if outcome.is_ok() { VERIFY } else { RETRY };
                 outcome.and(guard.verify().await.map(|damage| damage.into_iter().for_each(say)))
             }
@@ -133,25 +131,41 @@ async fn expose(
     Ok(())
 }
 
-/// Has pods' ports fenced that are not yet, and tells so. Where the kernel cannot, they do without.
-async fn fence(
-    guard: &mut Guard,
-    unfenced: &mut Option<bool>,
-    raised: &watch::Sender<bool>,
-) -> Result<(), GuardError> {
-    let Some(fenced) = *unfenced else { return Ok(()) };
-    if !fenced {
-        raised.send_replace(false);
-    }
-    match guard.set_fenced(fenced).await {
-        Err(error) if fenced && error.is_refusal() => {
-            warn!("{error}; pods are plugged in all the same, and their probes are not believed");
+/// The rules for pods' ports.
+struct Fence {
+    raised: watch::Sender<bool>,
+    /// Whether they are to be there, as long as nft has not done it.
+    unfenced: Option<bool>,
+    /// Why the kernel refuses them, as was said.
+    refused: Option<String>,
+}
+
+impl Fence {
+    /// Sees to it. Where the kernel refuses them, pods do without, and it is tried again.
+    async fn mend(&mut self, guard: &mut Guard) -> Result<(), GuardError> {
+        let Some(fenced) = self.unfenced else { return Ok(()) };
+        if !fenced {
+            self.raised.send_replace(false);
         }
-        outcome => outcome?,
+        match guard.set_fenced(fenced).await {
+            Err(error) if fenced && error.is_refusal() => {
+                let text = error.to_string();
+                if self.refused.as_ref() != Some(&text) {
+                    warn!(
+                        "{text}; pods are plugged in all the same, and their probes are not believed"
+                    );
+                }
+                self.refused = Some(text);
+            }
+            outcome => {
+                outcome?;
+                self.unfenced = None;
+                self.refused = None;
+            }
+        }
+        self.raised.send_replace(fenced);
+        Ok(())
     }
-    *unfenced = None;
-    raised.send_replace(fenced);
-    Ok(())
 }
 
 fn say(damage: Damage) {

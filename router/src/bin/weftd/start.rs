@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep};
 use crate::addresses::{self, Inquirer, Office, Post, Registry};
 use crate::args::{Config, FastPath};
 use crate::beacon::{Beacon, Links, Watcher};
-use crate::control::{Control, Inbox, Request, Ways};
+use crate::control::{Control, Inbox, Ways};
 use crate::courier::{self, Courier, Labeller};
 use crate::data::{self, Data, Listeners, Sight};
 use crate::desk::Desk;
@@ -36,7 +36,7 @@ use crate::last::{self, Writer};
 use crate::latency::Latency;
 use crate::look::{Facts, timestamp};
 use crate::plane::Plane;
-use crate::pods::{self, Gate, Pods};
+use crate::pods::{self, Gate};
 use crate::tick::{self, Clock};
 use crate::topology::{self, Ruler};
 use crate::{ear, exposure, run, sentry};
@@ -146,23 +146,10 @@ impl Starting {
 
         tasks.spawn(exposed.claim(office.clone()));
         let (asks, facts) = ((mesh, requests, asks, office), facts(&config, password));
-        let pods = start_pods(&mut tasks, &config, (&asks.3, &asks.1, gate)).await?;
+        let pods = pods::start(&mut tasks, &config, (&asks.3, &asks.1, gate)).await?;
         let desk = Desk::new(asks, sighted, (given, exposed, pods), facts, shared.clock);
         Ok(Running { server: serve(config, desk).await?, tasks, last, _sole: sole })
     }
-}
-
-/// What was begun is undone, and what was asked for meanwhile is done, before anybody can ask for more.
-async fn start_pods(
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-    config: &Config,
-    (office, control, gate): (&Office, &mpsc::Sender<Request>, Gate),
-) -> anyhow::Result<Pods> {
-    let asks = (office.clone(), control.clone(), gate);
-    let pods = Pods::open(&config.state_dir, &config.bridge, asks)?;
-    pods::drain(&pods, &config.state_dir).await;
-    tasks.spawn(pods::keep(pods.clone(), config.state_dir.clone()));
-    Ok(pods)
 }
 
 /// Starts the task of addresses, where some are managed.
@@ -209,7 +196,7 @@ impl Guarded {
         let (port, port_at) = watch::channel(intake);
         let (receive, receives) = watch::channel(Receive::Kernel);
         let (switched, does) = watch::channel(Receive::Kernel);
-        let ((wanted, pods), (raises, raised)) = (watch::channel(false), watch::channel(false));
+        let ((wanted, pods), (raises, raised)) = (watch::channel(None), watch::channel(false));
         let told = sentry::Told { receive: receives, port: port_at, links, exposed, pods };
         let tells = sentry::Tells { receive: switched, raised: raises };
         tasks.spawn(sentry::keep(guard, peers, asked, told, tells));
@@ -394,7 +381,7 @@ fn facts(config: &Config, password: bool) -> Facts {
 }
 
 /// Octets that nobody can guess.
-fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     use rustix::rand::{GetRandomFlags, getrandom};
     let mut octets = [0; N];
     let count = getrandom(&mut octets, GetRandomFlags::empty()).context("no random numbers")?;

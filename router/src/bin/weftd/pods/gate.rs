@@ -11,13 +11,13 @@ use super::PLUG;
 use crate::desk::refusal;
 
 /// How long a pod waits for it.
-const WAIT: Duration = Duration::from_secs(5);
+const WAIT: Duration = Duration::from_secs(2);
 
 /// Who keeps the rules for pods' ports, and is told whether there are any.
 #[derive(Clone)]
 pub(crate) struct Gate {
-    /// Whether there are pods.
-    pub(crate) wanted: watch::Sender<bool>,
+    /// Whether there are pods; nobody knows before what is stored is read.
+    pub(crate) wanted: watch::Sender<Option<bool>>,
     /// Whether the rules are in force.
     pub(crate) raised: watch::Receiver<bool>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Gate {
 impl Gate {
     /// Waits until it is, before the pod's interface is set up.
     pub(super) async fn open(&self, pod: &Pod) -> Result<(), Refusal> {
-        self.wanted.send_if_modified(|wanted| !std::mem::replace(wanted, true));
+        self.tell(|| true);
         let mut raised = self.raised.clone();
         if timeout(WAIT, raised.wait_for(|it| *it)).await.is_ok_and(|it| it.is_ok()) {
             return Ok(());
@@ -37,7 +37,7 @@ impl Gate {
     /// Says whether there are pods. Who comes at the same time is seen, or says so itself after it.
     pub(super) fn tell(&self, any: impl FnOnce() -> bool) {
         self.wanted.send_if_modified(|wanted| {
-            let now = any();
+            let now = Some(any());
             std::mem::replace(wanted, now) != now
         });
     }

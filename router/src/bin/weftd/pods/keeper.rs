@@ -5,16 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use router::pods::{Key, Pod, Stage};
+use router::pods::{Key, Pod, PortLink, Stage};
 use serde::Deserialize;
 use switch::Mac;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tracing::{info, warn};
 
 use super::shelf::Shelf;
-use super::{Inner, PLUG, Pods};
+use super::unplug::Lost;
+use super::{Gate, Inner, PLUG, Pods};
 use crate::addresses::Office;
+use crate::args::Config;
 use crate::control::Request;
 
 /// Where the CNI plugin leaves what it could not tell, in the state directory.
@@ -34,8 +37,20 @@ struct Left {
     inode: Option<u64>,
 }
 
+/// Opens what is stored. What was begun is undone, and what was asked for meanwhile is done, before anybody can ask for more.
+pub(crate) async fn start(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    Config { state_dir, bridge, .. }: &Config,
+    (office, control, gate): (&Office, &mpsc::Sender<Request>, Gate),
+) -> anyhow::Result<Pods> {
+    let pods = Pods::open(state_dir, bridge, (office.clone(), control.clone(), gate))?;
+    drain(&pods, state_dir).await;
+    tasks.spawn(keep(pods.clone(), state_dir.clone()));
+    Ok(pods)
+}
+
 /// Undoes what the last run had begun, and does what was asked for while there was no daemon.
-pub(crate) async fn drain(pods: &Pods, state_dir: &Path) {
+async fn drain(pods: &Pods, state_dir: &Path) {
     if timeout(START, pods.0.mend()).await.is_err() {
         warn!("pods that were being plugged in when the last weftd ended are undone later");
     }
@@ -69,7 +84,7 @@ async fn read_queue(pods: &Pods, state_dir: &Path) {
             let since = Duration::from_micros(pod.since);
             inode.is_none_or(|it| it == pod.inode) && written.is_none_or(|it| since <= it)
         };
-        match timeout(START, pods.unplug_all(vec![key], is)).await {
+        match timeout(START, pods.unplug_all(vec![key], Lost::Stays, is)).await {
             Ok(Ok(gone)) => {
                 pods.0.counts.queued();
                 let there = !gone.is_empty();
@@ -92,7 +107,7 @@ async fn read_queue(pods: &Pods, state_dir: &Path) {
 }
 
 /// Looks after all of it for as long as the daemon runs.
-pub(crate) async fn keep(pods: Pods, state_dir: PathBuf) -> anyhow::Result<()> {
+async fn keep(pods: Pods, state_dir: PathBuf) -> anyhow::Result<()> {
     pods.0.tell_all().await;
     let mut again = interval(AGAIN);
     loop {
@@ -126,6 +141,10 @@ impl Inner {
     async fn mend(&self) {
         let Ok(shelf) = &self.shelf else { return };
         self.gate.tell(|| !shelf.is_empty());
+        // Before anything that waits for addresses: who asks for one of them meanwhile would not find it.
+        for pod in shelf.all().into_iter().filter(|it| it.stage == Stage::Coming) {
+            self.complete(shelf, &pod.key).await;
+        }
         let stations = self.ports.stations().await.unwrap_or_default();
         for pod in shelf.all() {
             let _alone = self.alone(&pod.key).await;
@@ -133,10 +152,8 @@ impl Inner {
             let Some(pod) = shelf.get(&pod.key) else { continue };
             let (id, ifname) = (pod.key.id.clone(), pod.key.ifname.clone());
             let outcome = match pod.stage {
-                Stage::Coming if self.is_done(&pod).await => {
-                    drop(shelf.put(&Pod { stage: Stage::There, ..pod }));
-                    Ok(())
-                }
+                // It was done, or that cannot be seen at the moment.
+                Stage::Coming if self.may_be_done(&pod).await => Ok(()),
                 Stage::Coming | Stage::Going => self.undo(shelf, pod).await.map(|()| {
                     info!(id, ifname, "what was begun is undone");
                 }),
@@ -165,10 +182,22 @@ impl Inner {
         self.mend_unknown(shelf).await;
     }
 
-    /// Whether all was done that makes it one, though whoever did it died before that was kept.
-    async fn is_done(&self, pod: &Pod) -> bool {
+    async fn may_be_done(&self, pod: &Pod) -> bool {
+        let done = |it: Option<PortLink>| it.is_some_and(|it| it.veth && it.ours);
+        pod.boot == self.boot && self.ports.find(&pod.host).await.map_or(true, done)
+    }
+
+    /// Notes that one is there to which all was done, and whoever did it died before that was kept.
+    async fn complete(&self, shelf: &Shelf, key: &Key) {
+        let Some(_alone) = self.alone_now(key) else { return };
+        let coming = |pod: &Pod| pod.stage == Stage::Coming && pod.boot == self.boot;
+        let Some(pod) = shelf.get(key).filter(coming) else { return };
         let host = self.ports.find(&pod.host).await.ok().flatten();
-        pod.boot == self.boot && host.is_some_and(|it| it.veth && it.ours)
+        if host.is_some_and(|it| it.veth && it.ours) {
+            let pod = Pod { stage: Stage::There, ..pod };
+            drop(shelf.put(&pod));
+            self.tell(&pod).await;
+        }
     }
 
     /// Undoes what was begun by one who died before it was kept: links without a mark, and leases without a pod.
@@ -176,7 +205,7 @@ impl Inner {
         let Ok(bridge) = self.ports.bridge(&self.bridge).await else { return };
         let links = self.ports.begun(&bridge).await.unwrap_or_default();
         for host in links.into_iter().filter(|it| !shelf.has_host(it)) {
-            let removed = self.ports.remove(&host).await.is_ok();
+            let removed = self.ports.remove(&host).await.is_ok_and(|it| it);
             warn!(host, removed, "a link that nobody knows was being plugged in when weftd ended");
         }
         let Ok((_, asks)) = self.office.counter(PLUG) else { return };
@@ -189,7 +218,7 @@ impl Inner {
                 continue;
             }
             let Key { id, ifname } = &key;
-            match self.undo_unknown(&key).await {
+            match self.undo_unknown(&key, Lost::Stays).await {
                 Ok(true) => info!(id, ifname, "an address without a pod is free"),
                 Ok(false) => {}
                 Err(refusal) => warn!(id, ifname, why = %refusal, "trying again"),

@@ -13,7 +13,6 @@ use router::pods::{
     BridgeLink, Key, Netns, Pod, PortLink, Stage, configure, forget_flows, host_name, mac_of,
 };
 use router::serve::{Because, Refusal};
-use rustix::rand::{GetRandomFlags, getrandom};
 use switch::{Greeter, Mac};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -24,6 +23,8 @@ use super::shelf::{Shelf, Written};
 use super::{Inner, NAMES, PLUG, crash, failed, setup, shown, unsaved};
 use crate::control::Request;
 use crate::desk::{leased, mixed_up, refusal, stopped, wish_for};
+use crate::failure::Line;
+use crate::start::random;
 use crate::tick;
 
 /// How long conntrack may take.
@@ -62,8 +63,13 @@ impl Inner {
             }
             Err(refusal) => {
                 let Key { id, ifname } = pod.key.clone();
+                let (kept, leases) =
+                    (shelf.get(&pod.key).is_some(), self.office.counter(PLUG).is_ok());
                 match self.undo(shelf, pod).await {
-                    Ok(()) => self.counts.undone(),
+                    Ok(()) if kept => self.counts.undone(),
+                    Ok(()) => {}
+                    // Nothing was begun.
+                    Err(_) if !kept && !leases => {}
                     Err(why) => warn!(id, ifname, %why, "what was begun is not undone yet"),
                 }
                 Err(refusal)
@@ -129,8 +135,15 @@ impl Inner {
     /// What the host's end is called.
     async fn free_name(&self, shelf: &Shelf, key: &Key) -> Result<String, Refusal> {
         for name in (0..NAMES).map(|it| host_name(key, it)) {
-            let taken = self.ports.find(&name).await.map_err(|it| failed(PLUG, it))?.is_some();
-            if !taken && !shelf.has_host(&name) {
+            let found = self.ports.find(&name).await.map_err(|it| failed(PLUG, it))?;
+            let known = shelf.has_host(&name);
+            if found.as_ref().is_some_and(|it| it.veth && it.ours && !known) {
+                let Key { id, ifname } = key;
+                let why =
+                    format!("{ifname} of {id} is plugged in by {name}, and its record was lost");
+                return Err(refusal(Because::Forbidden, PLUG, why, "unplug it first"));
+            }
+            if found.is_none() && !known {
                 return Ok(name);
             }
         }
@@ -235,17 +248,21 @@ impl Inner {
     fn forget_flows(&self, pod: &Pod) -> JoinHandle<()> {
         let addrs: Vec<IpAddr> = pod.addresses.iter().map(api::Cidr::addr).collect();
         let counts = Arc::clone(&self.counts);
-        tokio::spawn(async move {
+        let forget = async move {
             for addr in addrs {
-                match timeout(FLOWS, forget_flows(addr)).await {
-                    Ok(Ok(forgotten)) => counts.forgotten(forgotten),
-                    Ok(Err(error)) => {
+                match forget_flows(addr).await {
+                    Ok(forgotten) => counts.forgotten(forgotten),
+                    Err(error) => {
                         warn!(%addr, %error, "conntrack cannot be asked: what was sent to who had this address before may still be")
                     }
-                    Err(_) => {
-                        warn!(%addr, "conntrack does not answer in time: what was sent to who had this address before may still be")
-                    }
                 }
+            }
+        };
+        tokio::spawn(async move {
+            if timeout(FLOWS, forget).await.is_err() {
+                warn!(
+                    "conntrack does not answer in time: what was sent to who had a pod's address before may still be"
+                );
             }
         })
     }
@@ -287,12 +304,7 @@ fn default_routes(pod: &Pod) -> Vec<PodRoute> {
 
 /// Of a pod that has no IPv4 address: locally administered, and nobody else's.
 fn random_mac() -> Result<Mac, Refusal> {
-    let mut octets = [0; 6];
-    let got = getrandom(&mut octets, GetRandomFlags::empty());
-    if got.is_ok_and(|got| got == octets.len()) {
-        let [first, rest @ ..] = octets;
-        let [b, c, d, e, f] = rest;
-        return Ok(Mac([first & 0xfc | 0x02, b, c, d, e, f]));
-    }
-    Err(refusal(Because::Failed, PLUG, "there are no random numbers".to_owned(), "try again"))
+    let [first, b, c, d, e, f] = random()
+        .map_err(|error| refusal(Because::Failed, PLUG, Line(&error).to_string(), "try again"))?;
+    Ok(Mac([first & 0xfc | 0x02, b, c, d, e, f]))
 }

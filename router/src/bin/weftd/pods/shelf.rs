@@ -36,7 +36,7 @@ impl Waiting {
     fn hear(&mut self, seq: u64, outcome: &Result<(), Unsaved>) {
         let before = std::mem::replace(&mut self.failing, outcome.as_ref().err().cloned());
         if let Some(why) = self.failing.as_ref().filter(|_| before.is_none()) {
-            warn!(%why, "no pods are plugged in or unplugged; trying again");
+            warn!(%why, "nothing that becomes of pods can be saved; trying again");
         }
         let told = match outcome {
             Ok(()) => self.all.remove(&seq).into_iter().collect::<Vec<_>>(),

@@ -9,15 +9,33 @@ use super::shelf::Shelf;
 use super::{Inner, NAMES, UNPLUG, crash, failed, shown, unsaved};
 use crate::desk::{mixed_up, wish_for};
 
+/// What becomes of a pod that is there, and whose record was lost.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Lost {
+    /// It stays.
+    Stays,
+    /// It goes as others do: that it is to go was said by its name.
+    Too,
+}
+
 impl Inner {
     /// Unplugs it in its turn, if it is so. What was there.
     pub(super) async fn unplug(
         &self,
         key: &Key,
+        lost: Lost,
         is: impl Fn(&Pod) -> bool,
     ) -> Result<Option<Pod>, Refusal> {
         let shelf = self.shelf(UNPLUG)?;
-        let Some(pod) = shelf.get(key).filter(|pod| is(pod)) else { return Ok(None) };
+        let Some(pod) = shelf.get(key) else {
+            if lost == Lost::Too {
+                self.undo_unknown(key, lost).await?;
+            }
+            return Ok(None);
+        };
+        if !is(&pod) {
+            return Ok(None);
+        }
         let going = Pod { stage: Stage::Going, ..pod.clone() };
         // Either tells the next run that it is to be gone: the kernel is not kept waiting for the disk.
         let written = async {
@@ -47,19 +65,20 @@ impl Inner {
             self.free(&pod.key).await?;
         }
         crash::point("freed");
-        // Nobody waits: should it not become durable, the next run does all of this again, and finds nothing.
-        drop(shelf.remove(&pod.key));
+        if shelf.get(&pod.key).is_some() {
+            // Nobody waits: should it not become durable, the next run does all of this again, and finds nothing.
+            drop(shelf.remove(&pod.key));
+        }
         Ok(())
     }
 
-    /// Undoes what is known by its lease only: whoever began it died before more was kept. What is marked as plugged in stays: then
-    /// it is the records that were lost.
-    pub(super) async fn undo_unknown(&self, key: &Key) -> Result<bool, Refusal> {
+    /// Undoes what no record tells of, in its turn: by whoever began it and died, or of a pod whose record was lost. Whether it did.
+    pub(super) async fn undo_unknown(&self, key: &Key, lost: Lost) -> Result<bool, Refusal> {
         let mut begun = Vec::new();
         for name in (0..NAMES).map(|it| host_name(key, it)) {
             let found = self.ports.find(&name).await.map_err(|it| failed(UNPLUG, it))?;
             match found.filter(|it| it.veth) {
-                Some(link) if link.ours => return Ok(false),
+                Some(link) if link.ours && lost == Lost::Stays => return Ok(false),
                 Some(_) => begun.push(name),
                 None => {}
             }
