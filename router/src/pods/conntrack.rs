@@ -5,6 +5,7 @@
 //!
 //! Netlink's subsystem `ctnetlink` (`net/netfilter/nf_conntrack_netlink.c`).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -22,81 +23,76 @@ use netlink_packet_netfilter::{
 };
 use netlink_proto::ConnectionHandle;
 use netlink_proto::sys::{SocketAddr, protocols::NETLINK_NETFILTER};
+use tokio::task::spawn_blocking;
 
 /// How many flows are remembered in this network namespace; there is none without the module.
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 /// `IPCTNL_MSG_CT_GET` (`include/uapi/linux/netfilter/nfnetlink_conntrack.h`).
 const GET: u8 = 1;
-/// `CTA_TUPLE_ORIG` and `CTA_TUPLE_REPLY`: the ends of a flow, as its first packet named them, and as an answer does.
+/// `CTA_TUPLE_ORIG`: the ends of a flow, as its first packet named them.
 const TUPLE_ORIG: u16 = 1;
-const TUPLE_REPLY: u16 = 2;
 /// `CTA_ZONE`: two flows of one tuple may differ in it.
 const ZONE: u16 = 18;
 /// `CTA_FILTER`, since 5.8: the kernel sends what is asked for only. Earlier ones send all.
 const FILTER: u16 = 25;
-/// `CTA_FILTER_ORIG_FLAGS` and `CTA_FILTER_REPLY_FLAGS`: what of the tuples counts.
+/// `CTA_FILTER_ORIG_FLAGS`: what of that tuple counts.
 const FILTER_ORIG: u16 = 1;
-const FILTER_REPLY: u16 = 2;
-/// `CTA_FILTER_F_CTA_IP_SRC` and `CTA_FILTER_F_CTA_PROTO_NUM` (`include/net/netfilter/nf_internals.h`).
-const SOURCE_AND_PROTOCOL: u32 = 0b1001;
+/// `CTA_FILTER_F_CTA_PROTO_NUM` (`include/net/netfilter/nf_internals.h`).
+const PROTOCOL: u32 = 0b1000;
 
 type Handle = ConnectionHandle<NetfilterMessage>;
 
 /// A flow, by what it is deleted by.
 type Flow = Vec<ConntrackAttribute>;
 
-/// Which end of a flow sends from an address: who began it, or who answers.
-#[derive(Clone, Copy)]
-enum By {
-    Original,
-    Reply,
-}
-
-/// Has the kernel forget all flows of UDP from and to this address, translated or not. Tells how many there were.
+/// Has the kernel forget all flows of UDP from and to these addresses, translated or not. Tells how many there were. Each look goes over
+/// the whole table, and the kernel does that while it is asked: on a thread of its own.
 ///
 /// # Errors
 /// The kernel refuses.
-pub async fn forget_flows(addr: IpAddr) -> io::Result<u64> {
+pub async fn forget_flows(addrs: BTreeSet<IpAddr>) -> io::Result<u64> {
     if !fs::read_to_string(COUNT).is_ok_and(|it| it.trim() != "0") {
         return Ok(0);
     }
+    let work = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(forget_all(&addrs))
+    };
+    spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+async fn forget_all(addrs: &BTreeSet<IpAddr>) -> io::Result<u64> {
     let (connection, handle, _) = netlink_proto::new_connection(NETLINK_NETFILTER)?;
-    let connection = tokio::spawn(connection);
+    tokio::spawn(connection);
     let mut forgotten = 0;
-    for by in [By::Original, By::Reply] {
-        for flow in flows(&handle, addr, by).await? {
-            forgotten += u64::from(forget(&handle, addr, flow).await?);
+    for ipv4 in [true, false] {
+        let Some(any) = addrs.iter().find(|it| it.is_ipv4() == ipv4) else { continue };
+        for flow in flows(&handle, *any, addrs).await? {
+            forgotten += u64::from(forget(&handle, *any, flow).await?);
         }
     }
-    connection.abort();
     Ok(forgotten)
 }
 
-async fn flows(handle: &Handle, addr: IpAddr, by: By) -> io::Result<Vec<Flow>> {
-    let tuple = vec![
-        Tuple::Ip(vec![IPTuple::SourceAddress(addr)]),
-        Tuple::Proto(vec![ProtoTuple::Protocol(Protocol::Udp)]),
-    ];
+/// Those of the family of `any` that are of one of these addresses.
+async fn flows(handle: &Handle, any: IpAddr, addrs: &BTreeSet<IpAddr>) -> io::Result<Vec<Flow>> {
+    let tuple = [Tuple::Proto(vec![ProtoTuple::Protocol(Protocol::Udp)])];
     let mut octets = vec![0; tuple.as_slice().buffer_len()];
     tuple.as_slice().emit(&mut octets);
-    let (kind, flags) = match by {
-        By::Original => (TUPLE_ORIG, FILTER_ORIG),
-        By::Reply => (TUPLE_REPLY, FILTER_REPLY),
-    };
     let attributes = vec![
-        DefaultNla::new(kind | NLA_F_NESTED, octets),
-        DefaultNla::new(FILTER | NLA_F_NESTED, number(flags, SOURCE_AND_PROTOCOL)),
+        DefaultNla::new(TUPLE_ORIG | NLA_F_NESTED, octets),
+        DefaultNla::new(FILTER | NLA_F_NESTED, number(FILTER_ORIG, PROTOCOL)),
     ];
     // The crate's own `Get` would say of the filter that it is not nested.
     let what = ConntrackMessage::Other { message_type: GET, attributes };
-    let asked = message(addr, what, NLM_F_DUMP);
+    let asked = message(any, what, NLM_F_DUMP);
     let mut told = handle.request(asked, kernel()).map_err(io::Error::other)?;
     let mut flows = Vec::new();
     while let Some(message) = told.next().await {
         check(&message)?;
         if let NetlinkPayload::InnerMessage(message) = message.payload
             && let NetfilterMessageInner::Conntrack(ConntrackMessage::New(flow)) = message.inner
-            && flow.iter().any(|it| is_from(it, addr, by))
+            && flow.iter().any(|it| is_from(it, addrs))
         {
             flows.push(flow.into_iter().filter(names).collect());
         }
@@ -157,15 +153,15 @@ fn names(attribute: &ConntrackAttribute) -> bool {
         || matches!(attribute, ConntrackAttribute::Other(it) if netlink_packet_core::Nla::kind(it) == ZONE)
 }
 
-/// Whether this end of a flow of UDP is at the address: kernels that know no filter send all.
-fn is_from(attribute: &ConntrackAttribute, addr: IpAddr, by: By) -> bool {
-    let ((By::Original, ConntrackAttribute::CtaTupleOrig(tuple))
-    | (By::Reply, ConntrackAttribute::CtaTupleReply(tuple))) = (by, attribute)
+/// Whether this end of a flow of UDP is at one of the addresses: kernels that know no filter send flows of all protocols.
+fn is_from(attribute: &ConntrackAttribute, addrs: &BTreeSet<IpAddr>) -> bool {
+    let (ConntrackAttribute::CtaTupleOrig(tuple) | ConntrackAttribute::CtaTupleReply(tuple)) =
+        attribute
     else {
         return false;
     };
-    let from =
-        |it: &Tuple| matches!(it, Tuple::Ip(of) if of.contains(&IPTuple::SourceAddress(addr)));
+    let source = |it: &IPTuple| matches!(it, IPTuple::SourceAddress(addr) if addrs.contains(addr));
+    let from = |it: &Tuple| matches!(it, Tuple::Ip(of) if of.iter().any(source));
     let udp = |it: &Tuple| matches!(it, Tuple::Proto(of) if of.contains(&ProtoTuple::Protocol(Protocol::Udp)));
     tuple.iter().any(from) && tuple.iter().any(udp)
 }

@@ -10,6 +10,7 @@
 mod check;
 mod counts;
 mod crash;
+mod flows;
 mod gate;
 mod keeper;
 mod plug;
@@ -37,6 +38,7 @@ use crate::desk::refusal;
 use crate::failure::Line;
 use crate::look::timestamp;
 pub(crate) use counts::Counts;
+use flows::Flows;
 pub(crate) use gate::Gate;
 pub(crate) use keeper::start;
 use plug::Asked;
@@ -70,6 +72,7 @@ struct Inner {
     room: Semaphore,
     gate: Gate,
     counts: Arc<Counts>,
+    flows: Flows,
 }
 
 /// The right to work at an interface.
@@ -91,6 +94,7 @@ impl Pods {
             why
         });
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+        let counts = Arc::<Counts>::default();
         Ok(Self(Arc::new(Inner {
             shelf,
             ports: Ports::open()?,
@@ -100,7 +104,8 @@ impl Pods {
             boot,
             busy: Mutex::default(),
             gate,
-            counts: Arc::default(),
+            flows: Flows::start(Arc::clone(&counts)),
+            counts,
             room: Semaphore::new(AT_ONCE),
         })))
     }

@@ -4,19 +4,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::time::Duration;
 
 use api::{Plug, Plugged, PodRoute};
 use router::ipam::{Subnet, Wish};
-use router::pods::{
-    BridgeLink, Key, Netns, Pod, PortLink, Stage, configure, forget_flows, host_name, mac_of,
-};
+use router::pods::{BridgeLink, Key, Netns, Pod, PortLink, Stage, configure, host_name, mac_of};
 use router::serve::{Because, Refusal};
 use switch::{Greeter, Mac};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::timeout;
+use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::shelf::{Shelf, Written};
@@ -26,9 +21,6 @@ use crate::desk::{leased, mixed_up, refusal, stopped, wish_for};
 use crate::failure::Line;
 use crate::start::random;
 use crate::tick;
-
-/// How long conntrack may take.
-const FLOWS: Duration = Duration::from_secs(2);
 
 /// What is asked for, and where.
 pub(super) struct Asked {
@@ -175,15 +167,14 @@ impl Inner {
             is_kept(&mut written).await?;
         }
         crash::point("coming");
-        let flows = self.forget_flows(pod);
+        let flows = self.flows.forget(pod.addresses.iter().map(api::Cidr::addr).collect());
         // Those that wait for an address keep nobody from going.
         let _room = self.room.acquire().await;
         let made = self.ports.make(pod, bridge, netns.as_fd()).await;
         let index = made.map_err(|it| failed(PLUG, it))?;
         crash::point("made");
         self.gate.open(pod).await?;
-        // A task that has panicked has said so.
-        let _ = flows.await;
+        flows.await;
         let greeter = configure(netns, setup(pod)).await.map_err(|it| failed(PLUG, it))?;
         crash::point("configured");
         let waited = self.ports.wait_until_forwarding(&pod.host).await;
@@ -242,29 +233,6 @@ impl Inner {
         // The kernel has whoever closes a packet socket wait until nobody can be looking at it (`packet_release`): 10 ms.
         spawn_blocking(move || drop(greeter));
         Ok(())
-    }
-
-    /// What the kernel remembers of whoever had its addresses before is forgotten meanwhile.
-    fn forget_flows(&self, pod: &Pod) -> JoinHandle<()> {
-        let addrs: Vec<IpAddr> = pod.addresses.iter().map(api::Cidr::addr).collect();
-        let counts = Arc::clone(&self.counts);
-        let forget = async move {
-            for addr in addrs {
-                match forget_flows(addr).await {
-                    Ok(forgotten) => counts.forgotten(forgotten),
-                    Err(error) => {
-                        warn!(%addr, %error, "conntrack cannot be asked: what was sent to who had this address before may still be")
-                    }
-                }
-            }
-        };
-        tokio::spawn(async move {
-            if timeout(FLOWS, forget).await.is_err() {
-                warn!(
-                    "conntrack does not answer in time: what was sent to who had a pod's address before may still be"
-                );
-            }
-        })
     }
 
     /// No two are known by one MAC address.
