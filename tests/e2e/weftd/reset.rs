@@ -58,7 +58,7 @@ fn reset_removes_all_that_weft_made_and_only_that() {
         println!("{removed}");
         ensure!(done && removed == listed, "{removed}, not {listed}");
         for what in
-            ["weave", "10.32.0.9/24", "/exposed", "weave-tap", "vxlan-6784", "inet weft", "netdev weft", "bridge weft", "/plan", "weft.sock"]
+            ["weave", "10.32.0.9/24", "/exposed", "weave-tap", "vxlan-6784", "inet weft", "netdev weft", "/plan", "weft.sock"]
         {
             ensure!(removed.contains(what), "no {what} in {removed}");
         }
