@@ -1,4 +1,5 @@
-//! Seeds to run a scenario with: `WEFT_SEED=7` is that one alone, `WEFT_SEEDS=500` the first 500.
+//! Seeds to run a scenario with: `WEFT_SEED=7` is that one alone, `WEFT_SEEDS=500` the first 500,
+//! `WEFT_FROM=400` those from there on.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not know as such")]
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,7 +21,7 @@ pub fn each_seed_of(usual: u64, scenario: impl Fn(u64) + Sync) {
     let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let (first, last) = match number("WEFT_SEED") {
         Some(seed) => (seed, seed),
-        None => (1, number("WEFT_SEEDS").unwrap_or(usual)),
+        None => (number("WEFT_FROM").unwrap_or(1), number("WEFT_SEEDS").unwrap_or(usual)),
     };
     let (next, name) = (AtomicU64::new(first), test_name());
     let work = || {
@@ -36,7 +37,7 @@ pub fn each_seed_of(usual: u64, scenario: impl Fn(u64) + Sync) {
             scenario(seed);
         }
     };
-    if last - first < MANY {
+    if last.saturating_sub(first) < MANY {
         return work();
     }
     thread::scope(|scope| {

@@ -180,7 +180,15 @@ impl World {
 
     fn pods(&mut self, node: usize, many: u64) {
         for _ in 0..many {
-            let id = format!("pod-{node}-{}", self.rng.bits() % 1_000_000);
+            let mut id = format!("pod-{node}-{}", self.rng.bits() % 1_000_000);
+            // One that asks twice at once, and ends in between, has what the second answer says.
+            let waits = |of: &str| {
+                let mut all = self.nodes[node].waiting.values();
+                all.any(|(wish, _)| matches!(wish, Wish::Allocate { id, .. } if id == of))
+            };
+            if waits(&id) || self.nodes[node].pods.contains_key(&id) {
+                id.push('a');
+            }
             let subnet = self.plan.range.subnet();
             self.request(node, Wish::Allocate { id, subnet });
         }
