@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use router::pods::forget_flows;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::Counts;
@@ -17,12 +17,12 @@ const WAIT: Duration = Duration::from_secs(2);
 /// So many wait; more are refused, and say so.
 const MAX: usize = 1024;
 
-/// Addresses, and who waits.
-type Ask = (Vec<IpAddr>, oneshot::Sender<()>);
+/// Between two looks: each takes the kernel some 10 ms, however few flows there are, as its table is large.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Who is asked. Clones ask the same.
 #[derive(Clone)]
-pub(super) struct Flows(mpsc::Sender<Ask>);
+pub(super) struct Flows(mpsc::Sender<Vec<IpAddr>>);
 
 impl Flows {
     /// Starts it.
@@ -32,26 +32,20 @@ impl Flows {
         Self(asks)
     }
 
-    /// Asks for it. What is returned ends when it is done, or cannot be.
-    pub(super) fn forget(&self, addrs: Vec<IpAddr>) -> impl Future<Output = ()> + use<> {
-        let (to, done) = oneshot::channel();
-        if self.0.try_send((addrs, to)).is_err() {
+    /// Asks for it: at once, or right after the next pause. A pod does not wait for that.
+    pub(super) fn forget(&self, addrs: Vec<IpAddr>) {
+        if self.0.try_send(addrs).is_err() {
             warn!(
                 "too many pods at once: what was sent to who had one's address before may still be"
             );
         }
-        async move {
-            // Who is asked says why not.
-            let _ = done.await;
-        }
     }
 }
 
-async fn run(mut asked: mpsc::Receiver<Ask>, counts: Arc<Counts>) {
+async fn run(mut asked: mpsc::Receiver<Vec<IpAddr>>, counts: Arc<Counts>) {
     let mut batch = Vec::new();
     while asked.recv_many(&mut batch, MAX).await > 0 {
-        let (addrs, waiting): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-        let addrs: BTreeSet<IpAddr> = addrs.into_iter().flatten().collect();
+        let addrs: BTreeSet<IpAddr> = batch.drain(..).flatten().collect();
         match timeout(WAIT, forget_flows(addrs)).await {
             Ok(Ok(forgotten)) => counts.forgotten(forgotten),
             Ok(Err(error)) => {
@@ -63,9 +57,6 @@ async fn run(mut asked: mpsc::Receiver<Ask>, counts: Arc<Counts>) {
                 );
             }
         }
-        for to in waiting {
-            // Who asked may have gone.
-            let _ = to.send(());
-        }
+        sleep(PAUSE).await;
     }
 }
