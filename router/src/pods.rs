@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use switch::{Mac, POD_PREFIX};
 
 use crate::cidr::Cidr;
-pub use conntrack::forget_flows;
+pub use conntrack::{flow_ends, forget_flows};
 pub use inside::{Netns, NetnsError, Setup, configure, lacks};
 pub use port::{BridgeLink, PortLink, Ports};
 

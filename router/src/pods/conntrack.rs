@@ -40,6 +40,9 @@ const FILTER_ORIG: u16 = 1;
 /// `CTA_FILTER_F_CTA_PROTO_NUM` (`include/net/netfilter/nf_internals.h`).
 const PROTOCOL: u32 = 0b1000;
 
+const FAMILIES: [NetfilterProtoFamily; 2] =
+    [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6];
+
 type Handle = ConnectionHandle<NetfilterMessage>;
 
 /// A flow, by what it is deleted by.
@@ -51,31 +54,69 @@ type Flow = Vec<ConntrackAttribute>;
 /// # Errors
 /// The kernel refuses.
 pub async fn forget_flows(addrs: BTreeSet<IpAddr>) -> io::Result<u64> {
+    let forgotten = aside(async move |handle| {
+        let mut forgotten = 0;
+        for family in FAMILIES {
+            let ipv4 = family == NetfilterProtoFamily::IPv4;
+            if !addrs.iter().any(|it| it.is_ipv4() == ipv4) {
+                continue;
+            }
+            let of = |flow: &Flow| flow.iter().flat_map(sources).any(|it| addrs.contains(&it));
+            let mut found = Vec::new();
+            flows(&handle, family, |flow| {
+                if of(&flow) {
+                    found.push(flow.into_iter().filter(names).collect());
+                }
+            })
+            .await?;
+            for flow in found {
+                forgotten += u64::from(forget(&handle, family, flow).await?);
+            }
+        }
+        Ok(forgotten)
+    });
+    Ok(forgotten.await?.unwrap_or_default())
+}
+
+/// The addresses that something sends UDP from, of all flows, as their first packets and as answers to them name them.
+///
+/// # Errors
+/// The kernel refuses.
+pub async fn flow_ends() -> io::Result<BTreeSet<IpAddr>> {
+    let ends = aside(async move |handle| {
+        let mut ends = BTreeSet::new();
+        for family in FAMILIES {
+            flows(&handle, family, |flow| ends.extend(flow.iter().flat_map(sources))).await?;
+        }
+        Ok(ends)
+    });
+    Ok(ends.await?.unwrap_or_default())
+}
+
+/// Runs this on a thread that may wait, if the kernel remembers any flow.
+async fn aside<T: Send + 'static>(
+    work: impl AsyncFnOnce(Handle) -> io::Result<T> + Send + 'static,
+) -> io::Result<Option<T>> {
     if !fs::read_to_string(COUNT).is_ok_and(|it| it.trim() != "0") {
-        return Ok(0);
+        return Ok(None);
     }
     let work = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(forget_all(&addrs))
+        runtime.block_on(async {
+            let (connection, handle, _) = netlink_proto::new_connection(NETLINK_NETFILTER)?;
+            tokio::spawn(connection);
+            work(handle).await.map(Some)
+        })
     };
     spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-async fn forget_all(addrs: &BTreeSet<IpAddr>) -> io::Result<u64> {
-    let (connection, handle, _) = netlink_proto::new_connection(NETLINK_NETFILTER)?;
-    tokio::spawn(connection);
-    let mut forgotten = 0;
-    for ipv4 in [true, false] {
-        let Some(any) = addrs.iter().find(|it| it.is_ipv4() == ipv4) else { continue };
-        for flow in flows(&handle, *any, addrs).await? {
-            forgotten += u64::from(forget(&handle, *any, flow).await?);
-        }
-    }
-    Ok(forgotten)
-}
-
-/// Those of the family of `any` that are of one of these addresses.
-async fn flows(handle: &Handle, any: IpAddr, addrs: &BTreeSet<IpAddr>) -> io::Result<Vec<Flow>> {
+/// Goes through the flows of UDP of a family.
+async fn flows(
+    handle: &Handle,
+    family: NetfilterProtoFamily,
+    mut each: impl FnMut(Flow),
+) -> io::Result<()> {
     let tuple = [Tuple::Proto(vec![ProtoTuple::Protocol(Protocol::Udp)])];
     let mut octets = vec![0; tuple.as_slice().buffer_len()];
     tuple.as_slice().emit(&mut octets);
@@ -85,24 +126,22 @@ async fn flows(handle: &Handle, any: IpAddr, addrs: &BTreeSet<IpAddr>) -> io::Re
     ];
     // The crate's own `Get` would say of the filter that it is not nested.
     let what = ConntrackMessage::Other { message_type: GET, attributes };
-    let asked = message(any, what, NLM_F_DUMP);
+    let asked = message(family, what, NLM_F_DUMP);
     let mut told = handle.request(asked, kernel()).map_err(io::Error::other)?;
-    let mut flows = Vec::new();
     while let Some(message) = told.next().await {
         check(&message)?;
         if let NetlinkPayload::InnerMessage(message) = message.payload
             && let NetfilterMessageInner::Conntrack(ConntrackMessage::New(flow)) = message.inner
-            && flow.iter().any(|it| is_from(it, addrs))
         {
-            flows.push(flow.into_iter().filter(names).collect());
+            each(flow);
         }
     }
-    Ok(flows)
+    Ok(())
 }
 
 /// Whether it was still there.
-async fn forget(handle: &Handle, addr: IpAddr, flow: Flow) -> io::Result<bool> {
-    let asked = message(addr, ConntrackMessage::Delete(flow), NLM_F_ACK);
+async fn forget(handle: &Handle, family: NetfilterProtoFamily, flow: Flow) -> io::Result<bool> {
+    let asked = message(family, ConntrackMessage::Delete(flow), NLM_F_ACK);
     let mut told = handle.request(asked, kernel()).map_err(io::Error::other)?;
     while let Some(message) = told.next().await {
         match check(&message) {
@@ -123,11 +162,11 @@ fn check(message: &NetlinkMessage<NetfilterMessage>) -> io::Result<()> {
     Ok(())
 }
 
-fn message(addr: IpAddr, what: ConntrackMessage, flags: u16) -> NetlinkMessage<NetfilterMessage> {
-    let family = match addr {
-        IpAddr::V4(_) => NetfilterProtoFamily::IPv4,
-        IpAddr::V6(_) => NetfilterProtoFamily::IPv6,
-    };
+fn message(
+    family: NetfilterProtoFamily,
+    what: ConntrackMessage,
+    flags: u16,
+) -> NetlinkMessage<NetfilterMessage> {
     let message = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), what);
     let mut message = NetlinkMessage::from(message);
     message.header.flags = NLM_F_REQUEST | flags;
@@ -153,15 +192,21 @@ fn names(attribute: &ConntrackAttribute) -> bool {
         || matches!(attribute, ConntrackAttribute::Other(it) if netlink_packet_core::Nla::kind(it) == ZONE)
 }
 
-/// Whether this end of a flow of UDP is at one of the addresses: kernels that know no filter send flows of all protocols.
-fn is_from(attribute: &ConntrackAttribute, addrs: &BTreeSet<IpAddr>) -> bool {
+/// From where this end of a flow of UDP sends: kernels that know no filter send flows of all protocols.
+fn sources(attribute: &ConntrackAttribute) -> Vec<IpAddr> {
     let (ConntrackAttribute::CtaTupleOrig(tuple) | ConntrackAttribute::CtaTupleReply(tuple)) =
         attribute
     else {
-        return false;
+        return Vec::new();
     };
-    let source = |it: &IPTuple| matches!(it, IPTuple::SourceAddress(addr) if addrs.contains(addr));
-    let from = |it: &Tuple| matches!(it, Tuple::Ip(of) if of.iter().any(source));
-    let udp = |it: &Tuple| matches!(it, Tuple::Proto(of) if of.contains(&ProtoTuple::Protocol(Protocol::Udp)));
-    tuple.iter().any(from) && tuple.iter().any(udp)
+    let udp = ProtoTuple::Protocol(Protocol::Udp);
+    if !tuple.iter().any(|it| matches!(it, Tuple::Proto(of) if of.contains(&udp))) {
+        return Vec::new();
+    }
+    let source = |it: &IPTuple| match it {
+        IPTuple::SourceAddress(addr) => Some(*addr),
+        IPTuple::DestinationAddress(_) | IPTuple::Other(_) | _ => None,
+    };
+    let ips = tuple.iter().filter_map(|it| if let Tuple::Ip(of) = it { Some(of) } else { None });
+    ips.flatten().filter_map(source).collect()
 }

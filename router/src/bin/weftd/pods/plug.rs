@@ -167,13 +167,14 @@ impl Inner {
             is_kept(&mut written).await?;
         }
         crash::point("coming");
-        self.flows.forget(pod.addresses.iter().map(api::Cidr::addr).collect());
+        let flows = self.flows.forget(pod.addresses.iter().map(api::Cidr::addr).collect());
         // Those that wait for an address keep nobody from going.
         let _room = self.room.acquire().await;
         let made = self.ports.make(pod, bridge, netns.as_fd()).await;
         let index = made.map_err(|it| failed(PLUG, it))?;
         crash::point("made");
         self.gate.open(pod).await?;
+        flows.await;
         let greeter = configure(netns, setup(pod)).await.map_err(|it| failed(PLUG, it))?;
         crash::point("configured");
         let waited = self.ports.wait_until_forwarding(&pod.host).await;

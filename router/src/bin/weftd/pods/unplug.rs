@@ -61,6 +61,7 @@ impl Inner {
 
     /// Frees its addresses, and forgets it.
     async fn forget(&self, shelf: &Shelf, pod: &Pod) -> Result<(), Refusal> {
+        self.flows.note(pod.addresses.iter().map(api::Cidr::addr));
         if pod.leased {
             self.free(&pod.key).await?;
         }
