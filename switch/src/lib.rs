@@ -30,6 +30,7 @@ mod lines;
 mod mac;
 mod mtu;
 pub mod neighbour;
+pub mod netlink;
 mod offload;
 pub mod options;
 mod plan;

@@ -3,6 +3,7 @@
 use futures_util::TryStreamExt;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::Handle;
+use switch::netlink;
 
 use super::ExposeError;
 use crate::cidr::Cidr;
@@ -25,8 +26,7 @@ pub(super) enum KernelError {
 impl Bridge {
     /// `None` when there is none.
     pub(super) async fn find(name: &str) -> Result<Option<Self>, ExposeError> {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(ExposeError::Netlink)?;
-        tokio::spawn(connection);
+        let handle = netlink::connect().map_err(ExposeError::Netlink)?;
         let mut found = handle.link().get().match_name(name.to_owned()).execute();
         match found.try_next().await {
             Ok(link) => {

@@ -11,6 +11,7 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType,
 };
 use rtnetlink::Handle;
+use switch::netlink;
 
 use super::{Kind, Route};
 use crate::cidr::Cidr;
@@ -44,8 +45,7 @@ type Names = BTreeMap<u32, String>;
 /// # Errors
 /// As [`ReadError`] says.
 pub async fn read() -> Result<Vec<Route>, ReadError> {
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(ReadError::Netlink)?;
-    tokio::spawn(connection);
+    let handle = netlink::connect().map_err(ReadError::Netlink)?;
     let failed = |what| move |why| ReadError::Kernel { what, why };
     let names = names(&handle).await.map_err(failed("interfaces"))?;
     let routes = handle.route().get(RouteMessage::default()).execute();

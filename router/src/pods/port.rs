@@ -14,7 +14,7 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourState};
 use rtnetlink::{Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth};
-use switch::{ALIAS, Mac, POD_PREFIX};
+use switch::{ALIAS, Mac, POD_PREFIX, netlink};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -74,14 +74,12 @@ impl PortLink {
 }
 
 impl Ports {
-    /// Opens netlink. To be called inside a tokio runtime, which runs the connection.
+    /// Opens netlink.
     ///
     /// # Errors
     /// No netlink socket is to be had.
     pub fn open() -> io::Result<Self> {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        Ok(Self(handle))
+        netlink::connect().map(Self)
     }
 
     /// The bridge of this name.

@@ -166,11 +166,9 @@ fn talks(specs: &[AfSpecUnspec]) -> bool {
 pub(super) struct Links(Handle);
 
 impl Links {
-    /// Opens a netlink socket, whose connection runs as a task of the current runtime.
+    /// Opens a netlink socket.
     pub(super) fn open() -> io::Result<Self> {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        Ok(Self(handle))
+        crate::netlink::connect().map(Self)
     }
 
     pub(super) async fn find(&self, name: &str) -> Result<Option<Link>, WiringError> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weft_tests::harness::weftd::Daemon;
-use weft_tests::harness::{Cluster, Lab, Ping, Stopwatch, pause, serial};
+use weft_tests::harness::{Cluster, Lab, Ping, Stopwatch, bin, pause, serial};
 
 /// How long it is asked, and how often in a second by each of those who ask.
 const SECONDS: u32 = 5;
@@ -66,6 +66,43 @@ fn three_hundred_questions_a_second_and_a_client_that_hangs_cost_no_frame_and_no
         hung.set_read_timeout(Some(PATIENCE))?;
         let mut said = Vec::new();
         hung.read_to_end(&mut said).context("the client that hangs still hangs")?;
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// For so long the kernel lets everybody wait who asks for links.
+const HELD: Duration = Duration::from_secs(6);
+/// What an answer waits for that says something of links, and a machine that is busy.
+const WAITS: Duration = Duration::from_secs(4);
+
+#[test]
+fn a_kernel_that_lets_netlink_wait_silences_nobody() {
+    let _turn = serial().unwrap();
+    Lab::with("rtnl", |lab| {
+        let it = Cluster::<2>::fast(lab)?;
+        let (daemon, seconds) = (it.daemon(0)?, HELD.as_secs().to_string());
+        let holder = bin("lab-rtnl")?.into_os_string().into_string().ok().context("no text")?;
+        let mut holder = it.node(0)?.spawn(&[&holder, "eth0", &seconds])?;
+        holder.wait_for_line("holding", PATIENCE)?;
+
+        let watch = Stopwatch::start();
+        let mut times = Vec::new();
+        while watch.elapsed() < HELD - WAITS {
+            let asked = Stopwatch::start();
+            let _paths = daemon.ask("status paths")?;
+            times.push(asked.elapsed());
+        }
+        ensure!(holder.wait(PATIENCE)?.success(), "{}", holder.stderr());
+
+        let slowest = times.iter().max().context("nothing was asked")?;
+        let report = daemon.report()?;
+        let control = report.get("control").context("no control")?;
+        println!("{} answers, the slowest after {slowest:?}; control {control}", times.len());
+        ensure!(*slowest < WAITS, "{slowest:?}");
+        let longest = control.get("latency_max_us").and_then(Value::as_u64).context("no max")?;
+        ensure!(u128::from(longest) < WAITS.as_micros() / 4, "{longest} us");
+        ensure!(it.logged(0, "no answer to probes")? == 0, "{}", daemon.proc.stderr());
         Ok(())
     })
     .unwrap();

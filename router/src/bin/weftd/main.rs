@@ -1,6 +1,7 @@
 //! `weftd`: the node daemon. Nodes meet through any one of them, learn who is there, and carry each other's frames.
 
 mod addresses;
+mod apart;
 mod args;
 mod beacon;
 mod control;

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::addresses::{self, Inquirer, Office, Post, Registry};
+use crate::apart::apart;
 use crate::args::{Config, FastPath};
 use crate::beacon::{Beacon, Links, Watcher};
 use crate::control::{Control, Inbox, Ways};
@@ -134,7 +135,7 @@ impl Starting {
         let told = Listeners { links, own, port, sight, receive: to_guard };
         let ends = (inbox.clone(), shared.tables.clone(), keys);
         let data = Data::new((engine, bell, watch), ends, told, (receives, hand), mtu);
-        tasks.spawn(data.run(ordered));
+        tasks.spawn(apart("plane", data.run(ordered)));
         let inquirer = Inquirer::new(requests.clone(), asked, &config.tap);
         let courier = Courier::start(mesh.clone(), office.labels(home), refresh);
         let tells = (inbox, courier.labeller());
@@ -220,7 +221,7 @@ impl Shared {
     /// Keeps the kernel's tables.
     fn keep(&self, tasks: &mut JoinSet<anyhow::Result<()>>) {
         let Self { tables, cell, table, frames, .. } = self.clone();
-        tasks.spawn(Keeper::new(tables, cell, table, frames).run());
+        tasks.spawn(apart("tables", Keeper::new(tables, cell, table, frames).run()));
     }
 
     /// What the mesh tells becomes inputs. What tells to look again, and what the bridge's MTU is to be.
