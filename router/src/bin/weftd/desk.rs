@@ -46,6 +46,8 @@ pub(crate) struct Desk {
     sight: watch::Receiver<Sight>,
     given: Mutex<Given>,
     exposed: Mutex<Exposed>,
+    /// Held by whoever leases or frees an address of the bridge, until that is what is exposed.
+    exposing: Mutex<()>,
     pods: Pods,
     facts: Facts,
     clock: Clock,
@@ -71,8 +73,22 @@ impl Desk {
         clock: Clock,
     ) -> Self {
         let (given, exposed) = (Mutex::new(given), Mutex::new(exposed));
-        let (last, fdb) = (Mutex::default(), Mutex::default());
-        Self { mesh, control, guard, office, sight, given, exposed, pods, facts, clock, last, fdb }
+        let (exposing, last, fdb) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self {
+            mesh,
+            control,
+            guard,
+            office,
+            sight,
+            given,
+            exposed,
+            exposing,
+            pods,
+            facts,
+            clock,
+            last,
+            fdb,
+        }
     }
 }
 

@@ -294,6 +294,10 @@ fn failed(what: &str, error: PlugError) -> Refusal {
         PlugError::Netns(NetnsError::Io(why)) if why.kind() == ErrorKind::PermissionDenied => {
             (Because::Failed, "start weftd with CAP_SYS_ADMIN, or as root")
         }
+        PlugError::Netns(NetnsError::Io(_)) => (
+            Because::Failed,
+            "see what weftd lacks, descriptors (ulimit -n) or memory, and try again",
+        ),
         PlugError::Netns(_) => (Because::Senseless, "give a network namespace that is there"),
         PlugError::Kernel { .. } | PlugError::Socket { .. } => {
             (Because::Failed, "see what the kernel says (dmesg), and try again")

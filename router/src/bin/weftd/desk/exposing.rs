@@ -22,6 +22,7 @@ const HIDE: &str = "hide the bridge";
 
 impl Desk {
     pub(super) async fn do_expose(&self, address: Option<Cidr>) -> Result<api::Exposed, Refusal> {
+        let turn = self.exposing.lock().await;
         let addr = match address {
             Some(address) => self.lease_this(address).await?,
             None => self.lease_any().await?,
@@ -33,7 +34,7 @@ impl Desk {
             exposed.set(asked).map_err(|error| unwritten(EXPOSE, &error))?;
         }
         let (all, kept) = (exposed.all(), exposed.kept());
-        drop(exposed);
+        drop((exposed, turn));
         self.renew_look().await;
         wait_for(addr, kept).await?;
         Ok(api::Exposed { addresses: all })
@@ -83,6 +84,7 @@ impl Desk {
     }
 
     pub(super) async fn do_hide(&self, address: Option<Cidr>) -> Result<api::Exposed, Refusal> {
+        let _turn = self.exposing.lock().await;
         let mut exposed = self.exposed.lock().await;
         let (hidden, left) = parted(&exposed, address)?;
         exposed.set(left).map_err(|error| unwritten(HIDE, &error))?;
