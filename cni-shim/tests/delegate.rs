@@ -151,12 +151,29 @@ fn what_it_gave_is_taken_back_where_it_is_not_plugged_in() {
         let (site, _) = Site::with(GIVES);
         let _daemon = Daemon::answering(&site.scratch, move |asked| match &*asked.path {
             "/v1/pods/plug" => daemon::problem(code),
+            "/v1/pods/check" => daemon::problem(404),
             _ => daemon::willing(asked),
         });
 
         assert_eq!(site.run("ADD", "1.0.0").code(), expected);
 
         assert_eq!(site.verbs(), ["ADD", "DEL"]);
+    }
+}
+
+#[test]
+fn what_it_gave_an_add_before_this_one_is_not_taken_back() {
+    for check in [200, 409, 500] {
+        let (site, _) = Site::with(GIVES);
+        let _daemon = Daemon::answering(&site.scratch, move |asked| match (&*asked.path, check) {
+            ("/v1/pods/plug", _) => daemon::problem(409),
+            ("/v1/pods/check", 409 | 500) => daemon::problem(check),
+            _ => daemon::willing(asked),
+        });
+
+        assert_eq!(site.run("ADD", "1.0.0").code(), 100);
+
+        assert_eq!(site.verbs(), ["ADD"], "{check}");
     }
 }
 

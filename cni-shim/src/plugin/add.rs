@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
-use api::{Cidr, HostEnd, Plug, Plugged, PodAddress, PodAddresses, PodName, PodRoute};
+use api::{Check, Cidr, HostEnd, Plug, Plugged, PodAddress, PodAddresses, PodName, PodRoute};
 use rscni_types::error::Error;
 use rscni_types::ipnet::IpNet;
 use rscni_types::types::{CNIResult, Cmd, Dns, Interface, IpConfig, Route};
@@ -55,15 +55,19 @@ fn delegated(
     match of.client().plug(&plug, Some(netns.as_fd())) {
         Ok(plugged) => Ok((plugged, given)),
         Err(error) => {
-            undo(of, delegate, &error);
+            undo(of, (delegate, netns), &error);
             Err(failure::of_daemon(&error))
         }
     }
 }
 
 /// Nobody is given an address that somebody may have: of a question without an answer it is not known what came of it.
-fn undo(of: &Plugin<'_>, delegate: &Delegate<'_>, error: &api::Error) {
+fn undo(of: &Plugin<'_>, (delegate, netns): (&Delegate<'_>, &Netns), error: &api::Error) {
     let unplugged = match error {
+        api::Error::Refused { code: 409, .. } if !is_absent(of, netns) => {
+            log("its addresses stay: an ADD before this one may have been given them");
+            return;
+        }
         api::Error::Refused { .. } | api::Error::Unreached { .. } => Ok(()),
         api::Error::Unanswered(_) | api::Error::Sink(_) => {
             of.attachment().and_then(|attachment| del::unplug(of, attachment, del::Where::Here))
@@ -73,6 +77,17 @@ fn undo(of: &Plugin<'_>, delegate: &Delegate<'_>, error: &api::Error) {
         Ok(()) => take_back(delegate),
         Err(why) => log(&format!("its addresses stay until DEL: {why}")),
     }
+}
+
+/// Whether no ADD before this one has plugged it in, elsewhere: a plugin may give the same addresses again, and would take those back.
+fn is_absent(of: &Plugin<'_>, netns: &Netns) -> bool {
+    let asked = of.attachment().map(|attachment| Check {
+        id: attachment.container.to_string(),
+        ifname: attachment.ifname.to_string(),
+        netns: None,
+    });
+    let found = asked.map(|check| of.client().check(&check, Some(netns.as_fd())));
+    matches!(found, Ok(Err(api::Error::Refused { code: 404, .. })))
 }
 
 /// The runtime is told why ADD failed, not what came of undoing it.
