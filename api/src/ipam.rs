@@ -178,6 +178,8 @@ words! {
         Ready = "ready",
         /// Requests wait for addresses.
         Waiting = "waiting",
+        /// Nothing can be saved, as on a disk without room: nothing is leased until it can.
+        Unsaved = "unsaved",
         /// What this node has stored is older than what others know of it: it leases nothing new.
         Quarantined = "quarantined",
         /// What this node has stored does not fit: it leases nothing.

@@ -79,7 +79,7 @@ fn each_verb_goes_to_it_too() {
 fn its_error_is_told_as_it_told_it() {
     let fails =
         r#"echo '{"code": 77, "msg": "no more", "details": "all taken"}'; echo noise >&2; exit 1"#;
-    let (site, daemon) = Site::with(fails);
+    let (site, daemon) = Site::fresh(fails);
 
     let done = site.run("ADD", "0.4.0");
 
@@ -88,7 +88,7 @@ fn its_error_is_told_as_it_told_it() {
     assert_eq!((done.code(), done.json()), (77, expected));
     // What an ADD before this one was given is not taken from it.
     assert_eq!(site.verbs(), ["ADD"]);
-    assert!(daemon.asked().is_empty());
+    assert!(was_only_asked(&daemon));
     for verb in ["DEL", "CHECK", "GC", "STATUS"] {
         assert_eq!(site.run(verb, "1.1.0").code(), 77, "{verb}");
     }
@@ -109,16 +109,16 @@ fn what_makes_no_sense_is_its_failure() {
         ("true", 103),
         ("head -c 2000000 /dev/zero; sleep 60", 5),
     ] {
-        let (site, daemon) = Site::with(script);
+        let (site, daemon) = Site::fresh(script);
 
         assert_eq!(site.run("ADD", "1.0.0").code(), code, "{script}");
-        assert!(daemon.asked().is_empty(), "{script}");
+        assert!(was_only_asked(&daemon), "{script}");
     }
 }
 
 #[test]
 fn a_plugin_that_is_not_there_is_told_with_where_it_was_looked_for() {
-    let (site, daemon) = Site::with(GIVES);
+    let (site, daemon) = Site::fresh(GIVES);
     fs::remove_file(site.scratch.at("bin/giver")).unwrap();
 
     let done = site.run("ADD", "1.0.0");
@@ -131,12 +131,12 @@ fn a_plugin_that_is_not_there_is_told_with_where_it_was_looked_for() {
     fs::remove_dir(site.scratch.at("bin/giver")).unwrap();
     fs::write(site.scratch.at("bin/giver"), "not to be run").unwrap();
     assert_eq!(site.run("ADD", "1.0.0").code(), 5);
-    assert!(daemon.asked().is_empty());
+    assert!(was_only_asked(&daemon));
 }
 
 #[test]
 fn the_plugin_does_not_run_itself() {
-    let (site, _daemon) = Site::with(GIVES);
+    let (site, _daemon) = Site::fresh(GIVES);
     fs::remove_file(site.scratch.at("bin/giver")).unwrap();
     std::os::unix::fs::symlink(PLUGIN, site.scratch.at("bin/giver")).unwrap();
 
@@ -178,6 +178,28 @@ fn what_it_gave_an_add_before_this_one_is_not_taken_back() {
 }
 
 #[test]
+fn an_add_for_which_it_gives_nothing_again_is_told_what_is_there() {
+    for (check, code) in [(200, 0), (409, 999), (404, 999)] {
+        let refuses = r#"echo '{"cniVersion": "1.0.0", "code": 999, "msg": "duplicate"}'; exit 1"#;
+        let (site, _) = Site::with(refuses);
+        let daemon = Daemon::answering(&site.scratch, move |asked| match (&*asked.path, check) {
+            ("/v1/pods/check", 200) => daemon::willing(asked),
+            ("/v1/pods/check", _) => daemon::problem(check),
+            _ => daemon::willing(asked),
+        });
+
+        let done = site.run("ADD", "1.0.0");
+
+        assert_eq!(done.code(), code, "{done:?}");
+        assert_eq!(site.verbs(), ["ADD"]);
+        assert!(daemon.asked().iter().all(|it| it.path != "/v1/pods/plug"));
+        if code == 0 {
+            assert_eq!(done.json()["interfaces"].as_array().unwrap().len(), 3);
+        }
+    }
+}
+
+#[test]
 fn what_somebody_may_still_have_is_not_taken_back() {
     let (site, _) = Site::with(GIVES);
     let daemon = Daemon::answering(&site.scratch, |asked| match &*asked.path {
@@ -214,6 +236,11 @@ fn while_the_daemon_is_down_it_gives_nothing_and_takes_back() {
     assert_eq!(site.scratch.queued().len(), 1);
 }
 
+/// Whether nothing was plugged in.
+fn was_only_asked(daemon: &Daemon) -> bool {
+    daemon.asked().iter().all(|it| it.path == "/v1/pods/check")
+}
+
 /// A node with a plugin `giver`.
 struct Site {
     scratch: Scratch,
@@ -233,6 +260,16 @@ impl Site {
         fs::set_permissions(giver, fs::Permissions::from_mode(0o755)).unwrap();
         let daemon = Daemon::willing(&scratch);
         (Self { scratch, netns }, daemon)
+    }
+
+    /// One on which nothing was plugged in.
+    fn fresh(script: &str) -> (Self, Daemon) {
+        let (site, _) = Self::with(script);
+        let daemon = Daemon::answering(&site.scratch, |asked| match &*asked.path {
+            "/v1/pods/check" => daemon::problem(404),
+            _ => daemon::willing(asked),
+        });
+        (site, daemon)
     }
 
     fn config(&self, verb: &str, version: &str) -> Value {

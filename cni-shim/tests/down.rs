@@ -48,6 +48,19 @@ fn while_the_daemon_is_down_add_fails_at_once_and_del_is_written_down() {
 }
 
 #[test]
+fn a_del_that_the_daemon_dies_of_is_written_down() {
+    let (scratch, netns) = (Scratch::new(), Netns::new());
+    let _daemon = Daemon::answering(&scratch, |asked| match &*asked.path {
+        "/v1/pods/unplug" => Vec::new(),
+        _ => daemon::willing(asked),
+    });
+
+    let done = Call::new(&scratch, "DEL", &config("1.0.0")).netns(netns.path()).run();
+
+    assert_eq!((done.code(), scratch.queued().len()), (0, 1), "{done:?}");
+}
+
+#[test]
 fn what_is_written_down_is_what_the_daemon_is_asked() {
     let (scratch, netns) = (Scratch::new(), Netns::new());
     let del = |id: &str, ifname: &str, netns: &str| {
@@ -143,12 +156,14 @@ fn an_answer_that_does_not_come_or_makes_no_sense_can_be_asked_for_again() {
 
             let done = Call::new(&scratch, verb, &config).netns(netns.path()).run();
 
-            assert_eq!(done.code(), 11, "{verb} {answer:?}: {done:?}");
+            // What is to be unplugged is written down.
+            let expected = if verb == "DEL" { 0 } else { 11 };
+            assert_eq!(done.code(), expected, "{verb} {answer:?}: {done:?}");
         }
         let done = Call::new(&scratch, "STATUS", &config("1.1.0")).run();
         assert_eq!(done.code(), 50, "{answer:?}: {done:?}");
     }
-    assert!(scratch.queued().is_empty());
+    assert_eq!(scratch.queued().len(), 1);
 }
 
 #[test]

@@ -50,7 +50,14 @@ fn delegated(
     // Nothing is to be undone where the daemon is down.
     of.client().reach().map_err(|error| failure::of_daemon(&error))?;
     // What it has not given is not taken back: with some, that would be what an ADD before this one was given.
-    let given = delegate.add()?;
+    let given = match delegate.add() {
+        Ok(given) => given,
+        // Most give nothing to those they have given something before.
+        Err(error) => {
+            let before = ask_before(of, netns).ok_or(error)?;
+            return Ok((before, CNIResult::default()));
+        }
+    };
     let plug = with_given(plug, &given).inspect_err(|_| take_back(delegate))?;
     match of.client().plug(&plug, Some(netns.as_fd())) {
         Ok(plugged) => Ok((plugged, given)),
@@ -81,13 +88,19 @@ fn undo(of: &Plugin<'_>, (delegate, netns): (&Delegate<'_>, &Netns), error: &api
 
 /// Whether no ADD before this one has plugged it in, elsewhere: a plugin may give the same addresses again, and would take those back.
 fn is_absent(of: &Plugin<'_>, netns: &Netns) -> bool {
-    let asked = of.attachment().map(|attachment| Check {
-        id: attachment.container.to_string(),
-        ifname: attachment.ifname.to_string(),
-        netns: None,
-    });
-    let found = asked.map(|check| of.client().check(&check, Some(netns.as_fd())));
-    matches!(found, Ok(Err(api::Error::Refused { code: 404, .. })))
+    matches!(check(of, netns), Some(Err(api::Error::Refused { code: 404, .. })))
+}
+
+/// What an ADD before this one has plugged in, if it is whole and in the same namespace.
+fn ask_before(of: &Plugin<'_>, netns: &Netns) -> Option<Plugged> {
+    check(of, netns)?.ok()
+}
+
+fn check(of: &Plugin<'_>, netns: &Netns) -> Option<Result<Plugged, api::Error>> {
+    let attachment = of.attachment().ok()?;
+    let (id, ifname) = (attachment.container.to_string(), attachment.ifname.to_string());
+    let check = Check { id, ifname, netns: None };
+    Some(of.client().check(&check, Some(netns.as_fd())))
 }
 
 /// The runtime is told why ADD failed, not what came of undoing it.

@@ -45,8 +45,9 @@ pub(super) fn unplug(of: &Plugin<'_>, attachment: &Attachment, at: Where) -> Res
         Error::IOFailure(format!("{absent}; {told}: {why}"))
     };
     of.queue.put(&unplug).map_err(lost)?;
-    // A daemon that has begun since then may have looked into the queue before.
-    if matches!(ask(of, &now), Ok(None)) {
+    // A daemon that has begun since then may have looked into the queue before. One that hangs does so when it goes on.
+    let hangs = matches!(absent, api::Error::Unanswered(_));
+    if !hangs && matches!(ask(of, &now), Ok(None)) {
         of.queue.remove(&attachment.container, &attachment.ifname);
     }
     Ok(())
@@ -59,6 +60,8 @@ fn ask(of: &Plugin<'_>, unplug: &Unplug) -> Result<Option<api::Error>, Error> {
         Err(error @ (api::Error::Unreached { .. } | api::Error::Refused { code: 503, .. })) => {
             Ok(Some(error))
         }
+        // It has ended meanwhile, or hangs. Done twice is done once.
+        Err(error @ api::Error::Unanswered(_)) if of.delegate().is_none() => Ok(Some(error)),
         Err(error) => Err(failure::of_daemon(&error)),
     }
 }

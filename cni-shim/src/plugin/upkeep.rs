@@ -7,6 +7,18 @@ use rscni_types::types::Cmd;
 use super::{CONNECTING, Plugin, STATUS};
 use crate::failure;
 
+/// Where whoever asks for an address gets none, until something else happens.
+const LEASES_NONE: [IpamState; 8] = [
+    IpamState::Off,
+    IpamState::AwaitingConsensus,
+    IpamState::Priming,
+    IpamState::Joining,
+    IpamState::Unsaved,
+    IpamState::Quarantined,
+    IpamState::Refused,
+    IpamState::Left,
+];
+
 /// Unplugs all but what the runtime still has. What fails is told when all has been tried.
 pub(super) fn gc(of: &Plugin<'_>) -> Result<(), Error> {
     // `Call::read` has seen to it that there is a list: without one, all would go.
@@ -35,9 +47,8 @@ pub(super) fn status(of: &Plugin<'_>) -> Result<(), Error> {
     if let Some(delegate) = of.delegate() {
         return delegate.tell(Cmd::Status);
     }
-    let never = [IpamState::Off, IpamState::Quarantined, IpamState::Refused, IpamState::Left];
     let why = match &status.ipam {
-        Some(it) if never.contains(&it.state) => it.reason.clone().unwrap_or_default(),
+        Some(it) if LEASES_NONE.contains(&it.state) => it.reason.clone().unwrap_or_default(),
         None => "it manages none".to_owned(),
         // Those who wait get one, or are told why not.
         Some(_) => return Ok(()),

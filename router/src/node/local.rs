@@ -111,6 +111,17 @@ impl Node {
         self.told.answers.contains_key(&addr) || here.any(|(_, all)| all.contains(&addr))
     }
 
+    /// The node that is reached and has told of a station of this MAC address, or whose bridge has it, or one of these addresses.
+    pub fn holder(&self, mac: Mac, addrs: &[IpAddr]) -> Option<PeerName> {
+        let of_bridge = |mac: Mac| self.told.paths.keys().find(|name| name.octets() == mac.0);
+        let asked = |addr: &IpAddr| of_bridge(self.told.answers.get(addr)?.0);
+        let holder = of_bridge(mac).or_else(|| addrs.iter().find_map(asked)).copied();
+        let holder = holder.or_else(|| self.stations.owner(mac))?;
+        let path = self.told.paths.get(&holder)?;
+        let relayed = !path.via.is_empty() && !path.stranded;
+        (holder != self.own && (relayed || self.liveness.is_sure(holder))).then_some(holder)
+    }
+
     pub(super) fn all_local(&mut self, macs: Vec<Mac>, now: Duration, outputs: &mut Vec<Output>) {
         let all: BTreeSet<Mac> = macs.into_iter().collect();
         let ours = self.stations.of(self.own).chain(self.local.macs());

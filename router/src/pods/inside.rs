@@ -181,6 +181,10 @@ async fn apply(handle: &Handle, setup: &Setup) -> Result<Greeter, PlugError> {
     let done = handle.link().change(loopback).execute().await;
     done.map_err(kernel("set the pod's loopback up"))?;
     let index = index_of(handle, &setup.ifname).await?;
+    if setup.addresses.iter().any(|it| it.addr().is_ipv6()) {
+        let failed = |why| PlugError::Socket { what: "let the pod's interface have IPv6", why };
+        allow_ipv6(&setup.ifname).map_err(failed)?;
+    }
     for cidr in &setup.addresses {
         let mut request = handle.address().add(index, cidr.addr(), cidr.prefix());
         if cidr.addr().is_ipv6() {
@@ -202,6 +206,12 @@ async fn apply(handle: &Handle, setup: &Setup) -> Result<Greeter, PlugError> {
     index_of(handle, &setup.ifname).await?;
     let failed = |why| PlugError::Socket { what: "announce the pod", why };
     Greeter::open(index, setup.mac).map_err(failed)
+}
+
+/// Runtimes make namespaces in which no interface has IPv6, and count on the plugin.
+fn allow_ipv6(ifname: &str) -> io::Result<()> {
+    let switch = Path::new("/proc/sys/net/ipv6/conf").join(ifname).join("disable_ipv6");
+    if fs::read_to_string(&switch)?.trim() == "0" { Ok(()) } else { fs::write(switch, "0") }
 }
 
 async fn look(handle: &Handle, setup: &Setup) -> Result<Vec<String>, PlugError> {
@@ -227,7 +237,9 @@ async fn look(handle: &Handle, setup: &Setup) -> Result<Vec<String>, PlugError> 
     let there: Vec<Cidr> = there.filter_map(cidr_of).collect();
     let missing = addresses.iter().filter(|it| !there.contains(it));
     lacks.extend(missing.map(|it| format!("its address {it}")));
-    for wanted in routes(setup, index) {
+    let on_link = addresses.iter().map(|it| it.network()).filter(|it| !is_host(*it));
+    let on_link = on_link.map(|it| route(index, (it.addr(), it.prefix()), None, &|_| {}));
+    for wanted in on_link.chain(routes(setup, index)) {
         let ipv6 = wanted.header.address_family == AddressFamily::Inet6;
         let family = if ipv6 {
             RouteMessageBuilder::<Ipv6Addr>::new().build()
@@ -236,7 +248,7 @@ async fn look(handle: &Handle, setup: &Setup) -> Result<Vec<String>, PlugError> 
         };
         let there = handle.route().get(family).execute().try_collect::<Vec<_>>().await;
         let there = there.map_err(kernel("read the pod's routes"))?;
-        if !there.iter().any(|it| is_route(it, &wanted)) {
+        if !there.iter().any(|it| is_route(it, &wanted) || was_first(it, &wanted)) {
             lacks.push(format!("its route to {}", target(&wanted)));
         }
     }
@@ -261,6 +273,27 @@ fn is_route(there: &RouteMessage, wanted: &RouteMessage) -> bool {
         .iter()
         .filter(counts)
         .all(|it| zero(it) || there.attributes.contains(it))
+}
+
+/// Whether it goes to the same by another interface: one that came before stays, as with the reference.
+fn was_first(there: &RouteMessage, wanted: &RouteMessage) -> bool {
+    let by = |of: &RouteMessage| {
+        of.attributes
+            .iter()
+            .find_map(|it| if let RouteAttribute::Oif(index) = it { Some(*index) } else { None })
+    };
+    let to = |of: &RouteMessage| {
+        let to = |it: &&RouteAttribute| matches!(it, RouteAttribute::Destination(_));
+        of.attributes.iter().find(to).cloned()
+    };
+    let length = |of: &RouteMessage| of.header.destination_prefix_length;
+    let same = length(there) == length(wanted) && (length(wanted) == 0 || to(there) == to(wanted));
+    same && by(there).is_some() && by(there) != by(wanted)
+}
+
+/// Whether it has room for one address.
+fn is_host(net: Cidr) -> bool {
+    net.prefix() == if net.addr().is_ipv4() { 32 } else { 128 }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of many variants")]

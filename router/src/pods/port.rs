@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::pin::pin;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use rtnetlink::{Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth
 use switch::{ALIAS, Mac, POD_PREFIX, netlink};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
+
+use crate::expose::cidr_of;
 
 use super::inside::run;
 use super::{PlugError, Pod, errno, kernel};
@@ -107,6 +110,16 @@ impl Ports {
     /// Netlink refused.
     pub async fn find(&self, name: &str) -> Result<Option<PortLink>, PlugError> {
         Ok(self.get(name).await?.as_ref().map(PortLink::of))
+    }
+
+    /// Whether the host itself has this address.
+    ///
+    /// # Errors
+    /// Netlink refused.
+    pub async fn is_of_host(&self, addr: IpAddr) -> Result<bool, PlugError> {
+        let there = self.0.address().get().execute().try_collect::<Vec<_>>().await;
+        let there = there.map_err(kernel("read the host's addresses"))?;
+        Ok(there.iter().filter_map(cidr_of).any(|it| it.addr() == addr))
     }
 
     async fn get(&self, name: &str) -> Result<Option<LinkMessage>, PlugError> {

@@ -1,7 +1,7 @@
 //! The same asked again, and what is not the same.
 
 use anyhow::ensure;
-use weft_tests::harness::runtime::{Container, add, call, code, del, network};
+use weft_tests::harness::runtime::{Container, add, address, call, code, del, network};
 use weft_tests::harness::{Lab, beside};
 
 use crate::{nothing_left, one, pods};
@@ -33,6 +33,60 @@ fn what_is_asked_twice_is_done_once_and_what_is_there_stays() {
         // Its namespace goes first.
         b.delete()?;
         del(&node, "b")?;
+        nothing_left(&node, &daemon)
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_was_taken_away_meanwhile_is_there_after_the_same_add() {
+    let _turn = beside().unwrap();
+    Lab::with("cni-again-damaged", |lab| {
+        let (node, daemon) = one(lab, &[])?;
+        let [a, b] = [Container::new(&node, "a")?, Container::new(&node, "b")?];
+        add(&node, &b)?;
+        for taken in ["ip addr flush dev eth0", "ip route del default", "ip link set eth0 down"] {
+            add(&node, &a)?;
+            a.host().sh(taken)?;
+
+            let result = add(&node, &a)?;
+
+            let addr = address(&result)?;
+            let pinged = b.host().run(&["ping", "-c", "1", "-W", "3", &addr.to_string()]);
+            ensure!(pinged.is_ok(), "{taken}: {pinged:?}");
+            ensure!(a.host().run(&["ip", "route"])?.contains("default"), "{taken}");
+            // Each has one, and the bridge.
+            ensure!(daemon.leases()?.len() == 3, "{:?}", daemon.leases()?);
+        }
+        del(&node, "a")?;
+        del(&node, "b")?;
+        nothing_left(&node, &daemon)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_second_interface_is_as_it_was_added_where_the_first_has_the_default_route() {
+    let _turn = beside().unwrap();
+    Lab::with("cni-second", |lab| {
+        let (node, daemon) = one(lab, &[])?;
+        let container = Container::new(&node, "a")?;
+        let netns = container.netns();
+        let [first, second] = ["eth0", "net1"]
+            .map(|ifname| call(&node, "ADD", ("a", ifname, &netns), &network("1.1.0")).unwrap());
+        ensure!(first.status.success() && second.status.success(), "{first:?} {second:?}");
+
+        for (ifname, added) in [("eth0", &first), ("net1", &second)] {
+            let mut config = network("1.1.0");
+            let previous: serde_json::Value = serde_json::from_str(&added.stdout)?;
+            config["prevResult"] = previous;
+            let checked = call(&node, "CHECK", ("a", ifname, &netns), &config)?;
+            ensure!(checked.status.success(), "{ifname}: {checked:?}");
+        }
+        for ifname in ["eth0", "net1"] {
+            let deleted = call(&node, "DEL", ("a", ifname, &netns), &network("1.1.0"))?;
+            ensure!(deleted.status.success(), "{deleted:?}");
+        }
         nothing_left(&node, &daemon)
     })
     .unwrap();

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use weft_tests::harness::runtime::{Container, add, address, call, call_with, code, del, network};
 use weft_tests::harness::weftd::Daemon;
 use weft_tests::harness::{Capture, Lab, Node, Underlay, beside, pause, wait_until};
 
-use crate::{WAIT, nothing_left, one, pods};
+use crate::{WAIT, mac_of, nothing_left, one, pods, two};
 
 /// Adds a container with this address.
 fn add_at(node: &Node, id: &str, addr: &str) -> Result<Container> {
@@ -65,6 +66,56 @@ fn a_flow_of_udp_to_who_had_an_address_before_does_not_reach_who_has_it_now() {
 }
 
 #[test]
+fn nobody_is_given_what_another_node_has() {
+    let _turn = beside().unwrap();
+    Lab::with("cni-elsewhere", |lab| {
+        let (nodes, daemons) = two(lab)?;
+        let [there, here] =
+            [Container::new(&nodes[1], "there")?, Container::new(&nodes[0], "here")?];
+        let far = add(&nodes[1], &there)?;
+        let mac = mac_of(there.host(), "eth0")?;
+        let known = || nodes[0].run(&["bridge", "fdb"]).is_ok_and(|it| it.contains(&mac));
+        wait_until(WAIT, "the other node knows it", known)?;
+        daemons[0].weft("expose")?;
+        let own = nodes[0].run(&["ip", "-4", "-o", "addr", "show", "dev", "weave"])?;
+        let own = own.split_whitespace().nth(3).context("no address")?.to_owned();
+        let near = add(&nodes[0], &Container::new(&nodes[0], "near")?)?;
+        let of = ("here", "eth0", &*here.netns());
+        let add_with = |args: &str| {
+            let args = format!("CNI_ARGS=IgnoreUnknown=1;{args}");
+            call_with(&nodes[0], "ADD", of, &network("1.0.0"), &[&args])
+        };
+        let add_given = |addr: &str| {
+            let mut config = network("1.0.0");
+            config["ipam"] = json!({ "type": "static", "addresses": [{ "address": addr }] });
+            call(&nodes[0], "ADD", of, &config)
+        };
+
+        let refused = [
+            add_with(&format!("MAC={mac}"))?,
+            add_with(&format!("MAC={}", daemons[1].name()))?,
+            add_given(&own)?,
+            add_given(&format!("{}/12", address(&far)?))?,
+            add_given(&format!("{}/12", address(&near)?))?,
+        ];
+
+        for refused in refused {
+            ensure!(code(&refused)? == 100, "{refused:?}");
+            println!("{}", refused.stdout);
+        }
+        let given = add_given("10.40.0.9/12")?;
+        ensure!(given.status.success(), "{given:?}");
+        // What is no more can be had.
+        del(&nodes[1], "there")?;
+        del(&nodes[0], "here")?;
+        wait_until(WAIT, "it is free", || {
+            add_with(&format!("MAC={mac}")).is_ok_and(|it| it.status.success())
+        })
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_del_that_comes_while_its_add_waits_leaves_nothing() {
     let _turn = beside().unwrap();
     Lab::with("cni-overtaken", |lab| {
@@ -110,7 +161,7 @@ fn no_two_have_one_mac_address() {
         ensure!(first.status.success(), "{first:?}");
 
         let second = with("02:00:00:00:0a:01", &b)?;
-        let bridge = with(&crate::mac_of(&node, "weave")?, &b)?;
+        let bridge = with(&mac_of(&node, "weave")?, &b)?;
 
         for refused in [second, bridge] {
             ensure!(code(&refused)? >= 100 && refused.stdout.contains("MAC"), "{refused:?}");

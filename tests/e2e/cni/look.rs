@@ -23,6 +23,7 @@ fn check_notices_each_thing_that_is_taken_away() {
         let (node, mut daemon) = one(lab, &[])?;
         for (number, taken) in [
             "ip route del default",
+            "ip route del 10.32.0.0/12",
             "ip addr flush dev eth0 scope global",
             "ip link set eth0 down",
             "ip link set eth0 address 02:00:00:00:00:99",

@@ -52,6 +52,8 @@ const SAVING: usize = 64;
 const LEAST: Duration = Duration::from_millis(1);
 /// How long a request may take: what asks waits a little longer.
 const UNTIL: Duration = Duration::from_secs(9);
+/// How long while nothing can be saved, which is tried again every second.
+const UNSAVED: Duration = Duration::from_millis(1500);
 
 /// What is asked of the task.
 #[derive(Debug)]
@@ -190,6 +192,7 @@ impl Registry {
     /// Wishes become inputs; the rest is answered after the step.
     fn take(&mut self, asked: &mut Vec<Question>, inputs: &mut Vec<Input>) -> Vec<Question> {
         let (now, wall) = (self.clock.now(), tick::wall());
+        let patience = if self.allocator.is_failing() { UNSAVED } else { UNTIL };
         let mut looks = Vec::new();
         for question in asked.drain(..) {
             match question {
@@ -199,7 +202,7 @@ impl Registry {
                     inputs.push(Input::Request(Request {
                         token: self.token,
                         wish,
-                        until: now + UNTIL,
+                        until: now + patience,
                         wall: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
                     }));
                 }

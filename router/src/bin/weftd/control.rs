@@ -73,6 +73,8 @@ pub(crate) enum Request {
     Journal(oneshot::Sender<journal::Copy>),
     /// Whether a station, here or elsewhere, is known to have this address.
     IsStation(IpAddr, oneshot::Sender<bool>),
+    /// Which other node has a station of this MAC address, or a bridge that has it or one of these addresses.
+    Holder(Mac, Vec<IpAddr>, oneshot::Sender<Option<PeerName>>),
     /// A station on this node has these addresses: all are to know.
     Station(Mac, Vec<IpAddr>, oneshot::Sender<()>),
 }
@@ -356,6 +358,7 @@ impl Control {
             Request::Last(to) => drop(to.send(self.node.last())),
             Request::Journal(to) => drop(to.send(self.journal.copy())),
             Request::IsStation(addr, to) => drop(to.send(self.node.is_station(addr))),
+            Request::Holder(mac, addrs, to) => drop(to.send(self.node.holder(mac, &addrs))),
             Request::Station(mac, addrs, to) => {
                 let addresses = addrs.into_iter().map(|addr| Input::Address(mac, addr));
                 self.step([Input::Learned(mac)].into_iter().chain(addresses).collect());

@@ -283,7 +283,7 @@ fn shown(pod: &Pod) -> Vec<String> {
 }
 
 fn unsaved(what: &str, error: &Unsaved) -> Refusal {
-    let what_to_do = "make room on that disk, or see what the log says of it";
+    let what_to_do = "it is tried again every second; see what the log says of it";
     refusal(Because::Failed, what, error.to_string(), what_to_do)
 }
 

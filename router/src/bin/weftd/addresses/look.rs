@@ -97,7 +97,7 @@ fn empty(addressing: &Addressing) -> IpamLook {
 fn state(addressing: &Addressing, view: &View) -> (IpamState, Option<String>) {
     if let Some(why) = &view.failing {
         let why = Refusal::Unsaved(why.clone());
-        return (IpamState::Waiting, Some(reason(&why)));
+        return (IpamState::Unsaved, Some(reason(&why)));
     }
     let why = match &view.stage {
         Stage::Idle => return (IpamState::Idle, None),
@@ -327,13 +327,13 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_fails_is_the_reason_to_wait() {
+    fn a_disk_that_fails_is_why_nothing_is_leased() {
         let mut it = view(Stage::Ready);
         it.failing = Some("no room".to_owned());
 
         let look = look_of(&it, Init::Consensus(1));
 
-        assert_eq!(look.state, IpamState::Waiting);
+        assert_eq!(look.state, IpamState::Unsaved);
         assert!(look.reason.is_some_and(|it| it.contains("no room")));
     }
 

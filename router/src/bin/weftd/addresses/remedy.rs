@@ -43,7 +43,7 @@ pub(crate) fn remedy(refusal: &Refusal) -> (Because, String) {
         Refusal::UnknownPeer(_) => "name a peer of weft status ipam".to_owned(),
         Refusal::Alive(_) => "stop it first, or say --force: then it loses its addresses".to_owned(),
         Refusal::Oneself(_) => "run weft reset to hand its addresses over, or this on another node".to_owned(),
-        Refusal::Unsaved(_) => "make room on that disk, or see what the log says of it".to_owned(),
+        Refusal::Unsaved(_) => "it is tried again every second; see what the log says of it".to_owned(),
         Refusal::Left => "stop weftd; started again, it takes part anew".to_owned(),
         Refusal::NotTaken(heir) => format!("leave weftd running, and look at {heir}: all is handed over when it takes them, and this node owns 0 IPs (weft status ipam)"),
         Refusal::NotIntroduced(_) => "try again; see what weft status ipam says there".to_owned(),

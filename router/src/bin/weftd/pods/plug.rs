@@ -7,7 +7,9 @@ use std::os::fd::AsFd;
 
 use api::{Plug, Plugged, PodRoute};
 use router::ipam::{Subnet, Wish};
-use router::pods::{BridgeLink, Key, Netns, Pod, PortLink, Stage, configure, host_name, mac_of};
+use router::pods::{
+    BridgeLink, Key, Netns, Pod, PortLink, Stage, configure, host_name, lacks, mac_of,
+};
 use router::serve::{Because, Refusal};
 use switch::{Greeter, Mac};
 use tokio::sync::oneshot;
@@ -69,7 +71,7 @@ impl Inner {
         }
     }
 
-    /// What is there, if that is what is asked for; `None` if it is dead, and may be undone.
+    /// What is there, if that is what is asked for; `None` if it is dead or damaged, and may be undone.
     async fn same(
         &self,
         before: &Pod,
@@ -84,7 +86,13 @@ impl Inner {
             let why = format!("{ifname} of {id} is plugged in in {there}");
             return Err(refusal(Because::Forbidden, PLUG, why, "unplug it first"));
         }
-        Ok(Some(self.plugged(before, host.mac, Some(bridge))))
+        let missing = lacks(netns, setup(before)).await.map_err(|it| failed(PLUG, it))?;
+        if missing.is_empty() {
+            return Ok(Some(self.plugged(before, host.mac, Some(bridge))));
+        }
+        let Key { id, ifname } = &before.key;
+        info!(id, ifname, ?missing, "plugged in anew, as somebody has taken something away");
+        Ok(None)
     }
 
     /// What it is to be, without its addresses.
@@ -96,10 +104,7 @@ impl Inner {
         bridge: &BridgeLink,
     ) -> Result<Pod, Refusal> {
         let mac = match &request.mac {
-            Some(text) => text.parse::<Mac>().map_err(|error| {
-                let what_to_do = "give one such as 0a:58:0a:20:00:01";
-                refusal(Because::Senseless, PLUG, error.to_string(), what_to_do)
-            })?,
+            Some(text) => mac_from(text)?,
             // Known once there is an address.
             None => Mac([0; 6]),
         };
@@ -159,7 +164,7 @@ impl Inner {
             let mac = pod.addresses.iter().find_map(|it| mac_of(it.addr()));
             pod.mac = mac.map_or_else(random_mac, Ok)?;
         }
-        self.is_nobodys(shelf, pod, bridge)?;
+        self.is_nobodys(shelf, pod, (request, bridge)).await?;
         pod.routes = request.routes.clone().unwrap_or_else(|| default_routes(pod));
         let mut written = Some(shelf.put(pod));
         if !pod.leased {
@@ -235,17 +240,63 @@ impl Inner {
         Ok(())
     }
 
-    /// No two are known by one MAC address.
-    fn is_nobodys(&self, shelf: &Shelf, pod: &Pod, bridge: &BridgeLink) -> Result<(), Refusal> {
-        let other = shelf.all().into_iter().find(|it| it.key != pod.key && it.mac == pod.mac);
-        let whose = match other {
-            _ if pod.mac == bridge.mac => format!("the bridge {}", self.bridge),
-            Some(other) => format!("{} of {}", other.key.ifname, other.key.id),
-            None => return Ok(()),
+    /// No two are known by one MAC address, here or on another node; and what another plugin has given is nobody's.
+    async fn is_nobodys(
+        &self,
+        shelf: &Shelf,
+        pod: &Pod,
+        (request, bridge): (&Plug, &BridgeLink),
+    ) -> Result<(), Refusal> {
+        let no = |what: String, whose: String, what_to_do| {
+            Err(refusal(Because::Forbidden, PLUG, format!("{what} is that of {whose}"), what_to_do))
         };
-        let why = format!("the MAC address {} is that of {whose}", pod.mac);
-        Err(refusal(Because::Forbidden, PLUG, why, "give another, or none"))
+        let given = || request.addresses.given.iter().map(api::Cidr::addr);
+        let all = shelf.all();
+        let others = || all.iter().filter(|it| it.key != pod.key);
+        let has = |it: &&Pod, addr| it.addresses.iter().any(|it| it.addr() == addr);
+        for addr in given() {
+            let what = || format!("the address {addr}");
+            if let Some(other) = others().find(|it| has(it, addr)) {
+                return no(what(), called(other), "give another, or unplug that one");
+            }
+            if self.ports.is_of_host(addr).await.map_err(|it| failed(PLUG, it))? {
+                return no(what(), "this host".to_owned(), "give another (ip address)");
+            }
+        }
+        let mac = || format!("the MAC address {}", pod.mac);
+        if pod.mac == bridge.mac {
+            return no(mac(), format!("the bridge {}", self.bridge), "give another, or none");
+        }
+        if let Some(other) = others().find(|it| it.mac == pod.mac) {
+            return no(mac(), called(other), "give another, or none");
+        }
+        if pod.leased && request.mac.is_none() {
+            // Made of an address that nobody else has.
+            return Ok(());
+        }
+        let (to, told) = oneshot::channel();
+        let asked = Request::Holder(pod.mac, given().collect(), to);
+        self.control.send(asked).await.map_err(|_| stopped(PLUG))?;
+        match told.await.map_err(|_| stopped(PLUG))? {
+            None => Ok(()),
+            Some(node) => {
+                let what = if request.mac.is_some() {
+                    mac()
+                } else {
+                    format!("what was given, {}, {}", shown(pod).join(", "), pod.mac)
+                };
+                no(
+                    what,
+                    format!("a bridge or station of the node {node}"),
+                    "give another, or unplug that one there (weft fdb)",
+                )
+            }
+        }
     }
+}
+
+fn called(pod: &Pod) -> String {
+    format!("{} of {}", pod.key.ifname, pod.key.id)
 }
 
 /// Waits until it is, if nobody has yet.
@@ -268,6 +319,13 @@ fn default_routes(pod: &Pod) -> Vec<PodRoute> {
         Some(PodRoute { to, via: Some(gateway), mtu, advmss, priority, table: None, scope: None })
     };
     pod.gateway.and_then(any).into_iter().collect()
+}
+
+fn mac_from(text: &str) -> Result<Mac, Refusal> {
+    let no =
+        |why: String| refusal(Because::Senseless, PLUG, why, "give one such as 0a:58:0a:20:00:01");
+    let mac: Mac = text.parse().map_err(|error: switch::BadMac| no(error.to_string()))?;
+    if mac.is_station() { Ok(mac) } else { Err(no(format!("{mac} is no station's MAC address"))) }
 }
 
 /// Of a pod that has no IPv4 address: locally administered, and nobody else's.
