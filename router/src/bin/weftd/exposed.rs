@@ -96,6 +96,11 @@ impl Exposed {
         self.command_line.contains(&addr)
     }
 
+    /// Those of the command line.
+    pub(crate) fn given(&self) -> &BTreeSet<Cidr> {
+        &self.command_line
+    }
+
     /// Those that were asked for.
     pub(crate) fn asked(&self) -> &BTreeSet<Cidr> {
         &self.asked

@@ -384,3 +384,26 @@ fn a_hundred_thousand_leases_and_frees_are_made_at_fifty_thousand_a_second() {
     assert_eq!(free + resting + 1, Span::len(range().span()));
     assert!(each > 50_000.0, "{each:.0}");
 }
+
+#[test]
+fn one_that_was_rolled_back_shows_whose_its_leases_are_now() {
+    let mut node = Alone::new();
+    node.allocate("a");
+    node.allocate("b");
+    let own = node.alloc.own;
+    let other = Owner { name: PeerName::local(77), epoch: Epoch(5) };
+    let (at, _) = node.alloc.leases.of("b").next().unwrap();
+    assert!(node.alloc.view().lost.is_empty());
+
+    // Others know that it has given that away.
+    let ring = node.alloc.ring.as_mut().unwrap();
+    let mut given = Vec::new();
+    ring.write(own, |own| given = own.cut(Span::one(at)));
+    ring.write(other, |other| other.segments = given);
+    node.alloc.rolled_back = true;
+
+    let lost = node.alloc.view().lost;
+
+    let lost: Vec<_> = lost.iter().map(|(at, lease, to)| (*at, lease.id.as_str(), *to)).collect();
+    assert_eq!(lost, [(at, "b", Some(other.name))]);
+}

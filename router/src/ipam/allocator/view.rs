@@ -96,14 +96,23 @@ impl Allocator {
     pub fn view(&self) -> View {
         let ring = self.ring.as_ref();
         let (_, resting) = self.space.counts();
+        let stage = self.stage();
+        let rolled_back = matches!(stage, Stage::Waiting(Refusal::RolledBack));
+        // As far as is known now, which may be another than it was lost to.
+        let other = |at| {
+            let owner = ring.and_then(|it| it.owner_of(at));
+            owner.filter(|it| it.name != self.own.name).map(|it| it.name)
+        };
         let state = |(at, lease): (Offset, &Lease)| match lease.state {
+            // One that was rolled back has leases that it has freed since, and given away.
+            LeaseState::Owned if rolled_back => Some((at, lease.clone(), Some(other(at)?))),
             LeaseState::Owned => None,
             LeaseState::Reclaiming => Some((at, lease.clone(), None)),
-            LeaseState::Lost(owner) => Some((at, lease.clone(), Some(owner))),
+            LeaseState::Lost(owner) => Some((at, lease.clone(), other(at).or(Some(owner)))),
         };
         let others = self.paxos.others.iter().map(|(name, count)| (*name, *count));
         View {
-            stage: self.stage(),
+            stage,
             ring: ring.map(super::Ring::id),
             epoch: self.own.epoch,
             owned: self.own_record().map_or(0, |it| self.addresses(self.own, it)),

@@ -121,17 +121,28 @@ type Set = BTreeSet<router::Cidr>;
 
 /// What is to go, and what stays.
 fn parted(exposed: &Exposed, address: Option<Cidr>) -> Result<(Set, Set), Refusal> {
-    let Some(address) = address else { return Ok((exposed.asked().clone(), Set::new())) };
+    let Some(address) = address else {
+        let given = exposed.given();
+        if exposed.asked().is_empty() && !given.is_empty() {
+            let all: Vec<_> = given.iter().map(ToString::to_string).collect();
+            return Err(of_command_line(&all.join(", ")));
+        }
+        return Ok((exposed.asked().clone(), Set::new()));
+    };
     let addr = router::Cidr::new(address.addr(), address.prefix()).ok_or_else(|| mixed_up(HIDE))?;
     if exposed.is_given(addr) {
-        let why = format!("{addr} is of the command line");
-        return Err(refusal(Because::Forbidden, HIDE, why, "start weftd without it in --expose"));
+        return Err(of_command_line(&addr.to_string()));
     }
     if !exposed.asked().contains(&addr) {
         let why = format!("the bridge was not given {addr}");
         return Err(refusal(Because::Absent, HIDE, why, "name one of weft status ipam -o json"));
     }
     Ok(exposed.asked().iter().partition(|it| **it == addr))
+}
+
+fn of_command_line(which: &str) -> Refusal {
+    let why = format!("{which} is of the command line");
+    refusal(Because::Forbidden, HIDE, why, "start weftd without it in --expose (WEAVE_EXPOSE_IP)")
 }
 
 fn unwritten(what: &str, error: &io::Error) -> Refusal {
