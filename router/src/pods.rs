@@ -150,7 +150,7 @@ pub enum PlugError {
     #[error("there is no bridge {0}")]
     NoBridge(String),
     /// The pod has such an interface.
-    #[error("the pod has an interface {0} already, which weft has not made")]
+    #[error("the pod's network namespace has an interface {0} already, which is not of this id")]
     Taken(String),
     /// Its namespace cannot be entered, or has gone.
     #[error("the pod's network namespace cannot be entered")]

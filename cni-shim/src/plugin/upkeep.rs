@@ -7,12 +7,10 @@ use rscni_types::types::Cmd;
 use super::{CONNECTING, Plugin, STATUS};
 use crate::failure;
 
-/// Where whoever asks for an address gets none, until something else happens.
-const LEASES_NONE: [IpamState; 8] = [
+/// Where whoever asks for an address gets none, until something else happens. Where nodes have yet to agree, asking is what has them
+/// do so: should all say that they are not ready, nobody would ever ask.
+const LEASES_NONE: [IpamState; 5] = [
     IpamState::Off,
-    IpamState::AwaitingConsensus,
-    IpamState::Priming,
-    IpamState::Joining,
     IpamState::Unsaved,
     IpamState::Quarantined,
     IpamState::Refused,

@@ -339,7 +339,9 @@ fn routes(setup: &Setup, index: u32) -> Vec<RouteMessage> {
     }
     for it in &setup.routes {
         let via = it.via.or(setup.gateway).filter(|via| via.is_ipv4() == it.to.addr().is_ipv4());
-        messages.push(route(index, (it.to.addr(), it.to.prefix()), via, &|message| {
+        let to = Cidr::new(it.to.addr(), it.to.prefix()).map(|to| to.network().addr());
+        let to = to.unwrap_or_else(|| it.to.addr());
+        messages.push(route(index, (to, it.to.prefix()), via, &|message| {
             if via.is_none() {
                 message.header.scope = RouteScope::Link;
             }

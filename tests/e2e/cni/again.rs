@@ -131,6 +131,10 @@ fn a_hostile_call_is_refused_and_changes_nothing() {
         ensure!(code(&own)? == 8 && code(&none)? == 8, "{own:?} {none:?}");
         ensure!(code(&path)? == 4 && code(&name)? == 4, "{path:?} {name:?}");
         ensure!(code(&format)? > 0, "{format:?}");
+        let mut small = config.clone();
+        small["mtu"] = 5.into();
+        let small = call(&node, "ADD", ("a", "eth0", &netns), &small)?;
+        ensure!(code(&small)? == 7 && small.stdout.contains("68"), "{small:?}");
         // A link to it is as good, as runtimes have /var/run.
         node.run(&["ln", "-s", &netns, "/run/link"])?;
         let linked = call(&node, "ADD", ("a", "eth0", "/run/link"), &config)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -67,12 +68,21 @@ async fn read_queue(pods: &Pods, state_dir: &Path) {
         if hidden || file.extension().is_none_or(|it| it != "json") {
             continue;
         }
-        let left = fs::metadata(&file).ok().filter(|it| it.is_file() && it.len() <= MAX);
+        let found = fs::metadata(&file);
+        if found.as_ref().is_err_and(|it| it.kind() == ErrorKind::NotFound) {
+            // The plugin has taken it back.
+            continue;
+        }
+        let left = found.ok().filter(|it| it.is_file() && it.len() <= MAX);
         let written = left.as_ref().and_then(|it| it.modified().ok());
         let left = left.and_then(|_| fs::read(&file).ok());
         let Some(left) = left.and_then(|it| serde_json::from_slice::<Left>(&it).ok()) else {
             let aside = file.with_extension("bad");
-            let moved = fs::rename(&file, &aside).is_ok();
+            let moved = fs::rename(&file, &aside);
+            if moved.as_ref().is_err_and(|it| it.kind() == ErrorKind::NotFound) {
+                continue;
+            }
+            let moved = moved.is_ok();
             warn!(file = %file.display(), moved, "what was left by the CNI plugin makes no sense: put aside");
             continue;
         };
@@ -87,12 +97,18 @@ async fn read_queue(pods: &Pods, state_dir: &Path) {
         match timeout(START, pods.unplug_all(vec![key], Lost::Stays, is)).await {
             Ok(Ok(gone)) => {
                 pods.0.counts.queued();
-                let there = !gone.is_empty();
-                info!(
-                    id,
-                    ifname, there, "unplugged, as was asked for while weftd could not be asked"
-                );
-                if let Err(error) = fs::remove_file(&file) {
+                if gone.is_empty() {
+                    info!(
+                        id,
+                        ifname,
+                        "what was to be unplugged while weftd could not be asked is not there, or another by now"
+                    );
+                } else {
+                    info!(id, ifname, "unplugged, as was asked for while weftd could not be asked");
+                }
+                if let Err(error) = fs::remove_file(&file)
+                    && error.kind() != ErrorKind::NotFound
+                {
                     warn!(file = %file.display(), %error, "cannot be removed");
                 }
             }

@@ -3,6 +3,7 @@
 //! than two commits, the second of which takes its time while the kernel works (docs/decisions/0016).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 
 use api::{Plug, Plugged, PodRoute};
@@ -31,6 +32,9 @@ pub(super) struct Asked {
     /// By whom its routes go, unless the request says.
     pub(super) gateway: Option<IpAddr>,
 }
+
+/// What a veth pair can have (`ETH_MIN_MTU`, `ETH_MAX_MTU`).
+const MTU: RangeInclusive<u32> = 68..=65_535;
 
 /// Addresses, and whether they are leased.
 type Addresses = (Vec<api::Cidr>, bool);
@@ -108,6 +112,16 @@ impl Inner {
             // Known once there is an address.
             None => Mac([0; 6]),
         };
+        if let Some(mtu) = request.mtu.filter(|it| !MTU.contains(it)) {
+            let why =
+                format!("an MTU of {mtu} octets: veth pairs have {} to {}", MTU.start(), MTU.end());
+            return Err(refusal(
+                Because::Senseless,
+                PLUG,
+                why,
+                "give none: then it is the bridge's",
+            ));
+        }
         Ok(Pod {
             host: self.free_name(shelf, &key).await?,
             key,
@@ -198,7 +212,7 @@ impl Inner {
     async fn addresses(&self, key: &Key, request: &Plug) -> Result<Addresses, Refusal> {
         let wanted = &request.addresses;
         if !wanted.given.is_empty() {
-            return Ok((wanted.given.clone(), false));
+            return Ok((each_once(&wanted.given), false));
         }
         let (addressing, asks) = self.office.counter(PLUG)?;
         let subnet = match wanted.subnet {
@@ -220,7 +234,7 @@ impl Inner {
             wish_for(PLUG, asks, wish).await?;
             all.push(cidr(it.address, prefix)?);
         }
-        Ok((all, true))
+        Ok((each_once(&all), true))
     }
 
     /// Tells control, and with it all peers, where the pod is, and whoever knew another by its address.
@@ -297,6 +311,17 @@ impl Inner {
 
 fn called(pod: &Pod) -> String {
     format!("{} of {}", pod.key.ifname, pod.key.id)
+}
+
+/// The kernel takes none twice.
+fn each_once(all: &[api::Cidr]) -> Vec<api::Cidr> {
+    let mut each: Vec<api::Cidr> = Vec::with_capacity(all.len());
+    for it in all {
+        if !each.iter().any(|before| before.addr() == it.addr()) {
+            each.push(*it);
+        }
+    }
+    each
 }
 
 /// Waits until it is, if nobody has yet.
