@@ -166,10 +166,12 @@ fn show_counters(daemons: &[Daemon]) -> Result<()> {
         let report = daemon.report()?;
         let drops = report.pointer("/counters/drops").and_then(Value::as_object);
         let drops = drops.context("no drops")?;
-        let drops: Vec<_> = drops.iter().filter(|(_, count)| count.as_u64() > Some(0)).collect();
+        let drops = drops.iter().filter(|(_, count)| count.as_u64() > Some(0));
+        let drops: Vec<_> = drops.map(|(why, count)| format!("{count} {why}")).collect();
+        let drops = if drops.is_empty() { "none".to_owned() } else { drops.join(", ") };
         let count = |path: &str| report.pointer(path).and_then(Value::as_u64).unwrap_or_default();
         println!(
-            "{}  from pods {:>9} frames, to pods {:>9}, relayed {:>9}, dropped {drops:?}",
+            "{}  from pods {:>9} frames, to pods {:>9}, relayed {:>9}, dropped {drops}",
             daemon.node().name(),
             count("/counters/from_tap/frames"),
             count("/counters/to_tap/frames"),
