@@ -1,7 +1,7 @@
 //! How workers wake control: an eventfd that all of them write to and control waits for.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -29,8 +29,7 @@ impl Bell {
     /// # Errors
     /// No descriptor is free.
     pub fn new() -> io::Result<Self> {
-        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { fd: sys::readable(Arc::new(fd))? })
+        Ok(Self { fd: sys::readable(Ringer::new()?.0)? })
     }
 
     /// What workers ring it with.
@@ -53,6 +52,21 @@ impl Bell {
 }
 
 impl Ringer {
+    /// Rings for who waits for its descriptor.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+
+    /// Readable when it was rung, until [`Ringer::silence`].
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    pub(crate) fn silence(&self) {
+        // Who is not rung for has nothing to read.
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+
     /// Rings: one system call.
     pub(crate) fn ring(&self) {
         // An eventfd that cannot be written to is already readable.

@@ -1,9 +1,10 @@
 mod builder;
 mod path;
+mod reader;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,8 @@ use crate::sleeve::Label;
 use crate::{Mtu, Vni};
 pub use builder::PlanBuilder;
 pub use path::{Path, Route, Tunnel, Way};
+use reader::Follower;
+pub(crate) use reader::PlanReader;
 
 /// A peer's slot in the [`Plan`]. The switch knows no names; control gives out the slots.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -182,24 +185,45 @@ impl Plan {
 ///
 /// # Thread-safety
 /// Any thread may install and any may load. A worker calls [`PlanCell::load_if_newer`] once per
-/// batch: that is one atomic load unless there is something new.
+/// batch: that is one atomic load unless there is something new. Who installs holds a lock, of which workers
+/// know nothing once they have begun, and wakes those that sleep.
 #[derive(Debug)]
 pub struct PlanCell {
     plan: ArcSwap<Plan>,
     generation: AtomicU64,
+    followers: Mutex<Vec<Follower>>,
 }
 
 impl PlanCell {
     /// A cell that holds `plan` as generation 1.
     pub fn new(plan: Plan) -> Self {
-        Self { plan: ArcSwap::from_pointee(plan), generation: AtomicU64::new(1) }
+        let (plan, generation) = (ArcSwap::from_pointee(plan), AtomicU64::new(1));
+        Self { plan, generation, followers: Mutex::default() }
     }
 
     /// Replaces the plan.
     pub fn install(&self, plan: Plan) {
         self.plan.store(Arc::new(plan));
         // After the plan: who sees the new generation also sees the new plan, or a newer one.
+        self.unsettle();
+    }
+
+    /// As if the same plan had been installed anew: [`PlanCell::is_settled`] is about what lies in the TAP now.
+    pub fn unsettle(&self) {
         self.generation.fetch_add(1, Ordering::Release);
+        self.followers().retain(Follower::wake);
+    }
+
+    /// Whether all that lay in the TAP when a plan was last installed went where that plan, or one before it, wanted it:
+    /// what is sent by another plan came to the TAP after that. Also while no thread runs. A thread that
+    /// the processor is kept from may take as long as it likes.
+    pub fn is_settled(&self) -> bool {
+        let generation = self.generation.load(Ordering::Acquire);
+        self.followers().iter().all(|it| it.has_settled(generation))
+    }
+
+    fn followers(&self) -> MutexGuard<'_, Vec<Follower>> {
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The plan, if it was replaced since `seen`, which is brought up to date.
@@ -217,7 +241,7 @@ impl PlanCell {
         self.plan.load_full()
     }
 
-    /// How often a plan was installed.
+    /// How often a plan was installed, or [`PlanCell::unsettle`] was called.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
     }

@@ -1,16 +1,17 @@
 //! The frame loop's thread: waits for either side, and gives the worker the time.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
 use crate::spin::Spin;
-use crate::{Fault, Poll, Tap, Tick, Underlay, Worker};
+use crate::{Fault, Poll, Ringer, Tap, Tick, Underlay, Worker};
 
 /// Where ticks come from.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,14 @@ impl Clock {
 #[derive(Debug)]
 pub struct FrameThreads {
     handles: Vec<JoinHandle<()>>,
-    wake: Arc<OwnedFd>,
+    wakes: Vec<Wake>,
+}
+
+/// Wakes a thread that waits: there is another plan, or it is to stop.
+#[derive(Clone, Debug)]
+struct Wake {
+    ringer: Ringer,
+    stop: Arc<AtomicBool>,
 }
 
 /// Tells how threads have ended, one after the other: `Ok` when they were told to.
@@ -59,16 +67,18 @@ impl FrameThreads {
         T: Tap + AsFd + Send + 'static,
         U: Underlay + AsFd + Send + 'static,
     {
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (report, ended) = mpsc::unbounded_channel();
-        let mut threads = Self { handles: Vec::new(), wake };
+        let mut threads = Self { handles: Vec::new(), wakes: Vec::new() };
+        let stop = Arc::new(AtomicBool::new(false));
         for (n, worker) in workers.into_iter().enumerate() {
-            let stop = Arc::clone(&threads.wake);
+            let wake = Wake { ringer: Ringer::new()?, stop: Arc::clone(&stop) };
+            threads.wakes.push(wake.clone());
+            worker.follow(wake.ringer.clone());
             let report = Report { end: Err(Fault::Panicked), to: report.clone() };
             let thread = std::thread::Builder::new().name(format!("frames-{n}"));
             let handle = thread.spawn(move || {
                 let mut report = report;
-                report.end = run(worker, clock, poll, &stop);
+                report.end = run(worker, clock, poll, &wake);
             })?;
             threads.handles.push(handle);
         }
@@ -91,8 +101,7 @@ impl Drop for Report {
 
 impl Drop for FrameThreads {
     fn drop(&mut self) {
-        // An eventfd that cannot be written to is already readable. It stays so: all threads see it.
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        self.wakes.iter().for_each(Wake::stop);
         for handle in self.handles.drain(..) {
             // A panic was reported by its guard.
             drop(handle.join());
@@ -100,12 +109,7 @@ impl Drop for FrameThreads {
     }
 }
 
-fn run<T, U>(
-    mut worker: Worker<T, U>,
-    clock: Clock,
-    spin: Poll,
-    stop: &OwnedFd,
-) -> Result<(), Fault>
+fn run<T, U>(mut worker: Worker<T, U>, clock: Clock, spin: Poll, wake: &Wake) -> Result<(), Fault>
 where
     T: Tap + AsFd,
     U: Underlay + AsFd,
@@ -119,7 +123,7 @@ where
         let again = spin.again(moved, clock.elapsed(), slept);
         slept = !again;
         // A flood that never lets the worker rest must not keep it from stopping.
-        if (!again || turns.is_multiple_of(1024)) && wait(&worker, stop, !again)? {
+        if (!again || turns.is_multiple_of(1024)) && wait(&worker, wake, !again)? {
             return Ok(());
         }
         if again && moved.reads == 0 {
@@ -130,25 +134,39 @@ where
 }
 
 /// Waits for either side, if it may block. Returns whether to stop.
-fn wait<T, U>(worker: &Worker<T, U>, stop: &OwnedFd, block: bool) -> Result<bool, Fault>
+fn wait<T, U>(worker: &Worker<T, U>, wake: &Wake, block: bool) -> Result<bool, Fault>
 where
     T: Tap + AsFd,
     U: Underlay + AsFd,
 {
     let (tap, underlay) = worker.sides();
-    let fd = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-    let three = [fd(stop.as_fd()), fd(tap.as_fd()), fd(underlay.as_fd())];
-    match worker.sleeve() {
-        None => wait_for(three, block),
+    let three = [wake.ringer.fd(), tap.as_fd(), underlay.as_fd()];
+    let woken = match worker.sleeve() {
+        None => wait_for(three, block)?,
         Some(sleeve) => {
-            let [stop, tap, underlay] = three;
-            wait_for([stop, tap, underlay, fd(sleeve.as_fd())], block)
+            let [wake, tap, underlay] = three;
+            wait_for([wake, tap, underlay, sleeve.as_fd()], block)?
         }
+    };
+    Ok(woken && wake.answer())
+}
+
+impl Wake {
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.ringer.ring();
+    }
+
+    /// Whether it was rung for the end.
+    fn answer(&self) -> bool {
+        self.ringer.silence();
+        self.stop.load(Ordering::Acquire)
     }
 }
 
 /// Waits for one of `fds`, if it may block. Returns whether the first of them is ready.
-fn wait_for<const N: usize>(mut fds: [PollFd<'_>; N], block: bool) -> Result<bool, Fault> {
+fn wait_for<const N: usize>(fds: [BorrowedFd<'_>; N], block: bool) -> Result<bool, Fault> {
+    let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
     let timeout = Timespec { tv_sec: 0, tv_nsec: 0 };
     match poll(&mut fds, if block { None } else { Some(&timeout) }) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}

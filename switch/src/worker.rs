@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::buf::Batch;
 use crate::frame::{ETHERNET_LEN, VLAN_TAG_LEN};
+use crate::plan::PlanReader;
 use crate::{Counters, Forwarder, Mtu, PeerId, Plan, PlanCell, Punts, Ringer, Tap, Tick, Underlay};
 use receive::Receive;
 use relay::Relay;
@@ -79,9 +80,8 @@ pub enum Fault {
 struct Shared {
     forwarder: Forwarder,
     counters: Arc<Counters>,
-    cell: Arc<PlanCell>,
+    reader: PlanReader,
     plan: Arc<Plan>,
-    generation: u64,
     /// What paths were found to carry less of than this plan says, and until when to believe it.
     narrowed: Vec<(PeerId, Mtu, Tick)>,
     punts: Arc<Punts>,
@@ -117,21 +117,12 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
         cell: Arc<PlanCell>,
         counters: Arc<Counters>,
     ) -> Self {
-        let (plan, generation, narrowed) = (cell.load(), 0, Vec::new());
-        let punts = Arc::default();
+        let (reader, narrowed, punts) = (PlanReader::new(cell), Vec::new(), Arc::default());
+        let plan = reader.load();
         Self {
             tap,
             underlay: Tunnels { vxlan: underlay, sleeve: None },
-            shared: Shared {
-                forwarder,
-                counters,
-                cell,
-                plan,
-                generation,
-                narrowed,
-                punts,
-                snoop: None,
-            },
+            shared: Shared { forwarder, counters, reader, plan, narrowed, punts, snoop: None },
             transmit: Transmit::new(),
             receive: Receive::new(),
             relay: Relay::new(),
@@ -186,6 +177,7 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
             moved.count(batch);
             self.transmit.handle(batch, &mut context);
         }
+        context.shared.reader.end_turn(batch.is_full());
         read.map_err(Fault::Tap)?;
         self.turn_sleeve(&mut moved, now)?;
         for refusals in self.underlay.take_refusals() {
@@ -216,6 +208,11 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
         read.map_err(Fault::Underlay)
     }
 
+    /// Has who installs plans wait for this worker, and ring when there is one.
+    pub(crate) fn follow(&self, ringer: Ringer) {
+        self.shared.reader.follow(ringer);
+    }
+
     /// Where frames for control are put.
     pub fn punts(&self) -> Arc<Punts> {
         Arc::clone(&self.shared.punts)
@@ -242,7 +239,7 @@ impl Moved {
 
 impl Shared {
     fn refresh(&mut self, now: Tick) {
-        if let Some(plan) = self.cell.load_if_newer(&mut self.generation) {
+        if let Some(plan) = self.reader.load_if_newer() {
             self.plan = plan;
             self.narrowed.clear();
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Ringer;
 use crate::sleeve::{HOPS, Header};
 
 fn plan(last_octets: &[u8]) -> Plan {
@@ -220,4 +221,58 @@ fn sleeve(n: u8) -> SocketAddr {
 
 fn label(raw: u32) -> Label {
     Label::new(raw).unwrap()
+}
+
+#[test]
+fn a_plan_has_settled_when_each_reader_that_is_left_has_emptied_the_tap_by_it() {
+    let cell = Arc::new(PlanCell::new(plan(&[1])));
+    assert!(cell.is_settled(), "nobody reads");
+    let mut readers = [PlanReader::new(Arc::clone(&cell)), PlanReader::new(Arc::clone(&cell))];
+    readers.iter().for_each(|it| it.follow(Ringer::new().unwrap()));
+    assert!(!cell.is_settled());
+
+    // What this one has read came by the plan before.
+    readers[0].end_turn(false);
+    assert!(!cell.is_settled());
+    let turn = |reader: &mut PlanReader, full| {
+        drop(reader.load_if_newer());
+        reader.end_turn(full);
+    };
+    readers.iter_mut().for_each(|it| turn(it, false));
+    assert!(cell.is_settled());
+
+    cell.unsettle();
+    assert!(!cell.is_settled());
+    turn(&mut readers[0], false);
+    for _ in 1..PlanReader::QUEUE {
+        turn(&mut readers[1], true);
+        assert!(!cell.is_settled(), "there may be more");
+    }
+    turn(&mut readers[1], true);
+    assert!(cell.is_settled(), "as much as fits into the queue");
+
+    cell.install(plan(&[2]));
+    let [first, second] = readers;
+    drop(first);
+    assert!(!cell.is_settled());
+    drop(second);
+    assert!(cell.is_settled(), "nobody reads any more");
+}
+
+#[test]
+fn who_follows_is_rung_for_a_plan_until_it_is_gone() {
+    let cell = Arc::new(PlanCell::new(plan(&[1])));
+    let reader = PlanReader::new(Arc::clone(&cell));
+    let ringer = Ringer::new().unwrap();
+    reader.follow(ringer.clone());
+    let rung = || rustix::io::read(ringer.fd(), &mut [0; 8]).is_ok();
+
+    assert!(!rung());
+    cell.install(plan(&[2]));
+    assert!(rung());
+    cell.unsettle();
+    assert!(rung());
+    drop(reader);
+    cell.install(plan(&[3]));
+    assert!(!rung());
 }

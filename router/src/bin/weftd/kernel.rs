@@ -28,8 +28,10 @@ const RETRY: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_secs(15);
 /// or for so long: as long as a mesh takes to come together.
 const SETTLE_MAX: Duration = Duration::from_secs(60);
-/// How long a frame thread may be at what it has begun with an older plan.
+/// How often it is looked whether the frame threads have begun anew, and for how long: threads that the processor is kept
+/// from hold up nobody for longer.
 const TURN: Duration = Duration::from_millis(1);
+const TURN_MAX: Duration = Duration::from_millis(100);
 /// How often it is asked what the kernel's uplink was used for, and by how many stations more each time takes longer.
 const LOOK: Duration = Duration::from_millis(500);
 const LOOK_EACH: Duration = Duration::from_micros(500);
@@ -235,6 +237,11 @@ impl Keeper {
         let kept = desired.floods.intersection(&self.floods).copied().collect();
         let first =
             self.program(&shared, Entries { floods: kept, ..desired.clone() }, settle).await;
+        if !self.floods.is_subset(&desired.floods) {
+            // What the kernel has flooded to them until now lies in the TAP, too, and is not to go there by the next plan.
+            self.cell.unsettle();
+            self.settle().await;
+        }
         // Also where the kernel did not take it: the process carries all the same.
         if let Some(plan) = &shared.plan {
             self.cell.install(plan.clone());
@@ -242,13 +249,21 @@ impl Keeper {
         self.pin(&shared);
         let mut applied = first?;
         if !desired.floods.is_subset(&self.floods) {
-            sleep(TURN).await;
+            self.settle().await;
             applied = self.program(&shared, desired.clone(), false).await?;
         }
         self.floods = desired.floods;
         match &mut self.fdb {
             Some(fdb) if !changed && !settle => fdb.verify().await,
             Some(_) | None => Ok(applied),
+        }
+    }
+
+    /// Until no frame thread has in hand, or in the TAP, what came there before.
+    async fn settle(&self) {
+        let deadline = Instant::now() + TURN_MAX;
+        while !self.cell.is_settled() && Instant::now() < deadline {
+            sleep(TURN).await;
         }
     }
 

@@ -111,7 +111,7 @@ fn sent_in_runs<const N: usize>(frames: [&[u8]; N], path: Path) -> Vec<Vec<Vec<u
     worker = worker.with_sleeve(Recording::default());
     let route = Route { path, label: Label::new(7), sleeve: Some((addr_of(A), 6783).into()) };
     let plan = Plan::builder(Vni::DEFAULT).label(Label::new(1).unwrap()).peer(A, peer(A), route);
-    worker.shared.cell.install(plan.build());
+    worker.shared.reader = PlanReader::new(Arc::new(PlanCell::new(plan.build())));
     frames.iter().for_each(|frame| assert!(cable.send(frame)));
 
     worker.turn(T0).unwrap();
