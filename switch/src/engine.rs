@@ -22,6 +22,7 @@ mod fallbacks;
 mod frames;
 mod limits;
 mod mend;
+mod outlets;
 mod patience;
 mod sleeve;
 mod sockets;
@@ -34,7 +35,7 @@ use tracing::{info, warn};
 
 use crate::{
     Change, Clock, Counters, FastState, Fault, Forwarder, Injector, Installed, KernelTap, MacTable,
-    Mtu, PlanCell, Poll, Quirk, Ringer, Spec, Told, UdpProbe, UdpUnderlay, Wiring, Worker,
+    Mtu, PlanCell, Poll, Punts, Quirk, Ringer, Spec, UdpProbe, UdpUnderlay, Wiring, Worker,
 };
 pub use error::{KeepError, StartError, remedy};
 use fallbacks::Fallbacks;
@@ -42,6 +43,7 @@ pub use fallbacks::Supports;
 use frames::Frames;
 pub use limits::{LimitError, default_queues, raise_descriptor_limit};
 use mend::{Reading, tell_fast};
+pub use outlets::{IntakeGate, Tellings};
 use patience::Patience;
 use sleeve::Mouth;
 pub use sleeve::SleeveSender;
@@ -59,7 +61,7 @@ pub struct EngineConfig {
     /// For peers in how many slots to count. Those in further slots are served as well.
     pub slots: usize,
     /// Rung when a worker has something for control, who is then told what pods say, too
-    /// ([`Told`]). Without it only probes are kept, and nobody is woken.
+    /// ([`Told`](crate::Told)). Without it only probes are kept, and nobody is woken.
     pub ringer: Option<Ringer>,
 }
 
@@ -75,6 +77,8 @@ pub struct Engine {
     wiring: Wiring,
     installed: Installed,
     frames: Frames,
+    tellings: Tellings,
+    gate: IntakeGate,
     udp: UdpProbe,
     mouth: Mouth,
     fallbacks: Fallbacks,
@@ -115,7 +119,8 @@ impl Engine {
         cell: Arc<PlanCell>,
         clock: Clock,
     ) -> Result<Self, StartError> {
-        let EngineConfig { spec, slots, .. } = &config;
+        let EngineConfig { spec, slots, ringer, .. } = &config;
+        let tellings = Tellings::new(spec.queues, ringer.as_ref());
         let counters = (0..spec.queues).map(|_| Arc::new(Counters::new(*slots))).collect();
         let (mtu, udp) = (spec.mtu, sockets.udp());
         let mut wiring = Wiring::new(spec.clone())?;
@@ -130,6 +135,8 @@ impl Engine {
             wiring,
             installed,
             frames: Frames::default(),
+            tellings,
+            gate: IntakeGate::default(),
             udp,
             mouth: Mouth::default(),
             fallbacks: Fallbacks::default(),
@@ -169,10 +176,9 @@ impl Engine {
         self.frames.are_running()
     }
 
-    /// Something that a worker has for control, if there is anything: probes of that worker first. Who
-    /// is rung for takes all.
-    pub fn poll_told(&self) -> Option<Told> {
-        self.frames.poll_told()
+    /// What the workers have for control, restarts of the threads or not.
+    pub fn tellings(&self) -> Tellings {
+        self.tellings.clone()
     }
 
     /// Gives a frame of control's own to this node's bridge, such as an
@@ -199,15 +205,9 @@ impl Engine {
         }
     }
 
-    /// Whether transparent sockets take what a tproxy rule would bring them. Closed, whoever has the port of
-    /// VXLAN receives, from the next datagram on, and nothing that the threads have yet to handle is
-    /// overtaken. To be closed before such a rule is removed, and opened after that: while it is closed the
-    /// sockets are like any others, and a guard does not know them.
-    ///
-    /// # Errors
-    /// The kernel refuses to make a socket transparent again.
-    pub async fn set_intake(&self, open: bool) -> io::Result<()> {
-        self.frames.set_intake(open).await
+    /// Whether transparent sockets take what a tproxy rule would bring them, restarts of the threads or not.
+    pub fn intake_gate(&self) -> IntakeGate {
+        self.gate.clone()
     }
 
     /// What each worker counts, in order of their queues. Those of queues that the TAP does not have
@@ -277,9 +277,13 @@ impl Engine {
         info!(queues = taps.len(), ?offloads, "starting the frame threads");
         self.fallbacks.note_taps(&taps, self.config.spec.backend);
         let injector = taps.first().map(Injector::new).transpose().map_err(StartError::Thread)?;
-        let sides = taps.into_iter().zip(sockets.into_sides()).zip(&self.counters);
-        let workers = sides.map(|((tap, underlay), counters)| self.worker(tap, underlay, counters));
-        let frames = Frames::start(workers.collect(), self.clock, self.config.poll);
+        let control = self.counters.iter().zip(self.tellings.each());
+        let sides = taps.into_iter().zip(sockets.into_sides()).zip(control);
+        let workers: Vec<_> = sides
+            .map(|((tap, underlay), (counters, punts))| self.worker(tap, underlay, counters, punts))
+            .collect();
+        self.gate.lead_to(workers.iter().map(|worker| worker.sides().1.valve()).collect());
+        let frames = Frames::start(workers, self.clock, self.config.poll);
         let frames = frames.map_err(StartError::Thread)?.with_injector(injector);
         self.frames = frames.with_voice(sleeve.map(|it| self.mouth.speak(it)));
         Ok(())
@@ -290,15 +294,14 @@ impl Engine {
         tap: KernelTap,
         (vxlan, sleeve): (UdpUnderlay, Option<UdpUnderlay>),
         counters: &Arc<Counters>,
+        punts: &Arc<Punts>,
     ) -> Worker<KernelTap, UdpUnderlay> {
         let forwarder = Forwarder::new(Arc::clone(&self.table));
         let (cell, counters) = (Arc::clone(&self.cell), Arc::clone(counters));
-        let mut worker = Worker::new(tap, vxlan, forwarder, cell, counters);
-        if let Some(sleeve) = sleeve {
-            worker = worker.with_sleeve(sleeve);
-        }
-        match &self.config.ringer {
-            Some(ringer) => worker.with_ringer(ringer.clone()),
+        let worker = Worker::new(tap, vxlan, forwarder, cell, counters);
+        let worker = worker.with_punts(Arc::clone(punts));
+        match sleeve {
+            Some(sleeve) => worker.with_sleeve(sleeve),
             None => worker,
         }
     }

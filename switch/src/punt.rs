@@ -89,6 +89,10 @@ impl Punts {
         Self { ringer: Some(ringer), ..Self::default() }
     }
 
+    pub(crate) fn are_rung_for(&self) -> bool {
+        self.ringer.is_some()
+    }
+
     /// `false` when there is no room.
     pub(crate) fn put(&self, told: Told) -> bool {
         let queue = match told {

@@ -144,9 +144,16 @@ impl<T: Tap, U: Underlay> Worker<T, U> {
     /// also told what frames of pods say: [`Told::Address`](crate::Told) and
     /// [`Told::Sighting`](crate::Told). To be called before [`Worker::punts`].
     #[must_use]
-    pub fn with_ringer(mut self, ringer: Ringer) -> Self {
-        self.shared.punts = Arc::new(Punts::ringing(ringer));
-        self.shared.snoop = Some(Snoop::new());
+    pub fn with_ringer(self, ringer: Ringer) -> Self {
+        self.with_punts(Arc::new(Punts::ringing(ringer)))
+    }
+
+    /// The worker with a place for what it has for control that outlives it. Where that is rung for, control is told what pods say, too.
+    /// To be called before [`Worker::punts`].
+    #[must_use]
+    pub(crate) fn with_punts(mut self, punts: Arc<Punts>) -> Self {
+        self.shared.snoop = punts.are_rung_for().then(Snoop::new);
+        self.shared.punts = punts;
         self
     }
 

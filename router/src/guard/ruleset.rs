@@ -224,7 +224,7 @@ add rule {table} input iifname \"{bridge}\" tcp dport {ports} counter name {pods
 add rule {table} input iifname \"{bridge}\" meta l4proto {{ icmp, ipv6-icmp }} jump {QUOTED}
 {direct}\
 add rule {table} tunnel iifname \"{bridge}\" counter name {pods_to_node} drop
-add rule {table} tunnel iif lo goto own
+add rule {table} tunnel iifname lo goto own
 add rule {table} tunnel ip saddr @{peers4} accept
 add rule {table} tunnel ip6 saddr @{peers6} accept
 add rule {table} tunnel udp dport {sleeve} counter name {sleeve_strangers} drop
@@ -330,7 +330,7 @@ pub(super) fn switch(config: &Config) -> String {
     // What pods send is for `input`, as if nobody brought anything. What comes by `lo` is left to whoever has the port: so a node
     // tries its own kernel's receiving.
     text += &format!(
-        "add rule {table} receive iifname \"{bridge}\" return\nadd rule {table} receive iif lo return\n"
+        "add rule {table} receive iifname \"{bridge}\" return\nadd rule {table} receive iifname lo return\n"
     );
     for (family, targets) in ["ip", "ip6"].into_iter().zip(TARGETS) {
         text += &format!(
@@ -424,7 +424,7 @@ mod tests {
             [
                 "add rule inet weft prerouting udp dport 6784 goto receive",
                 "add rule inet weft receive iifname \"weave\" return",
-                "add rule inet weft receive iif lo return",
+                "add rule inet weft receive iifname lo return",
                 "add rule inet weft receive udp dport 6784 ip saddr @targets4 fib daddr type local tproxy ip to :40000 accept",
                 "add rule inet weft receive udp dport 6784 ip6 saddr @targets6 fib daddr type local tproxy ip6 to :40000 accept",
             ]

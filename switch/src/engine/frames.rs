@@ -1,19 +1,10 @@
 //! The frame threads, and what control keeps of them.
 
-use std::io;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
-
 use super::sleeve::Voice;
-use crate::underlay::Valve;
 use crate::{
-    Clock, DropGauge, Ended, Fault, FrameThreads, Injector, KernelTap, Poll, Punts, Told,
-    UdpUnderlay, Worker,
+    Clock, DropGauge, Ended, Fault, FrameThreads, Injector, KernelTap, Poll, UdpUnderlay, Worker,
 };
-
-/// How often, and how far apart, it is looked whether the threads have done what they were asked for.
-const LOOKS: u32 = 50;
-const LOOK: Duration = Duration::from_millis(1);
+use std::io;
 
 /// The frame threads, or that there are none at the moment. Dropping it stops them.
 #[derive(Debug, Default)]
@@ -21,10 +12,8 @@ pub(super) struct Frames {
     threads: Option<FrameThreads>,
     ended: Option<Ended>,
     gauges: Vec<DropGauge>,
-    punts: Vec<Arc<Punts>>,
     injector: Option<Injector>,
     voice: Option<Voice>,
-    valves: Vec<Weak<Valve>>,
 }
 
 impl Frames {
@@ -37,11 +26,9 @@ impl Frames {
         let vxlan = workers.iter().map(|worker| worker.sides().1);
         let underlays = vxlan.chain(workers.iter().filter_map(Worker::sleeve));
         let gauges = underlays.filter_map(|it| it.drop_gauge().ok()).collect();
-        let punts = workers.iter().map(Worker::punts).collect();
-        let valves = workers.iter().map(|worker| worker.sides().1.valve()).collect();
         let (threads, ended) = FrameThreads::spawn(workers, clock, poll)?;
         let (threads, ended) = (Some(threads), Some(ended));
-        Ok(Self { threads, ended, gauges, punts, injector: None, voice: None, valves })
+        Ok(Self { threads, ended, gauges, injector: None, voice: None })
     }
 
     /// The threads with a way to write into the TAP beside them.
@@ -52,21 +39,6 @@ impl Frames {
     /// The threads with senders on the port from process to process.
     pub(super) fn with_voice(self, voice: Option<Voice>) -> Self {
         Self { voice, ..self }
-    }
-
-    /// Opens or closes transparent receivers. The threads close them when they have nothing in hand; it is
-    /// done for those that sleep, or never rest.
-    pub(super) async fn set_intake(&self, open: bool) -> io::Result<()> {
-        let valves = || self.valves.iter().filter_map(Weak::upgrade);
-        valves().for_each(|valve| valve.ask(open));
-        let looks = if open { 0 } else { LOOKS };
-        for _ in 0..looks {
-            if valves().all(|valve| valve.is_settled()) {
-                return Ok(());
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        valves().try_for_each(|valve| valve.settle())
     }
 
     /// Stops the threads; what the kernel has lost can still be asked for.
@@ -84,11 +56,6 @@ impl Frames {
     /// Datagrams that found a socket's buffer full; `None` when the kernel does not tell.
     pub(super) fn socket_drops(&self) -> Option<u64> {
         self.gauges.iter().map(|it| it.load().map(u64::from)).sum::<io::Result<_>>().ok()
-    }
-
-    /// What a worker has for control.
-    pub(super) fn poll_told(&self) -> Option<Told> {
-        self.punts.iter().find_map(|punts| punts.take())
     }
 
     /// Gives a frame to the bridge.

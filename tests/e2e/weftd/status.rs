@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weft_tests::harness::weftd::Daemon;
-use weft_tests::harness::{Cluster, Lab, Ping, Stopwatch, bin, pause, serial};
+use weft_tests::harness::{Cluster, Lab, Node, Ping, Proc, Stopwatch, bin, pause, serial};
 
 /// How long it is asked, and how often in a second by each of those who ask.
 const SECONDS: u32 = 5;
@@ -81,10 +81,8 @@ fn a_kernel_that_lets_netlink_wait_silences_nobody() {
     let _turn = serial().unwrap();
     Lab::with("rtnl", |lab| {
         let it = Cluster::<2>::fast(lab)?;
-        let (daemon, seconds) = (it.daemon(0)?, HELD.as_secs().to_string());
-        let holder = bin("lab-rtnl")?.into_os_string().into_string().ok().context("no text")?;
-        let mut holder = it.node(0)?.spawn(&[&holder, "eth0", &seconds])?;
-        holder.wait_for_line("holding", PATIENCE)?;
+        let daemon = it.daemon(0)?;
+        let mut holder = hold_netlink(it.node(0)?)?;
 
         let watch = Stopwatch::start();
         let mut times = Vec::new();
@@ -106,6 +104,43 @@ fn a_kernel_that_lets_netlink_wait_silences_nobody() {
         Ok(())
     })
     .unwrap();
+}
+
+#[test]
+fn nodes_that_wait_for_netlink_answer_on_udp_6783_and_have_the_process_receive() {
+    let _turn = serial().unwrap();
+    Lab::with("rtnl-lines", |lab| {
+        let it = Cluster::<2>::fast(lab)?;
+        let mut holder = hold_netlink(it.node(0)?)?;
+
+        it.node(0)?.sh(CUT)?;
+        for (from, to) in [(0, 1), (1, 0)] {
+            it.wait_for(from, to, WAITS, |path| path.kind == "sleeve")?;
+        }
+        ensure!(holder.running(), "it was not held for long enough to see anything");
+        ensure!(holder.wait(PATIENCE)?.success(), "{}", holder.stderr());
+
+        it.said(0, "the process does until it works again", 1, WAITS)?;
+        for node in 0..2 {
+            for complaint in ["no answer to probes on the direct path", "cannot"] {
+                ensure!(it.logged(node, complaint)? == 0, "{}", it.daemon(node)?.proc.stderr());
+            }
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// Nothing arrives on the port of VXLAN.
+const CUT: &str = "nft 'add table ip cut; add chain ip cut in { type filter hook input priority 0; }; \
+    add rule ip cut in udp dport 6784 drop'";
+
+/// Has everybody who asks for links wait, for [`HELD`].
+fn hold_netlink(node: &Node) -> Result<Proc> {
+    let holder = bin("lab-rtnl")?.into_os_string().into_string().ok().context("no text")?;
+    let mut holder = node.spawn(&[&holder, "eth0", &HELD.as_secs().to_string()])?;
+    holder.wait_for_line("holding", PATIENCE)?;
+    Ok(holder)
 }
 
 /// Asks `EACH` times a second, whatever the answers take. How long each took.

@@ -139,7 +139,8 @@ async fn run(setup: Setup) -> Result<()> {
     pinned.iter().for_each(|(mac, id)| table.pin(*mac, Port::Peer(*id), Tick::default()));
     let cell = Arc::new(PlanCell::new(plan));
     let mut engine = Engine::start(config, sockets, table, cell, Clock::start()).await?;
-    let sender = engine.sleeve_sender();
+    let (sender, tellings, gate) =
+        (engine.sleeve_sender(), engine.tellings(), engine.intake_gate());
     let mut ticks = tokio::time::interval(PAUSE);
     let mut close = signal(SignalKind::user_defined1())?;
     let mut open = signal(SignalKind::user_defined2())?;
@@ -154,16 +155,16 @@ async fn run(setup: Setup) -> Result<()> {
             },
             rung = bell.rung() => {
                 rung?;
-                while let Some(told) = engine.poll_told() {
+                while let Some(told) = tellings.take() {
                     print_told(&told);
                 }
             }
             _ = close.recv() => {
-                engine.set_intake(false).await?;
+                gate.set(false).await?;
                 println!("intake closed");
             }
             _ = open.recv() => {
-                engine.set_intake(true).await?;
+                gate.set(true).await?;
                 println!("intake open");
             }
             _ = ticks.tick() => {

@@ -1,4 +1,5 @@
-//! The data plane's task: owns the engine, looks after it, and tells the control loop what bridge and workers say.
+//! The data plane's task: owns the engine, looks after it, and tells the control loop what the bridge says. It waits for netlink: what must
+//! not wait is [`crate::outlets`]'s.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,9 +9,7 @@ use anyhow::{Context, bail};
 use router::Input;
 use router::guard::Receive;
 use switch::engine::{Engine, KernelDrops, Supports};
-use switch::{
-    Bell, Counters, FastState, Fault, Mac, Mtu, Notice, Stations, Told, Watch, neighbour,
-};
+use switch::{Counters, FastState, Fault, Mac, Mtu, Notice, Stations, Watch, neighbour};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
@@ -19,7 +18,6 @@ use crate::beacon::Links;
 use crate::control::Inbox;
 use crate::failure::Line;
 use crate::kernel::Tables;
-use crate::keyring::{Came, Keyring};
 
 /// How often stations are aged, and links are looked after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -61,21 +59,16 @@ pub(crate) struct Listeners {
     /// Where VXLAN is received besides its port.
     pub(crate) port: watch::Sender<Option<u16>>,
     pub(crate) sight: watch::Sender<Sight>,
-    /// Who is to receive VXLAN, for the guard.
-    pub(crate) receive: watch::Sender<Receive>,
 }
 
 /// The task.
 pub(crate) struct Data {
     engine: Engine,
-    bell: Bell,
     watch: Watch,
     inbox: Inbox,
     tables: Tables,
-    keys: Keyring,
     told: Listeners,
-    /// Who is to receive VXLAN, and who does as far as the guard is concerned.
-    receives: watch::Receiver<Receive>,
+    /// Who receives VXLAN as far as the guard is concerned.
     switched: watch::Receiver<Receive>,
     /// What the bridge's MTU is to be.
     mtu: watch::Receiver<Mtu>,
@@ -84,14 +77,14 @@ pub(crate) struct Data {
 
 impl Data {
     pub(crate) fn new(
-        (engine, bell, watch): (Engine, Bell, Watch),
-        (inbox, tables, keys): (Inbox, Tables, Keyring),
+        (engine, watch): (Engine, Watch),
+        (inbox, tables): (Inbox, Tables),
         told: Listeners,
-        (receives, switched): (watch::Receiver<Receive>, watch::Receiver<Receive>),
+        switched: watch::Receiver<Receive>,
         mtu: watch::Receiver<Mtu>,
     ) -> Self {
         let complaint = None;
-        Self { engine, bell, watch, inbox, tables, keys, told, receives, switched, mtu, complaint }
+        Self { engine, watch, inbox, tables, told, switched, mtu, complaint }
     }
 
     /// Runs until a thread has panicked, or the control loop has ended.
@@ -104,13 +97,8 @@ impl Data {
             tokio::select! {
                 biased;
                 fault = self.engine.ended() => self.handle_fault(&fault).await?,
-                rung = self.bell.rung() => {
-                    rung.context("cannot wait for the frame threads")?;
-                    self.pass_on().await?;
-                }
                 Some(order) = orders.recv() => self.obey(&order),
-                Ok(()) = self.receives.changed() => self.switch_receiver().await,
-                Ok(()) = self.switched.changed() => self.note_switched().await,
+                Ok(()) = self.switched.changed() => self.look().await,
                 () = sleep_until(due) => {
                     mend_at = None;
                     if Instant::now() >= house_at {
@@ -152,21 +140,6 @@ impl Data {
         Ok(())
     }
 
-    /// What workers have put aside for control.
-    async fn pass_on(&mut self) -> anyhow::Result<()> {
-        while let Some(told) = self.engine.poll_told() {
-            let input = match told {
-                Told::Probe(punt) => self.keys.open(punt.octets(), punt.len, Came::by(punt.via)),
-                Told::Address { mac, ip } => Some(Input::Address(mac, ip)),
-                Told::Sighting { mac } => Some(Input::Sighting(mac)),
-            };
-            if let Some(input) = input {
-                self.tell(input).await?;
-            }
-        }
-        Ok(())
-    }
-
     async fn handle_notice(&mut self, notice: Notice) -> anyhow::Result<()> {
         let input = match notice {
             Notice::Station { mac, port, bridge } if self.engine.is_local(port, bridge) => {
@@ -204,28 +177,6 @@ impl Data {
         }
     }
 
-    /// What the threads have in hand is not to be overtaken by what the kernel receives next.
-    async fn switch_receiver(&mut self) {
-        let to = *self.receives.borrow_and_update();
-        if to == Receive::Kernel {
-            self.set_intake(false).await;
-        }
-        self.told.receive.send_replace(to);
-    }
-
-    async fn note_switched(&mut self) {
-        if *self.switched.borrow_and_update() == Receive::Kernel {
-            self.set_intake(true).await;
-        }
-        self.look().await;
-    }
-
-    async fn set_intake(&self, open: bool) {
-        if let Err(error) = self.engine.set_intake(open).await {
-            warn!(%error, open, "cannot say whether the process is to receive in the kernel's place");
-        }
-    }
-
     fn obey(&self, order: &Order) {
         let Order::Announce(mac, addr) = order;
         let frame = neighbour::announce(*mac, *addr);
@@ -242,9 +193,7 @@ impl Data {
         if self.engine.restarts() != before || self.engine.has_read_anew() {
             self.learn_local().await?;
         }
-        self.settle(outcome.map_err(anyhow::Error::from)).await?;
-        // A ring may have been for what another took.
-        self.pass_on().await
+        self.settle(outcome.map_err(anyhow::Error::from)).await
     }
 
     /// After bridge and TAP were looked after: where they are, and what went wrong, once.

@@ -19,6 +19,7 @@ mod last;
 mod latency;
 mod logging;
 mod look;
+mod outlets;
 mod plane;
 mod pods;
 mod replay;

@@ -16,8 +16,9 @@ use router::journal::Journal;
 use router::probe::Secret;
 use router::serve::{Limits, Listen, Server};
 use router::{Cidr, Input, Node, Output, node, plan};
+use switch::engine::Engine;
 use switch::options::MtuChoice;
-use switch::{Installed, Mac, MacTable, Mtu, Plan, PlanCell, ProbeSocket};
+use switch::{Bell, Installed, Mac, MacTable, Mtu, Plan, PlanCell, ProbeSocket, Watch};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -28,7 +29,7 @@ use crate::args::{Config, FastPath};
 use crate::beacon::{Beacon, Links, Watcher};
 use crate::control::{Control, Inbox, Ways};
 use crate::courier::{self, Courier, Labeller};
-use crate::data::{self, Data, Listeners, Sight};
+use crate::data::{self, Data, Listeners, Order, Sight};
 use crate::desk::Desk;
 use crate::given::Given;
 use crate::kernel::{Keeper, Tables};
@@ -36,6 +37,7 @@ use crate::keyring::Keyring;
 use crate::last::{self, Writer};
 use crate::latency::Latency;
 use crate::look::{Facts, timestamp};
+use crate::outlets::Outlets;
 use crate::plane::Plane;
 use crate::pods::{self, Gate};
 use crate::tick::{self, Clock};
@@ -132,10 +134,10 @@ impl Starting {
             tasks.spawn(watcher.run(own_at));
         }
         let sleeve = engine.sleeve_sender();
-        let told = Listeners { links, own, port, sight, receive: to_guard };
-        let ends = (inbox.clone(), shared.tables.clone(), keys);
-        let data = Data::new((engine, bell, watch), ends, told, (receives, hand), mtu);
-        tasks.spawn(apart("plane", data.run(ordered)));
+        let told = Listeners { links, own, port, sight };
+        let receiving = Receiving { wanted: receives, guard: to_guard, switched: hand };
+        let ends = (inbox.clone(), keys, shared.tables.clone());
+        run_engine(&mut tasks, (engine, bell, watch), ends, (told, receiving), (mtu, ordered));
         let inquirer = Inquirer::new(requests.clone(), asked, &config.tap);
         let courier = Courier::start(mesh.clone(), office.labels(home), refresh);
         let tells = (inbox, courier.labeller());
@@ -151,6 +153,30 @@ impl Starting {
         let desk = Desk::new(asks, sighted, (given, exposed, pods), facts, shared.clock);
         Ok(Running { server: serve(config, desk).await?, tasks, last, _sole: sole })
     }
+}
+
+/// Who is to receive VXLAN, whom the guard has receive it, and who does.
+struct Receiving {
+    wanted: watch::Receiver<Receive>,
+    guard: watch::Sender<Receive>,
+    switched: watch::Receiver<Receive>,
+}
+
+/// Starts what looks after the engine, and beside it what may not wait for that.
+fn run_engine(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    (engine, bell, watch): (Engine, Bell, Watch),
+    (inbox, keys, tables): (Inbox, Keyring, Tables),
+    (told, receiving): (Listeners, Receiving),
+    (mtu, orders): (watch::Receiver<Mtu>, mpsc::Receiver<Order>),
+) {
+    let Receiving { wanted, guard, switched } = receiving;
+    let (tellings, intake, to) = (engine.tellings(), engine.intake_gate(), inbox.clone());
+    let data = Data::new((engine, watch), (inbox, tables), told, switched.clone(), mtu);
+    tasks.spawn(apart("plane", data.run(orders)));
+    let outlets =
+        Outlets { bell, tellings, intake, inbox: to, keys, wanted, switched, receive: guard };
+    tasks.spawn(outlets.run());
 }
 
 /// Starts the task of addresses, where some are managed.

@@ -158,7 +158,8 @@ impl Switch {
 
     async fn keep_house(&mut self) {
         // This binary has nobody who would answer probes.
-        while self.engine.poll_told().is_some() {}
+        let tellings = self.engine.tellings();
+        while tellings.take().is_some() {}
         self.measure_again();
         let kept = self.engine.keep_house().await;
         if kept.is_ok() {
