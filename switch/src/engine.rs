@@ -136,7 +136,7 @@ impl Engine {
             installed,
             frames: Frames::default(),
             tellings,
-            gate: IntakeGate::default(),
+            gate: IntakeGate::new(),
             udp,
             mouth: Mouth::default(),
             fallbacks: Fallbacks::default(),

@@ -25,8 +25,8 @@ pub enum LimitError {
 }
 
 /// Open files of a queue: 16 that send, two that receive and one more name for each of them, the TAP
-/// and one more name for it, and some to spare.
-const EACH: u64 = 24;
+/// and one more name for it, what wakes the thread, and some to spare.
+const EACH: u64 = 28;
 
 /// Raises the limit of open files to what so many queues need, and `others` beside them.
 ///

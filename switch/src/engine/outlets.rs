@@ -42,13 +42,27 @@ impl Tellings {
 ///
 /// # Thread-safety
 /// Any thread may use it, one at a time.
-#[derive(Clone, Debug, Default)]
-pub struct IntakeGate(Arc<Mutex<Vec<Weak<Valve>>>>);
+#[derive(Clone, Debug)]
+pub struct IntakeGate(Arc<Mutex<Gate>>);
+
+#[derive(Debug)]
+struct Gate {
+    open: bool,
+    /// Of the sockets that are read from. They are of those who read: a socket that outlives them keeps its port.
+    valves: Vec<Weak<Valve>>,
+}
 
 impl IntakeGate {
-    /// Other sockets are read from.
+    /// An open one.
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Gate { open: true, valves: Vec::new() })))
+    }
+
+    /// Other sockets are read from, all of them open so far.
     pub(super) fn lead_to(&self, valves: Vec<Weak<Valve>>) {
-        *self.lock() = valves;
+        let mut gate = self.lock();
+        valves.iter().filter_map(Weak::upgrade).for_each(|valve| valve.ask(gate.open));
+        gate.valves = valves;
     }
 
     /// Opens or closes it. Closed, whoever has the port of VXLAN receives, from the next datagram on, and nothing that the threads have
@@ -59,19 +73,27 @@ impl IntakeGate {
     /// # Errors
     /// The kernel refuses to make a socket transparent again.
     pub async fn set(&self, open: bool) -> io::Result<()> {
-        let valves: Vec<_> = self.lock().iter().filter_map(Weak::upgrade).collect();
-        valves.iter().for_each(|valve| valve.ask(open));
+        self.lock().open = open;
+        self.each(|valve| valve.ask(open));
         let looks = if open { 0 } else { LOOKS };
         for _ in 0..looks {
-            if valves.iter().all(|valve| valve.is_settled()) {
+            let mut settled = true;
+            self.each(|valve| settled &= valve.is_settled());
+            if settled {
                 return Ok(());
             }
             tokio::time::sleep(LOOK).await;
         }
-        valves.iter().try_for_each(|valve| valve.settle())
+        let mut refused = None;
+        self.each(|valve| refused = valve.settle().err().or_else(|| refused.take()));
+        refused.map_or(Ok(()), Err)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Valve>>> {
+    fn each(&self, what: impl FnMut(Arc<Valve>)) {
+        self.lock().valves.iter().filter_map(Weak::upgrade).for_each(what);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Gate> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

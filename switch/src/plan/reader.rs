@@ -58,18 +58,23 @@ impl PlanReader {
     /// Has the cell wait for this reader from now on, and wake it with `ringer`.
     pub(crate) fn follow(&self, ringer: Ringer) {
         let follower = Follower { settled: Arc::downgrade(&self.settled), ringer };
-        self.cell.followers().push(follower);
+        let mut followers = self.cell.followers();
+        followers.retain(Follower::is_there);
+        followers.push(follower);
     }
 }
 
 impl Follower {
     /// Wakes its worker. Returns whether there is one.
     pub(super) fn wake(&self) -> bool {
-        let there = self.settled.strong_count() > 0;
-        if there {
+        if self.is_there() {
             self.ringer.ring();
         }
-        there
+        self.is_there()
+    }
+
+    fn is_there(&self) -> bool {
+        self.settled.strong_count() > 0
     }
 
     /// Whether its worker, if there is one, has nothing in hand from before `generation`.

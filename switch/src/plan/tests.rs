@@ -276,3 +276,14 @@ fn who_follows_is_rung_for_a_plan_until_it_is_gone() {
     cell.install(plan(&[3]));
     assert!(!rung());
 }
+
+#[test]
+fn who_begins_anew_again_and_again_leaves_nothing_behind() {
+    let cell = Arc::new(PlanCell::new(plan(&[1])));
+
+    for _ in 0..3 {
+        PlanReader::new(Arc::clone(&cell)).follow(Ringer::new().unwrap());
+    }
+
+    assert_eq!(cell.followers().len(), 1);
+}

@@ -237,8 +237,9 @@ impl Keeper {
         let kept = desired.floods.intersection(&self.floods).copied().collect();
         let first =
             self.program(&shared, Entries { floods: kept, ..desired.clone() }, settle).await;
-        if !self.floods.is_subset(&desired.floods) {
-            // What the kernel has flooded to them until now lies in the TAP, too, and is not to go there by the next plan.
+        let adopted = !self.settled && !shared.unflooded().is_empty();
+        if adopted || !self.floods.is_subset(&desired.floods) {
+            // What the kernel has flooded until now to those that leave it lies in the TAP, too, and is not to go there by the next plan.
             self.cell.unsettle();
             self.settle().await;
         }
@@ -276,7 +277,14 @@ impl Keeper {
         let Some((bridge, tap, fast)) = shared.links else { return Ok(Applied::default()) };
         let fdb = match &mut self.fdb {
             Some(fdb) => fdb,
-            None => self.fdb.insert(Fdb::open(bridge, tap, fast)?),
+            None => {
+                let fdb = self.fdb.insert(Fdb::open(bridge, tap, fast)?);
+                // Netlink has failed since: what is there is not of an earlier run.
+                if self.settled {
+                    fdb.settle();
+                }
+                fdb
+            }
         };
         if self.at.replace((bridge, tap, fast)).is_some_and(|it| it != (bridge, tap, fast)) {
             fdb.relocate(bridge, tap, fast);

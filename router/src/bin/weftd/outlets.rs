@@ -47,6 +47,7 @@ impl Outlets {
                 Ok(()) = self.wanted.changed() => self.switch().await,
                 Ok(()) = self.switched.changed() => {
                     if *self.switched.borrow_and_update() == Receive::Kernel {
+                        // The rule is gone. For the next time:
                         self.set_intake(true).await;
                     }
                 }
@@ -73,12 +74,11 @@ impl Outlets {
         Ok(())
     }
 
-    /// What the threads have in hand is not to be overtaken by what the kernel receives next.
+    /// What the threads have in hand is not to be overtaken by what the kernel receives next. The kernel may be given up again before
+    /// the guard has done anything.
     async fn switch(&mut self) {
         let to = *self.wanted.borrow_and_update();
-        if to == Receive::Kernel {
-            self.set_intake(false).await;
-        }
+        self.set_intake(to == Receive::User).await;
         self.receive.send_replace(to);
     }
 
