@@ -1,9 +1,13 @@
 //! The process `nft`, with a deadline.
 
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -106,9 +110,8 @@ impl Nft {
 }
 
 async fn called(program: &str, args: &[&str], input: &str) -> io::Result<Output> {
-    let path = std::env::var("PATH").map_or_else(|_| PATH.into(), |own| format!("{own}:{PATH}"));
-    let mut command = Command::new(program);
-    command.args(args).env("PATH", path).kill_on_drop(true);
+    let mut command = Command::new(find(program, &search_path())?);
+    command.args(args).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
@@ -116,6 +119,20 @@ async fn called(program: &str, args: &[&str], input: &str) -> io::Result<Output>
         let _unread = stdin.write_all(input.as_bytes()).await;
     }
     child.wait_with_output().await
+}
+
+fn search_path() -> OsString {
+    let own = env::var_os("PATH").map(|own| [own, ":".into()].into_iter().collect::<OsString>());
+    [own.unwrap_or_default(), PATH.into()].into_iter().collect()
+}
+
+/// Where a program is. With that, and with nothing else that would take more, `Command` needs no fork(2) but has posix_spawn(3). A fork
+/// copies what this process has mapped, for up to seconds on a busy machine, and any thread of it that touches a page anew waits
+/// for that, those that carry frames among them.
+fn find(program: &str, path: &OsStr) -> io::Result<PathBuf> {
+    let mut places = env::split_paths(path).map(|dir| dir.join(program));
+    let fits = |file: &PathBuf| file.is_file() && access(file, Access::EXEC_OK).is_ok();
+    places.find(fits).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// The first line: the others point at the place in a text that nobody sees.
@@ -146,6 +163,16 @@ mod tests {
         let error = told("sh", "echo 'Error: no' >&2; echo more >&2; exit 1").await.unwrap_err();
 
         assert!(matches!(error, NftError::Refused(said) if said == "Error: no"));
+    }
+
+    #[test]
+    fn a_program_is_found_by_its_path_and_has_to_be_one() {
+        let found = find("sh", &search_path()).unwrap();
+
+        assert!(found.is_absolute() && found.ends_with("sh"), "{}", found.display());
+        for nothing in ["bin", "os-release", "no-such-nft"] {
+            assert!(find(nothing, OsStr::new("/etc:/usr")).is_err(), "{nothing}");
+        }
     }
 
     #[tokio::test]
