@@ -5,13 +5,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use router::guard::{self, Guard};
+use router::guard::{self, Guard, Receive};
 use switch::engine::{Engine, EngineConfig, Intake, Ports, Sockets};
-use switch::{Bell, FastSpec, OpenError, Ringer, Spec, Watch, Wiring};
+use switch::{Bell, FastSpec, Mtu, OpenError, Ringer, Spec, Watch, Wiring};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::apart::apart;
 use crate::args::{Config, FastPath};
 use crate::beacon::Trial;
+use crate::control::Inbox;
+use crate::data::{Data, Listeners, Order};
+use crate::kernel::Tables;
+use crate::keyring::Keyring;
+use crate::outlets::Outlets;
 use crate::start::{SLOTS, Shared};
 
 /// The data plane, running.
@@ -152,4 +160,28 @@ async fn install_guard(rules: &guard::Config) -> anyhow::Result<Guard> {
     let (guard, made) = Guard::install(rules).await?;
     info!(?made, "the tunnel guard is installed (nft list table inet weft)");
     Ok(guard)
+}
+
+/// Who is to receive VXLAN, whom the guard has receive it, and who does.
+pub(crate) struct Receiving {
+    pub(crate) wanted: watch::Receiver<Receive>,
+    pub(crate) guard: watch::Sender<Receive>,
+    pub(crate) switched: watch::Receiver<Receive>,
+}
+
+/// Starts what looks after the engine, and beside it what may not wait for that.
+pub(crate) fn run_engine(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    (engine, bell, watch): (Engine, Bell, Watch),
+    (inbox, keys, tables): (Inbox, Keyring, Tables),
+    (told, receiving): (Listeners, Receiving),
+    (mtu, orders): (watch::Receiver<Mtu>, mpsc::Receiver<Order>),
+) {
+    let Receiving { wanted, guard, switched } = receiving;
+    let (tellings, intake, to) = (engine.tellings(), engine.intake_gate(), inbox.clone());
+    let data = Data::new((engine, watch), (inbox, tables), told, switched.clone(), mtu);
+    tasks.spawn(apart("plane", data.run(orders)));
+    let outlets =
+        Outlets { bell, tellings, intake, inbox: to, keys, wanted, switched, receive: guard };
+    tasks.spawn(outlets.run());
 }

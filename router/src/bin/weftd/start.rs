@@ -16,9 +16,8 @@ use router::journal::Journal;
 use router::probe::Secret;
 use router::serve::{Limits, Listen, Server};
 use router::{Cidr, Input, Node, Output, node, plan};
-use switch::engine::Engine;
 use switch::options::MtuChoice;
-use switch::{Bell, Installed, Mac, MacTable, Mtu, Plan, PlanCell, ProbeSocket, Watch};
+use switch::{Installed, Mac, MacTable, Mtu, Plan, PlanCell, ProbeSocket};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -29,7 +28,7 @@ use crate::args::{Config, FastPath};
 use crate::beacon::{Beacon, Links, Watcher};
 use crate::control::{Control, Inbox, Ways};
 use crate::courier::{self, Courier, Labeller};
-use crate::data::{self, Data, Listeners, Order, Sight};
+use crate::data::{self, Listeners, Sight};
 use crate::desk::Desk;
 use crate::given::Given;
 use crate::kernel::{Keeper, Tables};
@@ -37,8 +36,7 @@ use crate::keyring::Keyring;
 use crate::last::{self, Writer};
 use crate::latency::Latency;
 use crate::look::{Facts, timestamp};
-use crate::outlets::Outlets;
-use crate::plane::Plane;
+use crate::plane::{Plane, Receiving, run_engine};
 use crate::pods::{self, Gate};
 use crate::tick::{self, Clock};
 use crate::topology::{self, Ruler};
@@ -153,30 +151,6 @@ impl Starting {
         let desk = Desk::new(asks, sighted, (given, exposed, pods), facts, shared.clock);
         Ok(Running { server: serve(config, desk).await?, tasks, last, _sole: sole })
     }
-}
-
-/// Who is to receive VXLAN, whom the guard has receive it, and who does.
-struct Receiving {
-    wanted: watch::Receiver<Receive>,
-    guard: watch::Sender<Receive>,
-    switched: watch::Receiver<Receive>,
-}
-
-/// Starts what looks after the engine, and beside it what may not wait for that.
-fn run_engine(
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-    (engine, bell, watch): (Engine, Bell, Watch),
-    (inbox, keys, tables): (Inbox, Keyring, Tables),
-    (told, receiving): (Listeners, Receiving),
-    (mtu, orders): (watch::Receiver<Mtu>, mpsc::Receiver<Order>),
-) {
-    let Receiving { wanted, guard, switched } = receiving;
-    let (tellings, intake, to) = (engine.tellings(), engine.intake_gate(), inbox.clone());
-    let data = Data::new((engine, watch), (inbox, tables), told, switched.clone(), mtu);
-    tasks.spawn(apart("plane", data.run(orders)));
-    let outlets =
-        Outlets { bell, tellings, intake, inbox: to, keys, wanted, switched, receive: guard };
-    tasks.spawn(outlets.run());
 }
 
 /// Starts the task of addresses, where some are managed.
